@@ -1,0 +1,82 @@
+// swift-tools-version: 6.2
+
+import PackageDescription
+
+/// What every target of ours is compiled with. `InternalImportsByDefault` is what keeps librdkafka's C types
+/// out of the public interface: a public signature that mentions one does not compile.
+/// `NonisolatedNonsendingByDefault` runs our async functions where the caller runs: awaiting a send on the main
+/// actor changes executors only where it has to wait, and a caller's lazy sequence is read on the caller's actor.
+let settings: [SwiftSetting] = [
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+]
+
+let package = Package(
+    name: "KafkaDelivery",
+    platforms: [.macOS(.v15)],
+    products: [
+        .library(name: "KafkaDelivery", targets: ["KafkaDelivery"]),
+        .library(name: "KafkaDeliveryTesting", targets: ["KafkaDeliveryTesting"]),
+        .executable(name: "kafka-delivery", targets: ["kafka-delivery"]),
+    ],
+    dependencies: [
+        // A service logs, starts and stops through these two; every Swift server has them already.
+        .package(url: "https://github.com/apple/swift-log", from: "1.6.0"),
+        .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.6.0"),
+        // Deque, for windows that move along a partition. swift-service-lifecycle needs this package too.
+        .package(url: "https://github.com/apple/swift-collections", from: "1.1.0"),
+        // Only the command-line tool.
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0"),
+    ],
+    targets: [
+        .systemLibrary(
+            name: "CRdKafka",
+            pkgConfig: "rdkafka",
+            providers: [.apt(["librdkafka-dev"]), .brew(["librdkafka"])]
+        ),
+        .target(
+            name: "KafkaDelivery",
+            dependencies: [
+                "CRdKafka",
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+                .product(name: "DequeModule", package: "swift-collections"),
+            ],
+            swiftSettings: settings
+        ),
+        .target(
+            name: "KafkaDeliveryTesting",
+            dependencies: ["CRdKafka"],
+            swiftSettings: settings
+        ),
+        .executableTarget(
+            name: "kafka-delivery",
+            dependencies: [
+                "KafkaDelivery",
+                "KafkaDeliveryTesting",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            swiftSettings: settings
+        ),
+        .testTarget(
+            name: "KafkaDeliveryTests",
+            dependencies: ["KafkaDelivery"],
+            swiftSettings: settings
+        ),
+        .testTarget(
+            name: "ClusterTests",
+            dependencies: [
+                "CRdKafka",
+                "KafkaDelivery",
+                "KafkaDeliveryTesting",
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+            ],
+            swiftSettings: settings
+        ),
+    ],
+    swiftLanguageModes: [.v6]
+)

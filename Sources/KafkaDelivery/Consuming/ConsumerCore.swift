@@ -1,0 +1,305 @@
+internal import DequeModule
+internal import Logging
+internal import Synchronization
+
+/// What the application's tasks and the consumer's thread share: which partitions can be read, what the thread is asked
+/// to do, and how it ended.
+final class ConsumerCore: Sendable {
+    /// What a task asks of the thread.
+    enum Command: Sendable {
+        case subscribe
+        case commit(CommitWaiter)
+        case cancelCommit(UInt64)
+        case close(deadline: ContinuousClock.Instant)
+    }
+
+    struct CommitWaiter: Sendable {
+        let id: UInt64
+        let continuation: CheckedContinuation<KafkaError?, Never>
+    }
+
+    fileprivate struct State {
+        var ready = ReadyPartitions()
+        /// Assigned and not yet seen by a loop over `partitions`.
+        var unseen: Deque<PartitionReader> = []
+        var assignmentWaiters: Deque<ReadyPartitions.Waiter> = []
+        var commands: [Command] = []
+        var isSubscribed = false
+        var phase = Phase.open
+        var failure: KafkaError?
+        var closeWaiters: [CheckedContinuation<Void, Never>] = []
+        var summary = KafkaConsumer.CloseSummary()
+    }
+
+    fileprivate enum Phase {
+        case open
+        /// Nothing more is handed out.
+        case closing
+        /// The thread is gone.
+        case closed
+    }
+
+    let client: RdKafkaClient
+    let queue: RdKafkaQueue
+    let configuration: KafkaConsumer.Configuration
+    let logger: Logger
+    let events = EventHub()
+    // Loops, librdkafka's threads (through signal) and the consumer's thread meet here. Last in the lock order:
+    // nothing else is locked, and librdkafka is not called, while it is held.
+    private let state = Mutex(State())
+    /// Acknowledgements since the last commit began.
+    private let uncommitted = Atomic(0)
+
+    init(_ configuration: KafkaConsumer.Configuration, logger: Logger) throws(KafkaError) {
+        self.client = try configuration.rdKafka().makeConsumer()
+        guard let queue = RdKafkaQueue.consumer(of: client) else {
+            throw KafkaError(.client, recovery: .retry, reason: "librdkafka gave no queue for the consumer")
+        }
+        self.queue = queue
+        self.configuration = configuration
+        self.logger = logger
+        guard BlockingThread.start("kafka-consumer", { ConsumerLoop(self).run() }) else {
+            throw KafkaError(.client, recovery: .retry, reason: "the system has no thread left for the consumer")
+        }
+    }
+}
+
+// MARK: For loops over deliveries
+
+extension ConsumerCore {
+    /// The next partition that may have something to read. Waits for one.
+    func nextReady() async -> ReadyPartitions.Wake {
+        subscribe()
+        if let wake = state.withLock({ $0.ready.next() }) { return wake }
+        return await wait { state, waiter in state.ready.wait(waiter) }
+    }
+
+    func putBack(_ reader: PartitionReader, mayHaveMore: Bool) {
+        let resumption = state.withLock { $0.ready.putBack(reader, mayHaveMore: mayHaveMore) }
+        if let resumption { resumption.waiter.continuation.resume(returning: resumption.wake) }
+    }
+
+    func claim(_ reader: PartitionReader) {
+        state.withLock { $0.ready.claim(reader) }
+    }
+
+    /// Waits for news of a partition that the caller reads alone.
+    func waitForNews(of reader: PartitionReader) async -> ReadyPartitions.Wake {
+        await wait(for: reader) { state, waiter in state.ready.wait(waiter, for: reader) }
+    }
+
+    /// The next newly assigned partition. Waits for one; nil when the consumer is closed or the task cancelled.
+    func nextAssigned() async -> PartitionReader? {
+        subscribe()
+        let wake = await wait { state, waiter in
+            if let reader = state.unseen.popFirst() { return .partition(reader) }
+            if state.phase != .open || state.failure != nil { return .ended }
+            state.assignmentWaiters.append(waiter)
+            return nil
+        }
+        guard case .partition(let reader) = wake else { return nil }
+        return reader
+    }
+
+    private func wait(
+        for reader: PartitionReader? = nil,
+        _ register: (inout State, ReadyPartitions.Waiter) -> ReadyPartitions.Wake?
+    ) async -> ReadyPartitions.Wake {
+        let id = WaiterID.next()
+        return await withTaskCancellationHandler {
+            await withCheckedContinuation { continuation in
+                let waiter = ReadyPartitions.Waiter(id: id, continuation: continuation)
+                if let wake = state.withLock({ register(&$0, waiter) }) {
+                    continuation.resume(returning: wake)
+                } else if Task.isCancelled {
+                    // Cancelled before the waiter was there: its handler has run already and found nobody.
+                    cancelWait(id, for: reader)
+                }
+            }
+        } onCancel: {
+            cancelWait(id, for: reader)
+        }
+    }
+
+    private func cancelWait(_ id: UInt64, for reader: PartitionReader?) {
+        let waiter = state.withLock { state in
+            state.ready.cancel(id, for: reader)
+                ?? state.assignmentWaiters.firstIndex { $0.id == id }.map { state.assignmentWaiters.remove(at: $0) }
+        }
+        waiter?.continuation.resume(returning: .ended)
+    }
+
+    /// There is something to read in a partition, or room to read more.
+    func signal(_ reader: PartitionReader) {
+        for resumption in state.withLock({ $0.ready.signal(reader) }) {
+            resumption.waiter.continuation.resume(returning: resumption.wake)
+        }
+    }
+
+    var failure: KafkaError? { state.withLock { $0.failure } }
+}
+
+// MARK: For the application
+
+extension ConsumerCore {
+    /// Joins the group, once.
+    private func subscribe() {
+        let isFirst = state.withLock { state in
+            guard !state.isSubscribed, state.phase == .open else { return false }
+            state.isSubscribed = true
+            state.commands.append(.subscribe)
+            return true
+        }
+        if isFirst { queue.interrupt() }
+    }
+
+    func commit() async -> KafkaError? {
+        let id = WaiterID.next()
+        return await withTaskCancellationHandler {
+            await withCheckedContinuation { continuation in
+                if !send(.commit(CommitWaiter(id: id, continuation: continuation))) {
+                    continuation.resume(returning: .closed(persistence: nil))
+                } else if Task.isCancelled {
+                    send(.cancelCommit(id))
+                }
+            }
+        } onCancel: {
+            send(.cancelCommit(id))
+        }
+    }
+
+    func beginClosing(within timeout: Duration) {
+        let deadline = ContinuousClock.now.advanced(by: max(timeout, .zero))
+        let resumptions = state.withLock { state -> [ReadyPartitions.Resumption]? in
+            guard state.phase != .closed else { return nil }
+            state.commands.append(.close(deadline: deadline))
+            guard state.phase == .open else { return [] }
+            state.phase = .closing
+            return state.endLoops()
+        }
+        guard let resumptions else { return }
+        resume(resumptions)
+        queue.interrupt()
+    }
+
+    @discardableResult
+    func close(within timeout: Duration) async -> KafkaConsumer.CloseSummary {
+        beginClosing(within: timeout)
+        // Closing is not cut short by cancellation: it ends by its deadline.
+        await withCheckedContinuation { continuation in
+            let isClosed = state.withLock { state in
+                if state.phase != .closed { state.closeWaiters.append(continuation) }
+                return state.phase == .closed
+            }
+            if isClosed { continuation.resume() }
+        }
+        return state.withLock { $0.summary }
+    }
+
+    /// False where the thread is gone.
+    @discardableResult
+    private func send(_ command: Command) -> Bool {
+        let isAlive = state.withLock { state in
+            guard state.phase != .closed else { return false }
+            state.commands.append(command)
+            return true
+        }
+        if isAlive { queue.interrupt() }
+        return isAlive
+    }
+
+    private func resume(_ resumptions: [ReadyPartitions.Resumption]) {
+        for resumption in resumptions { resumption.waiter.continuation.resume(returning: resumption.wake) }
+    }
+
+    func noteAcknowledged() {
+        let count = uncommitted.wrappingAdd(1, ordering: .relaxed).newValue
+        // The first one starts the clock, the last one that may wait ends it.
+        if count == 1 || count == configuration.maximumUncommitted { queue.interrupt() }
+    }
+
+    func interrupt() {
+        queue.interrupt()
+    }
+
+    func report(_ problem: KafkaError, of partition: KafkaTopicPartition? = nil) {
+        logger.warning(
+            "Consumer trouble, it goes on",
+            metadata: ["kafka_error": "\(problem)", "kafka_partition": "\(partition.map(\.description) ?? "")"]
+        )
+        events.send(.problem(problem, partition))
+    }
+}
+
+// MARK: For the thread
+
+extension ConsumerCore {
+    func takeCommands() -> [Command] {
+        state.withLock { state in
+            defer { state.commands.removeAll(keepingCapacity: true) }
+            return state.commands
+        }
+    }
+
+    var uncommittedCount: Int { uncommitted.load(ordering: .relaxed) }
+
+    func resetUncommittedCount() {
+        uncommitted.store(0, ordering: .relaxed)
+    }
+
+    /// Offers newly assigned partitions to loops over `partitions`.
+    func offer(_ readers: [PartitionReader]) {
+        let resumptions = state.withLock { state in
+            state.unseen.append(contentsOf: readers)
+            var resumptions: [ReadyPartitions.Resumption] = []
+            while !state.unseen.isEmpty, let waiter = state.assignmentWaiters.popFirst() {
+                resumptions.append((waiter, .partition(state.unseen.removeFirst())))
+            }
+            return resumptions
+        }
+        resume(resumptions)
+    }
+
+    /// Ends the loops over a partition; what was handed out of it can still be settled.
+    func endLoops(of reader: PartitionReader) {
+        reader.stop()
+        resume(
+            state.withLock { state in
+                state.unseen.removeAll { $0 === reader }
+                return state.ready.end(reader)
+            }
+        )
+    }
+
+    /// Ends all loops with an error: the consumer cannot go on.
+    func fail(_ error: KafkaError) {
+        resume(
+            state.withLock { state in
+                if state.failure == nil { state.failure = error }
+                return state.endLoops()
+            }
+        )
+    }
+
+    func finish(_ summary: KafkaConsumer.CloseSummary) {
+        let (waiters, commands) = state.withLock { state in
+            state.phase = .closed
+            state.summary = summary
+            defer {
+                state.closeWaiters = []
+                state.commands = []
+            }
+            return (state.closeWaiters, state.commands)
+        }
+        for case .commit(let waiter) in commands { waiter.continuation.resume(returning: .closed(persistence: nil)) }
+        for waiter in waiters { waiter.resume() }
+        events.finish()
+    }
+}
+
+extension ConsumerCore.State {
+    fileprivate mutating func endLoops() -> [ReadyPartitions.Resumption] {
+        defer { assignmentWaiters = [] }
+        return ready.close() + assignmentWaiters.map { ($0, .ended) }
+    }
+}

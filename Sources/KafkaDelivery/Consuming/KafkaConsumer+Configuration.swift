@@ -1,0 +1,199 @@
+extension KafkaConsumer {
+    /// The settings of a consumer. Addresses, group and topics are required; the rest have safe values.
+    public struct Configuration: Sendable {
+        /// Where a partition starts for which the group has committed nothing, or something that is no longer there
+        /// (`auto.offset.reset`).
+        public enum NewGroupStart: String, Sendable {
+            /// The oldest message there is: nothing is missed.
+            case beginning = "earliest"
+            /// What is sent from now on.
+            case end = "latest"
+            /// Nowhere: the consumer fails with ``KafkaError/Kind/offsetOutOfRange``.
+            case failure = "error"
+        }
+
+        /// Where a partition starts when this consumer is assigned it for the first time.
+        public enum Start: Sendable, Hashable {
+            /// Where the group has committed.
+            case committed
+            /// At the oldest message there is.
+            case beginning
+            /// At what is sent from now on.
+            case end
+            /// At an offset.
+            case offset(Int64)
+            /// At the first message that is not older.
+            case timestamp(KafkaTimestamp)
+        }
+
+        /// How the group divides partitions among its members (`partition.assignment.strategy`).
+        public enum AssignmentStrategy: String, Sendable {
+            /// Each topic's partitions in ranges.
+            case range
+            /// All partitions in turn.
+            case roundRobin = "roundrobin"
+            /// Balanced, keeping what can be kept: only the partitions that move are revoked (KIP-429). Cannot be
+            /// combined with the others.
+            case cooperativeSticky = "cooperative-sticky"
+        }
+
+        /// Which messages of transactions are delivered (`isolation.level`).
+        public enum Isolation: String, Sendable {
+            /// Those of committed transactions, and those sent outside of any.
+            case readCommitted = "read_committed"
+            /// All, those of aborted transactions too.
+            case readUncommitted = "read_uncommitted"
+        }
+
+        /// How much is fetched ahead of the application, for each partition. Reaching either bound stops fetching that
+        /// partition until half of it is read; one fetch more (at most half of ``maximumBytes``) may be on its way.
+        public struct Prefetch: Sendable, Hashable {
+            /// Messages, 1 to 10,000,000 (`queued.min.messages`).
+            public var maximumMessages: Int
+
+            /// Bytes of keys and values, 1 KiB to 1 GiB, in whole KiB (`queued.max.messages.kbytes`; half of it is what
+            /// one fetch may bring, `fetch.message.max.bytes`). A message that is larger is still fetched.
+            public var maximumBytes: Int
+
+            /// Bounds for each partition. With the defaults a consumer of 100 partitions holds at most 150 MiB of
+            /// messages.
+            public init(maximumMessages: Int = 10_000, maximumBytes: Int = 1 << 20) {
+                self.maximumMessages = maximumMessages
+                self.maximumBytes = maximumBytes
+            }
+        }
+
+        /// Where to find the cluster, as `host:port`; one that answers is enough (`bootstrap.servers`).
+        public var bootstrapServers: [String]
+
+        /// The group whose members share the topics' partitions, and for which offsets are committed (`group.id`).
+        public var group: String
+
+        /// Topic names; one that begins with `^` is a regular expression, and matches topics made later too.
+        public var topics: [String]
+
+        /// Where a partition starts for which the group has committed nothing.
+        public var newGroupStart: NewGroupStart = .beginning
+
+        /// Where this consumer starts, whatever the group has committed. Applies to a partition's first assignment in
+        /// the consumer's life; later ones go on where the group was.
+        public var start: Start = .committed
+
+        /// The strategies this member offers, in order of preference.
+        public var assignmentStrategies: [AssignmentStrategy] = [.cooperativeSticky]
+
+        /// A name that makes this a static member: one that comes back within the session time-out gets its partitions
+        /// again without a rebalance (KIP-345, `group.instance.id`). Unique in the group.
+        public var groupInstanceID: String?
+
+        /// Which messages of transactions are delivered.
+        public var isolation: Isolation = .readCommitted
+
+        /// How much is fetched ahead for each partition.
+        public var prefetch = Prefetch()
+
+        /// How long a broker may hold a fetch back while it has nothing to send (`fetch.wait.max.ms`), 0 to 5 minutes.
+        ///
+        /// There is one fetch at a time to each broker. While it is held back because the partitions in it have nothing
+        /// new, a busy partition of that broker whose prefetch was full when it was sent waits for it. So it is short;
+        /// an idle consumer asks each broker this often.
+        public var maximumFetchWait: Duration = .milliseconds(40)
+
+        /// How many deliveries of one partition may be waiting for their verdict, 1 or more. When it is reached nothing
+        /// more is handed out of that partition.
+        public var maximumUnsettledPerPartition: Int = 10_000
+
+        /// How long an acknowledgement may wait for others to be committed with, 1 ms or more.
+        public var commitInterval: Duration = .seconds(1)
+
+        /// How many acknowledgements are committed together at the latest, 1 or more.
+        public var maximumUncommitted: Int = 10_000
+
+        /// How long a partition that goes to another member waits for the deliveries in hand. Less than the group's
+        /// rebalance time-out (`max.poll.interval.ms`, 5 minutes).
+        public var revocationTimeout: Duration = .seconds(5)
+
+        /// The name the brokers log and account this client under (`client.id`).
+        public var clientID: String = "kafka-delivery"
+
+        /// How connections are encrypted and authenticated.
+        public var security: KafkaSecurity = .plaintext
+
+        /// How long ``KafkaConsumer/run()`` and the end of ``withKafkaConsumer(_:logger:_:)`` may take.
+        public var closeTimeout: Duration = .seconds(30)
+
+        /// librdkafka's other properties, by the names its CONFIGURATION.md has. Those that the library's promises rest
+        /// on are refused.
+        public var additionalProperties: [String: String] = [:]
+
+        /// The safe settings for a group that reads some topics.
+        public init(bootstrapServers: [String], group: String, topics: [String]) {
+            self.bootstrapServers = bootstrapServers
+            self.group = group
+            self.topics = topics
+        }
+    }
+}
+
+extension KafkaConsumer.Configuration {
+    func rdKafka() throws(KafkaError) -> RdKafkaConfiguration {
+        typealias Property = RdKafkaProperty
+        var result = RdKafkaConfiguration()
+        try result.setCommon(bootstrapServers: bootstrapServers, clientID: clientID, security: security)
+        try validate()
+
+        result.set(Property.group, group)
+        if let groupInstanceID { result.set(Property.groupInstance, groupInstanceID) }
+        result.set(Property.automaticCommit, false)
+        result.set(Property.automaticOffsetStore, false)
+        result.set(Property.offsetReset, newGroupStart.rawValue)
+        result.set(Property.assignmentStrategy, assignmentStrategies.map(\.rawValue).joined(separator: ","))
+        result.set(Property.isolation, isolation.rawValue)
+        result.set(Property.partitionEnd, false)
+        try result.set(
+            Property.prefetchMessages,
+            prefetch.maximumMessages,
+            in: 1...10_000_000,
+            as: "prefetch.maximumMessages"
+        )
+        guard (1 << 10...1 << 30).contains(prefetch.maximumBytes) else {
+            throw .invalidConfiguration("prefetch.maximumBytes is \(prefetch.maximumBytes), outside of 1 KiB to 1 GiB")
+        }
+        result.set(Property.prefetchKilobytes, prefetch.maximumBytes >> 10)
+        result.set(Property.fetchPartitionBytes, prefetch.maximumBytes / 2)
+        try result.set(
+            Property.fetchWait,
+            maximumFetchWait,
+            in: .zero ... .seconds(300),
+            as: "maximumFetchWait"
+        )
+        try result.add(additionalProperties)
+        return result
+    }
+
+    private func validate() throws(KafkaError) {
+        guard !group.isEmpty else { throw .invalidConfiguration("group is empty") }
+        guard !topics.isEmpty, topics.allSatisfy({ !$0.isEmpty && !$0.utf8.contains(0) }) else {
+            throw .invalidConfiguration("topics is \(topics): one or more names are needed")
+        }
+        guard !assignmentStrategies.isEmpty else { throw .invalidConfiguration("assignmentStrategies is empty") }
+        guard assignmentStrategies.count == 1 || !assignmentStrategies.contains(.cooperativeSticky) else {
+            throw .invalidConfiguration("assignmentStrategies: cooperativeSticky cannot be combined with others")
+        }
+        if case .offset(let offset) = start, offset < 0 {
+            throw .invalidConfiguration("start is offset \(offset), less than 0")
+        }
+        guard maximumUnsettledPerPartition >= 1 else {
+            throw .invalidConfiguration("maximumUnsettledPerPartition is \(maximumUnsettledPerPartition), less than 1")
+        }
+        guard maximumUncommitted >= 1 else {
+            throw .invalidConfiguration("maximumUncommitted is \(maximumUncommitted), less than 1")
+        }
+        guard commitInterval >= .milliseconds(1) else {
+            throw .invalidConfiguration("commitInterval is \(commitInterval), less than 1 ms")
+        }
+        guard revocationTimeout >= .zero, closeTimeout >= .zero else {
+            throw .invalidConfiguration("revocationTimeout and closeTimeout cannot be less than zero")
+        }
+    }
+}

@@ -1,0 +1,98 @@
+extension KafkaConsumer {
+    /// One attempt to hand a received message to the application, which says what became of it.
+    ///
+    /// A delivery can be copied, stored and passed to other tasks; its verdict can be given once, from anywhere, in any
+    /// order with others. One that is let go of without a verdict is never committed, and the message is delivered
+    /// again to whoever reads the partition next.
+    public struct Delivery: Sendable {
+        /// Who set the timestamp.
+        public enum TimestampType: String, Sendable, Hashable {
+            /// Whoever made the message.
+            case created
+            /// The broker, when it stored the message (`message.timestamp.type=LogAppendTime`).
+            case appended
+        }
+
+        private let message: ReceivedMessage
+
+        init(_ message: ReceivedMessage) {
+            self.message = message
+        }
+
+        // MARK: Where it comes from
+
+        /// The topic.
+        public var topic: String { message.reader.partition.topic }
+
+        /// The partition.
+        public var partition: Int { message.reader.partition.partition }
+
+        /// The message's offset in the partition.
+        public var offset: Int64 { message.offset }
+
+        /// In which period of owning the partition it was delivered: counted from 1 in the life of the consumer, one
+        /// for each assignment. A verdict counts only within its generation.
+        public var generation: Int { message.reader.generation }
+
+        /// How many times the message was handed over in this generation, from 1.
+        public var attempt: Int { 1 }
+
+        // MARK: What it says
+
+        /// When the message was made or stored; nil for messages from before Kafka 0.10.
+        public var timestamp: KafkaTimestamp? { message.timestamp?.0 }
+
+        /// Who set the timestamp.
+        public var timestampType: TimestampType? { message.timestamp?.1 }
+
+        /// A copy of the key's bytes; nil where there is no key.
+        public var key: KafkaBytes? { message.key.map { KafkaBytes($0) } }
+
+        /// A copy of the value's bytes; nil for a tombstone.
+        public var value: KafkaBytes? { message.value.map { KafkaBytes($0) } }
+
+        /// The headers, in order.
+        public var headers: KafkaHeaders { message.headers }
+
+        /// A copy of everything that was sent.
+        public var content: KafkaMessage {
+            KafkaMessage(
+                topic: topic,
+                partition: partition,
+                key: key,
+                value: value,
+                headers: headers,
+                timestamp: timestamp
+            )
+        }
+
+        /// Lends the key's bytes, without copying them; nil where there is no key.
+        public func withKey<Result>(_ body: (RawSpan?) throws -> Result) rethrows -> Result {
+            try withExtendedLifetime(message) { try body(message.key?.bytes) }
+        }
+
+        /// Lends the value's bytes, without copying them; nil for a tombstone.
+        public func withValue<Result>(_ body: (RawSpan?) throws -> Result) rethrows -> Result {
+            try withExtendedLifetime(message) { try body(message.value?.bytes) }
+        }
+
+        // MARK: What becomes of it
+
+        /// Says that the message is finished.
+        ///
+        /// Cannot fail and does not wait: the offset is committed soon after, together with others, and only once every
+        /// message delivered before it in the partition is finished too. ``KafkaConsumer/commit()`` waits for it. After
+        /// the partition was revoked it changes nothing, and the message is delivered again to the partition's next
+        /// owner. Saying it again changes nothing.
+        public func acknowledge() {
+            message.acknowledge()
+        }
+    }
+}
+
+extension KafkaConsumer.Delivery: CustomStringConvertible {
+    /// Where the message is: `orders [3] at 42`.
+    public var description: String {
+        "\(message.reader.partition) at \(offset)"
+    }
+}

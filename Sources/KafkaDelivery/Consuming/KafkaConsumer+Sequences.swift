@@ -1,0 +1,184 @@
+extension KafkaConsumer {
+    /// The deliveries of all assigned partitions.
+    public struct Deliveries: AsyncSequence, Sendable {
+        /// A delivery.
+        public typealias Element = Delivery
+
+        let core: ConsumerCore
+
+        /// Begins, or goes on with, reading.
+        public func makeAsyncIterator() -> Iterator {
+            Iterator(cursor: Cursor(core: core))
+        }
+
+        /// Reads the deliveries. Runs where the loop runs, without changing executors.
+        public struct Iterator: AsyncIteratorProtocol {
+            let cursor: Cursor
+
+            /// The next delivery; nil when the consumer is closed or the task cancelled.
+            ///
+            /// - Throws: ``KafkaError`` where the consumer cannot go on.
+            public mutating func next() async throws(KafkaError) -> Delivery? {
+                try await next(isolation: #isolation)
+            }
+
+            /// The next delivery; nil when the consumer is closed or the task cancelled.
+            ///
+            /// - Throws: ``KafkaError`` where the consumer cannot go on.
+            public mutating func next(
+                isolation: isolated (any Actor)?
+            ) async throws(KafkaError) -> Delivery? {
+                try await cursor.next(isolation: isolation)
+            }
+        }
+    }
+
+    /// Where a loop over all partitions is. A class, because a partition that a loop had in hand when it was left has to
+    /// be given back.
+    final class Cursor {
+        /// After so many deliveries of one partition, others that are ready come first.
+        private static let turn = 64
+
+        private let core: ConsumerCore
+        private var reader: PartitionReader?
+        private var taken = 0
+
+        init(core: ConsumerCore) {
+            self.core = core
+        }
+
+        deinit {
+            if let reader { core.putBack(reader, mayHaveMore: true) }
+        }
+
+        func next(isolation: isolated (any Actor)?) async throws(KafkaError) -> Delivery? {
+            while !Task.isCancelled {
+                if let reader {
+                    switch reader.take() {
+                    case .delivery(let delivery):
+                        taken += 1
+                        if taken == Self.turn { putBack(mayHaveMore: true) }
+                        return delivery
+                    case .empty, .full:
+                        putBack(mayHaveMore: false)
+                    case .ended:
+                        self.reader = nil
+                    case .failed(let error):
+                        putBack(mayHaveMore: true)
+                        throw error
+                    }
+                }
+                switch await core.nextReady() {
+                case .partition(let reader):
+                    self.reader = reader
+                    taken = 0
+                case .again:
+                    continue
+                case .ended:
+                    if let failure = core.failure { throw failure }
+                    return nil
+                }
+            }
+            return nil
+        }
+
+        private func putBack(mayHaveMore: Bool) {
+            guard let reader else { return }
+            self.reader = nil
+            core.putBack(reader, mayHaveMore: mayHaveMore)
+        }
+    }
+
+    /// The partitions as they are assigned.
+    public struct Partitions: AsyncSequence, Sendable {
+        /// A partition.
+        public typealias Element = Partition
+
+        let core: ConsumerCore
+
+        /// Begins, or goes on with, waiting for partitions.
+        public func makeAsyncIterator() -> Iterator {
+            Iterator(core: core)
+        }
+
+        /// Waits for partitions.
+        public struct Iterator: AsyncIteratorProtocol {
+            let core: ConsumerCore
+
+            /// The next partition to be assigned; nil when the consumer is closed or the task cancelled.
+            ///
+            /// - Throws: ``KafkaError`` where the consumer cannot go on.
+            public mutating func next() async throws(KafkaError) -> Partition? {
+                try await next(isolation: #isolation)
+            }
+
+            /// The next partition to be assigned; nil when the consumer is closed or the task cancelled.
+            ///
+            /// - Throws: ``KafkaError`` where the consumer cannot go on.
+            public mutating func next(
+                isolation: isolated (any Actor)?
+            ) async throws(KafkaError) -> Partition? {
+                if let reader = await core.nextAssigned() {
+                    return Partition(core: core, reader: reader)
+                }
+                if let failure = core.failure, !Task.isCancelled { throw failure }
+                return nil
+            }
+        }
+    }
+
+    /// One partition in one generation: a sequence of its deliveries, in order, that ends when it is revoked.
+    public struct Partition: AsyncSequence, Sendable {
+        /// A delivery.
+        public typealias Element = Delivery
+
+        let core: ConsumerCore
+        let reader: PartitionReader
+
+        /// The topic.
+        public var topic: String { reader.partition.topic }
+
+        /// The partition's number.
+        public var partition: Int { reader.partition.partition }
+
+        /// The period of owning it, see ``Delivery/generation``.
+        public var generation: Int { reader.generation }
+
+        /// Begins, or goes on with, reading.
+        public func makeAsyncIterator() -> Iterator {
+            core.claim(reader)
+            return Iterator(core: core, reader: reader)
+        }
+
+        /// Reads the partition's deliveries. Runs where the loop runs, without changing executors.
+        public struct Iterator: AsyncIteratorProtocol {
+            let core: ConsumerCore
+            let reader: PartitionReader
+
+            /// The next delivery; nil when the partition is revoked, the consumer closed or the task cancelled.
+            ///
+            /// - Throws: ``KafkaError`` where the partition cannot go on.
+            public mutating func next() async throws(KafkaError) -> Delivery? {
+                try await next(isolation: #isolation)
+            }
+
+            /// The next delivery; nil when the partition is revoked, the consumer closed or the task cancelled.
+            ///
+            /// - Throws: ``KafkaError`` where the partition cannot go on.
+            public mutating func next(
+                isolation: isolated (any Actor)?
+            ) async throws(KafkaError) -> Delivery? {
+                while !Task.isCancelled {
+                    switch reader.take() {
+                    case .delivery(let delivery): return delivery
+                    case .empty, .full: break
+                    case .ended: return nil
+                    case .failed(let error): throw error
+                    }
+                    if case .ended = await core.waitForNews(of: reader) { break }
+                }
+                return nil
+            }
+        }
+    }
+}

@@ -1,0 +1,139 @@
+public import Logging
+public import ServiceLifecycle
+
+/// Receives a group's messages, and commits nothing that was not acknowledged.
+///
+/// ```swift
+/// let consumer = try KafkaConsumer(
+///     .init(bootstrapServers: ["localhost:9092"], group: "billing", topics: ["orders"])
+/// )
+/// for try await delivery in consumer.deliveries {
+///     try await charge(delivery.value)
+///     delivery.acknowledge()
+/// }
+/// ```
+///
+/// The consumer joins its group when the first loop over ``deliveries`` or ``partitions`` begins. Leaving a loop neither
+/// closes the consumer nor loses anything: the next loop goes on where it was. Give the consumer to a `ServiceGroup`
+/// for an orderly end, use ``withKafkaConsumer(_:logger:_:)``, or call ``close(within:)``.
+public final class KafkaConsumer: Service, Sendable {
+    private let core: ConsumerCore
+
+    /// Makes a consumer. It connects in the background, and joins its group when a loop begins.
+    ///
+    /// - Parameters:
+    ///   - configuration: The settings.
+    ///   - logger: Where librdkafka's and the consumer's log lines go: nothing above `info` in normal use.
+    /// - Throws: ``KafkaError`` of kind `invalidConfiguration`, naming the setting.
+    public init(
+        _ configuration: Configuration,
+        logger: Logger = Logger(label: "KafkaDelivery")
+    ) throws(KafkaError) {
+        self.core = try ConsumerCore(configuration, logger: logger)
+    }
+
+    deinit {
+        core.beginClosing(within: core.configuration.closeTimeout)
+    }
+
+    /// The deliveries of all assigned partitions, in order within each partition.
+    ///
+    /// The loop ends when the consumer is closed or the task is cancelled, and throws ``KafkaError`` where the consumer
+    /// cannot go on. Several loops may run at the same time: each delivery goes to one of them.
+    public var deliveries: Deliveries {
+        Deliveries(core: core)
+    }
+
+    /// The partitions as they are assigned, each a sequence of its deliveries that ends when the partition is revoked.
+    ///
+    /// ```swift
+    /// try await withThrowingDiscardingTaskGroup { group in
+    ///     for try await partition in consumer.partitions {
+    ///         group.addTask {
+    ///             for try await delivery in partition { … }
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// Use either this or ``deliveries``, not both at a time: a delivery goes to whoever asks first.
+    public var partitions: Partitions {
+        Partitions(core: core)
+    }
+
+    /// What happens to the consumer, from now on.
+    public var events: Events {
+        core.events.listen()
+    }
+
+    /// Waits until everything acknowledged so far is committed, as far as it can be: an acknowledged delivery behind an
+    /// unsettled one cannot.
+    ///
+    /// - Throws: ``KafkaError``: `assignmentEnded` where a partition went to another member first, `timedOut` after 30
+    ///   seconds, `cancelled`, `closed`, or what the broker says.
+    public func commit() async throws(KafkaError) {
+        if let error = await core.commit() { throw error }
+    }
+
+    /// How a consumer ended.
+    public struct CloseSummary: Sendable, Hashable {
+        /// Deliveries that were handed out and had no verdict; their messages are delivered again to the next owner.
+        public internal(set) var unsettled = 0
+        /// Partitions with acknowledgements that did not reach the broker; those messages are delivered again too.
+        public internal(set) var uncommittedPartitions = 0
+        /// Whether the group knows that this member has left. Where it does not, it finds out after
+        /// `session.timeout.ms`.
+        public internal(set) var leftGroup = false
+    }
+
+    /// Hands out nothing more, waits for the deliveries in hand, commits what was acknowledged, and leaves the group.
+    ///
+    /// A delivery that nobody holds any longer is not waited for. Ends by the deadline, whatever the brokers do. Closing
+    /// again, or from several tasks, is allowed; the earliest deadline counts.
+    ///
+    /// - Parameter timeout: How long all of that may take together.
+    /// - Returns: How it ended.
+    @discardableResult
+    public func close(within timeout: Duration = .seconds(30)) async -> CloseSummary {
+        await core.close(within: timeout)
+    }
+
+    /// Waits for the service group to shut down, then closes within ``Configuration/closeTimeout``.
+    ///
+    /// The consumer works whether this runs or not. Cancelling the task that runs it closes the consumer without
+    /// waiting for deliveries in hand.
+    public func run() async throws {
+        do {
+            try await gracefulShutdown()
+        } catch {
+            // Time to commit what was acknowledged and to say good-bye, none for what is in hand.
+            await core.close(within: min(.seconds(2), core.configuration.closeTimeout))
+            throw error
+        }
+        await core.close(within: core.configuration.closeTimeout)
+    }
+}
+
+/// A consumer for the length of a scope: closed when `body` ends, however it does.
+///
+/// - Parameters:
+///   - configuration: The settings; the end takes at most ``KafkaConsumer/Configuration/closeTimeout``.
+///   - logger: Where log lines go.
+///   - body: What to do with the consumer.
+/// - Returns: What `body` returns.
+/// - Throws: ``KafkaError`` of kind `invalidConfiguration`, and what `body` throws.
+public func withKafkaConsumer<Result>(
+    _ configuration: KafkaConsumer.Configuration,
+    logger: Logger = Logger(label: "KafkaDelivery"),
+    _ body: (KafkaConsumer) async throws -> sending Result
+) async throws -> sending Result {
+    let consumer = try KafkaConsumer(configuration, logger: logger)
+    do {
+        let result = try await body(consumer)
+        await consumer.close(within: configuration.closeTimeout)
+        return result
+    } catch {
+        await consumer.close(within: configuration.closeTimeout)
+        throw error
+    }
+}

@@ -1,0 +1,98 @@
+internal import DequeModule
+
+/// Which of the deliveries that were handed out are settled, and how far the partition may be committed.
+///
+/// Knows the offsets that were handed out and nothing else: transactions' control records and compaction leave gaps, so
+/// no offset is ever worked out from another, but for the one "+1" in ``nextToRead(after:)``.
+struct OffsetTracker {
+    /// A delivery's place: how many were handed out before it in this generation.
+    typealias Sequence = UInt64
+
+    private struct Entry {
+        let offset: Int64
+        var state: State
+    }
+
+    private enum State: UInt8 {
+        /// In somebody's hands.
+        case held
+        /// Nobody holds it any longer, and nobody said what became of it: it cannot be settled any more.
+        case abandoned
+        case settled
+    }
+
+    /// What a verdict came to.
+    enum Verdict {
+        case settled
+        /// It was settled before: nothing changes.
+        case repeated
+    }
+
+    private var entries: Deque<Entry> = []
+    private var firstSequence: Sequence = 0
+
+    /// How many deliveries are handed out and not settled.
+    private(set) var unsettledCount = 0
+    /// How many of those are still in somebody's hands.
+    private(set) var heldCount = 0
+    /// Where a commit may go: the offset after the longest settled prefix; nil where nothing is settled.
+    private(set) var committable: Int64?
+    /// Where the broker says that the partition is committed, as far as this generation knows.
+    private(set) var committed: Int64?
+
+    /// How many entries the window has, settled ones behind an unsettled one included.
+    var windowCount: Int { entries.count }
+
+    /// Kafka commits the offset to read next.
+    static func nextToRead(after offset: Int64) -> Int64 {
+        offset + 1
+    }
+
+    /// Notes that a message is given out. Offsets only ever grow.
+    mutating func handOut(_ offset: Int64) -> Sequence {
+        entries.append(Entry(offset: offset, state: .held))
+        unsettledCount += 1
+        heldCount += 1
+        return firstSequence + Sequence(entries.count - 1)
+    }
+
+    /// Notes that a delivery is finished, and moves what may be committed over the settled prefix.
+    mutating func settle(_ sequence: Sequence) -> Verdict {
+        guard sequence >= firstSequence else { return .repeated }
+        let index = Int(sequence - firstSequence)
+        guard index < entries.count, entries[index].state != .settled else { return .repeated }
+        if entries[index].state == .held { heldCount -= 1 }
+        entries[index].state = .settled
+        unsettledCount -= 1
+        if index == 0 { removeSettledPrefix() }
+        return .settled
+    }
+
+    private mutating func removeSettledPrefix() {
+        while let entry = entries.first, entry.state == .settled {
+            committable = Self.nextToRead(after: entry.offset)
+            entries.removeFirst()
+            firstSequence += 1
+        }
+    }
+
+    /// Notes that a delivery was let go of without a verdict: it stays unsettled, and nobody has to wait for it.
+    mutating func abandon(_ sequence: Sequence) {
+        guard sequence >= firstSequence else { return }
+        let index = Int(sequence - firstSequence)
+        guard index < entries.count, entries[index].state == .held else { return }
+        entries[index].state = .abandoned
+        heldCount -= 1
+    }
+
+    /// The offset that a commit should carry; nil where the broker has it already. Never less than one committed before.
+    var commitTarget: Int64? {
+        guard let committable, committable > committed ?? -1 else { return nil }
+        return committable
+    }
+
+    /// Notes the broker's word. Answers may come late, and a commit never moves backwards.
+    mutating func didCommit(_ offset: Int64) {
+        committed = max(offset, committed ?? offset)
+    }
+}

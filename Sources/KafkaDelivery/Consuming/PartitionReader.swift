@@ -1,0 +1,213 @@
+internal import CRdKafka
+internal import Synchronization
+
+/// One generation of owning one partition: reads its queue when asked, hands out deliveries, keeps their verdicts.
+///
+/// Lock order: this reader's lock, then librdkafka's lock of the queue, then the lock around ``ReadyPartitions``.
+/// librdkafka calls the queue's listener with the queue locked, which is why the listener takes only the last.
+final class PartitionReader: Sendable {
+    /// What reading came to.
+    enum Taken {
+        case delivery(KafkaConsumer.Delivery)
+        /// Nothing there; the consumer is told when there is.
+        case empty
+        /// Too many deliveries are unsettled; the consumer is told when there is room.
+        case full
+        /// The partition is not ours any more, or the consumer is closing.
+        case ended
+        case failed(KafkaError)
+    }
+
+    private enum Phase {
+        case reading
+        /// Nothing more is handed out; verdicts still count.
+        case stopped
+        /// Not ours any more: verdicts change nothing.
+        case ended
+    }
+
+    private struct State {
+        var phase = Phase.reading
+        var tracker = OffsetTracker()
+        /// librdkafka may fetch a message again after a rebalance paused the partition; what is not later than this
+        /// was handed out already.
+        var lastOffset: Int64 = -1
+        var isWindowFull = false
+        var failure: KafkaError?
+        /// Read since the broker threads were woken last.
+        var readMessages = 0
+        var readBytes = 0
+    }
+
+    let partition: KafkaTopicPartition
+    let generation: Int
+    private let core: ConsumerCore
+    private let queue: RdKafkaQueue
+    private let window: Int
+    private let prefetch: KafkaConsumer.Configuration.Prefetch
+    // Readers and verdicts come from any task.
+    private let state = Mutex(State())
+
+    // Guarded by the lock around the consumer's ReadyPartitions.
+    nonisolated(unsafe) var place = ReadyPartitions.Place.idle
+    nonisolated(unsafe) var waiters: [ReadyPartitions.Waiter] = []
+    nonisolated(unsafe) var hasEnded = false
+
+    init(
+        _ partition: KafkaTopicPartition,
+        generation: Int,
+        core: ConsumerCore,
+        queue: RdKafkaQueue,
+        configuration: KafkaConsumer.Configuration
+    ) {
+        self.partition = partition
+        self.generation = generation
+        self.core = core
+        self.queue = queue
+        self.window = configuration.maximumUnsettledPerPartition
+        self.prefetch = configuration.prefetch
+    }
+
+    /// Listens for messages from now on. Before the partition is assigned, so that none is missed.
+    func start() {
+        queue.setListener { [self] in core.signal(self) }
+    }
+
+    // MARK: Reading
+
+    func take() -> Taken {
+        var problems: [KafkaError] = []
+        var isHungry = false
+        let taken = state.withLock { state in
+            guard state.phase == .reading else { return Taken.ended }
+            if let failure = state.failure { return .failed(failure) }
+            guard state.tracker.windowCount < window else {
+                state.isWindowFull = true
+                return .full
+            }
+            let taken = read(&state, &problems)
+            isHungry = mayFetchMore(&state, after: taken)
+            return taken
+        }
+        if isHungry { queue.client.wakeBrokerThreads() }
+        for problem in problems { core.report(problem, of: partition) }
+        return taken
+    }
+
+    private func read(_ state: inout State, _ problems: inout [KafkaError]) -> Taken {
+        while let message = queue.consume() {
+            let code = message.pointee.err
+            guard code == RD_KAFKA_RESP_ERR_NO_ERROR else {
+                let text = rd_kafka_message_errstr(message).map { String(cString: $0) } ?? code.text
+                let error = KafkaError(code, reason: "\(partition): \(text)")
+                rd_kafka_message_destroy(message)
+                if error.kind == .offsetOutOfRange {
+                    state.failure = error
+                    return .failed(error)
+                }
+                problems.append(error)
+                continue
+            }
+            let offset = message.pointee.offset
+            guard offset > state.lastOffset else {
+                rd_kafka_message_destroy(message)
+                continue
+            }
+            state.lastOffset = offset
+            state.readMessages += 1
+            state.readBytes += message.pointee.len + message.pointee.key_len
+            let sequence = state.tracker.handOut(offset)
+            return .delivery(
+                KafkaConsumer.Delivery(
+                    ReceivedMessage(message, client: queue.client, reader: self, sequence: sequence)
+                )
+            )
+        }
+        return .empty
+    }
+
+    /// Whether the fetcher, which stops at a full queue and looks again only when something wakes it, should be woken:
+    /// when half of what it may prefetch was read since the last time, and when all was read and there is more.
+    private func mayFetchMore(_ state: inout State, after taken: Taken) -> Bool {
+        guard state.readMessages > 0 else { return false }
+        let isHalfRead =
+            state.readMessages * 2 >= prefetch.maximumMessages || state.readBytes * 2 >= prefetch.maximumBytes
+        let isAllRead =
+            if case .empty = taken {
+                OffsetTracker.nextToRead(after: state.lastOffset) < queue.client.cachedEnd(of: partition)
+            } else {
+                false
+            }
+        guard isHalfRead || isAllRead else { return false }
+        state.readMessages = 0
+        state.readBytes = 0
+        return true
+    }
+
+    // MARK: Verdicts
+
+    func acknowledge(_ sequence: OffsetTracker.Sequence) -> KafkaConsumer.Verdict {
+        var hasRoom = false
+        var isDrained = false
+        let verdict = state.withLock { state in
+            guard state.phase != .ended else { return KafkaConsumer.Verdict.ended }
+            guard state.tracker.settle(sequence) == .settled else { return .repeated }
+            if state.isWindowFull, state.tracker.windowCount < window {
+                state.isWindowFull = false
+                hasRoom = true
+            }
+            isDrained = state.phase == .stopped && state.tracker.heldCount == 0
+            return .settled
+        }
+        if verdict == .settled { core.noteAcknowledged() }
+        if hasRoom { core.signal(self) }
+        if isDrained { core.interrupt() }
+        return verdict
+    }
+
+    /// The last reference to a delivery went without a verdict.
+    func abandon(_ sequence: OffsetTracker.Sequence) {
+        let isDrained = state.withLock { state in
+            state.tracker.abandon(sequence)
+            return state.phase == .stopped && state.tracker.heldCount == 0
+        }
+        if isDrained { core.interrupt() }
+    }
+
+    // MARK: For the consumer's thread
+
+    /// Hands out nothing more; verdicts still count.
+    func stop() {
+        state.withLock { if $0.phase == .reading { $0.phase = .stopped } }
+    }
+
+    /// Verdicts change nothing from now on.
+    ///
+    /// - Returns: How many deliveries were not settled, and how many were acknowledged in vain.
+    func end() -> (unsettled: Int, isUncommitted: Bool) {
+        queue.removeListener()
+        return state.withLock { state in
+            state.phase = .ended
+            return (state.tracker.unsettledCount, state.tracker.commitTarget != nil)
+        }
+    }
+
+    var heldCount: Int { state.withLock { $0.tracker.heldCount } }
+
+    var commitTarget: Int64? { state.withLock { $0.tracker.commitTarget } }
+
+    var committed: Int64? { state.withLock { $0.tracker.committed } }
+
+    func didCommit(_ offset: Int64) {
+        state.withLock { $0.tracker.didCommit(offset) }
+    }
+}
+
+extension KafkaConsumer {
+    enum Verdict {
+        case settled
+        case repeated
+        /// The partition is not ours any more.
+        case ended
+    }
+}

@@ -1,0 +1,19 @@
+/// The broker's answer to a send: where the message is stored.
+///
+/// There is a report only for a message that was confirmed; a send that was not throws ``KafkaError``.
+public struct KafkaDeliveryReport: Sendable, Hashable {
+    /// The topic.
+    public let topic: String
+
+    /// The partition.
+    public let partition: Int
+
+    /// The message's offset in the partition; -1 where the broker does not say, see ``hasOffset``.
+    public let offset: Int64
+
+    /// When the message was made, or, for a topic set to `LogAppendTime`, when it was stored.
+    public let timestamp: KafkaTimestamp?
+
+    /// Whether the broker said where the message is: false only for a producer without acknowledgements (`acks=0`).
+    public var hasOffset: Bool { offset >= 0 }
+}

@@ -1,0 +1,170 @@
+public import Logging
+public import ServiceLifecycle
+
+/// Sends messages, and says of each where it is stored or why not.
+///
+/// ```swift
+/// let producer = try KafkaProducer(.init(bootstrapServers: ["localhost:9092"]))
+/// let report = try await producer.send(KafkaMessage(topic: "orders", key: "42", value: "three apples"))
+/// print(report.partition, report.offset)
+/// await producer.close()
+/// ```
+///
+/// The producer works from the moment it is made. Give it to a `ServiceGroup` for an orderly end, use
+/// ``withKafkaProducer(_:logger:_:)``, or call ``close(within:)``. A producer that is dropped without any of these goes
+/// on in the background for at most ``Configuration/closeTimeout``, so that what was accepted is still sent.
+///
+/// Every send has exactly one outcome: a ``KafkaDeliveryReport``, or a ``KafkaError`` that says whether the message may
+/// be stored. All methods can be called from any task at any time.
+public final class KafkaProducer: Service, Sendable {
+    private let core: ProducerCore
+    private let closeTimeout: Duration
+
+    /// Makes a producer. It connects in the background; brokers that cannot be reached show when a send fails.
+    ///
+    /// - Parameters:
+    ///   - configuration: The settings.
+    ///   - logger: Where librdkafka's and the producer's log lines go: nothing above `info` in normal use.
+    /// - Throws: ``KafkaError`` of kind `invalidConfiguration`, naming the setting.
+    public init(
+        _ configuration: Configuration,
+        logger: Logger = Logger(label: "KafkaDelivery")
+    ) throws(KafkaError) {
+        guard configuration.closeTimeout >= .zero else {
+            throw .invalidConfiguration("closeTimeout is \(configuration.closeTimeout), less than zero")
+        }
+        self.core = try ProducerCore(configuration, logger: logger)
+        self.closeTimeout = configuration.closeTimeout
+    }
+
+    deinit {
+        core.beginClosing(within: closeTimeout)
+    }
+
+    /// Sends a message and waits until it is confirmed.
+    ///
+    /// A full buffer makes the call wait for room. Retries happen inside, for at most ``Configuration/messageTimeout``.
+    ///
+    /// - Returns: Where the message is stored.
+    /// - Throws: ``KafkaError``. A task that is cancelled gets `.cancelled` at once: with `notPersisted` where the
+    ///   message had not been handed over, otherwise with `possiblyPersisted`, for it cannot be recalled.
+    @discardableResult
+    public func send(_ message: KafkaMessage) async throws(KafkaError) -> KafkaDeliveryReport {
+        try await core.enqueue(message).report
+    }
+
+    /// Accepts a message for sending, and returns without waiting for the broker.
+    ///
+    /// The order in which one task enqueues is the order of the messages in their partition. The call waits only where
+    /// the buffer is full.
+    ///
+    /// - Returns: The send that is under way, whose report can be awaited later.
+    /// - Throws: ``KafkaError`` with `notPersisted`: the message was not accepted.
+    public func enqueue(_ message: KafkaMessage) async throws(KafkaError) -> PendingDelivery {
+        try await core.enqueue(message)
+    }
+
+    /// Sends many messages, in order, and waits once for all of them.
+    ///
+    /// - Returns: For each message, in the order given, where it is stored or why not. One failure does not keep the
+    ///   others from being sent.
+    public func send(
+        contentsOf messages: some Sequence<KafkaMessage>
+    ) async -> [Result<KafkaDeliveryReport, KafkaError>] {
+        var pending: [Result<PendingDelivery, KafkaError>] = []
+        pending.reserveCapacity(messages.underestimatedCount)
+        for message in messages {
+            do {
+                pending.append(.success(try await core.enqueue(message)))
+            } catch {
+                pending.append(.failure(error))
+            }
+        }
+        let accepted = pending.compactMap { try? $0.get() }
+        let batch = PendingBatch(count: accepted.count)
+        for delivery in accepted {
+            delivery.add(PendingDelivery.Waiter(id: WaiterID.next(), resume: .batch(batch)))
+        }
+        await batch.wait()
+        return pending.map { result in
+            result.flatMap { $0.outcomeNow ?? .failure(.cancelled(persistence: .possiblyPersisted)) }
+        }
+    }
+
+    /// Waits until every message accepted so far has its outcome, and sends at once what lingers.
+    ///
+    /// - Throws: ``KafkaError`` of kind `cancelled` where the task is cancelled. How the sends ended is theirs to say.
+    public func flush() async throws(KafkaError) {
+        try await core.flush()
+    }
+
+    /// What became of the messages that were under way when closing began.
+    public struct CloseSummary: Sendable, Hashable {
+        /// Confirmed after all.
+        public var delivered = 0
+        /// Certainly not stored.
+        public var failed = 0
+        /// Handed to the network, and not answered in time.
+        public var unknown = 0
+
+        /// Nothing was under way.
+        public init() {}
+    }
+
+    /// Refuses new messages, waits for those under way, and ends.
+    ///
+    /// When the time is over what is left gets its outcome at once: `notPersisted` where it had not been sent,
+    /// otherwise `possiblyPersisted`. Ends by the deadline and a second, whatever the brokers do. Closing again, or from
+    /// several tasks, is allowed; the earliest deadline counts.
+    ///
+    /// - Parameter timeout: How long to wait for what is under way; zero does not wait.
+    /// - Returns: What became of it.
+    @discardableResult
+    public func close(within timeout: Duration = .seconds(30)) async -> CloseSummary {
+        await core.close(within: timeout)
+    }
+
+    /// Waits for the service group to shut down, then closes within ``Configuration/closeTimeout``.
+    ///
+    /// The producer sends whether this runs or not. Cancelling the task that runs it closes the producer without
+    /// waiting: every send that is still under way gets its outcome at once.
+    public func run() async throws {
+        do {
+            try await gracefulShutdown()
+        } catch {
+            await core.close(within: .zero)
+            throw error
+        }
+        await core.close(within: closeTimeout)
+    }
+}
+
+/// A producer for the length of a scope: closed when `body` ends, however it does.
+///
+/// ```swift
+/// try await withKafkaProducer(.init(bootstrapServers: ["localhost:9092"])) { producer in
+///     try await producer.send(KafkaMessage(topic: "orders", value: "three apples"))
+/// }
+/// ```
+///
+/// - Parameters:
+///   - configuration: The settings; the end waits at most ``KafkaProducer/Configuration/closeTimeout``.
+///   - logger: Where log lines go.
+///   - body: What to do with the producer.
+/// - Returns: What `body` returns.
+/// - Throws: ``KafkaError`` of kind `invalidConfiguration`, and what `body` throws.
+public func withKafkaProducer<Result>(
+    _ configuration: KafkaProducer.Configuration,
+    logger: Logger = Logger(label: "KafkaDelivery"),
+    _ body: (KafkaProducer) async throws -> sending Result
+) async throws -> sending Result {
+    let producer = try KafkaProducer(configuration, logger: logger)
+    do {
+        let result = try await body(producer)
+        await producer.close(within: configuration.closeTimeout)
+        return result
+    } catch {
+        await producer.close(within: configuration.closeTimeout)
+        throw error
+    }
+}

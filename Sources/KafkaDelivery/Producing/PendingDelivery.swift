@@ -1,0 +1,183 @@
+internal import Synchronization
+
+extension KafkaProducer {
+    /// A message that was accepted for sending, and whose report is still to come.
+    ///
+    /// Await ``report`` now, later, more than once, from several tasks, or never: the message is sent all the same.
+    public final class PendingDelivery: Sendable {
+        typealias Outcome = Result<KafkaDeliveryReport, KafkaError>
+
+        private enum State {
+            case pending
+            /// The usual case, without an array: one task awaits.
+            case awaited(Waiter)
+            case awaitedByMany([Waiter])
+            case done(Outcome)
+        }
+
+        struct Waiter {
+            let id: UInt64
+            let resume: Resume
+
+            enum Resume {
+                case task(CheckedContinuation<Outcome, Never>)
+                case batch(PendingBatch)
+            }
+
+            func callAsFunction(_ outcome: Outcome) {
+                switch resume {
+                case .task(let continuation): continuation.resume(returning: outcome)
+                case .batch(let batch): batch.oneIsDone()
+                }
+            }
+        }
+
+        /// The message's topic, which the report does not have to copy.
+        let topic: String
+
+        // A lock and not an actor: reports arrive on a thread of librdkafka's making, which cannot await.
+        private let state = Mutex<State>(.pending)
+
+        // Links of the list of sends in flight, and this send's place in it; guarded by that list's lock.
+        nonisolated(unsafe) var next: PendingDelivery?
+        nonisolated(unsafe) unowned(unsafe) var previous: PendingDelivery?
+        nonisolated(unsafe) var sequence: UInt64 = 0
+
+        init(topic: String) {
+            self.topic = topic
+        }
+
+        /// Waits for the broker's answer.
+        ///
+        /// - Returns: Where the message is stored.
+        /// - Throws: ``KafkaError``: that it is not, or may not be, stored, and why. A task that is cancelled while it
+        ///   waits gets `.cancelled` with `possiblyPersisted` at once, for the message cannot be recalled; others that
+        ///   await the same report are not affected.
+        public var report: KafkaDeliveryReport {
+            get async throws(KafkaError) {
+                try await outcome().get()
+            }
+        }
+
+        /// What became of the message, where that is known already.
+        var outcomeNow: Outcome? {
+            state.withLock { state in
+                if case .done(let outcome) = state { outcome } else { nil }
+            }
+        }
+
+        func outcome() async -> Outcome {
+            if let outcome = outcomeNow { return outcome }
+            let id = WaiterID.next()
+            return await withTaskCancellationHandler {
+                await withCheckedContinuation { continuation in
+                    add(Waiter(id: id, resume: .task(continuation)))
+                    // Cancelled before the waiter was there: its handler has run already and found nobody.
+                    if Task.isCancelled { cancel(id) }
+                }
+            } onCancel: {
+                cancel(id)
+            }
+        }
+
+        /// Adds somebody to be told, or tells them at once.
+        func add(_ waiter: Waiter) {
+            let outcome: Outcome? = state.withLock { state in
+                switch state {
+                case .pending: state = .awaited(waiter)
+                case .awaited(let first): state = .awaitedByMany([first, waiter])
+                case .awaitedByMany(let others): state = .awaitedByMany(others + [waiter])
+                case .done(let outcome): return outcome
+                }
+                return nil
+            }
+            if let outcome { waiter(outcome) }
+        }
+
+        private func cancel(_ id: UInt64) {
+            let cancelled: Waiter? = state.withLock { state in
+                switch state {
+                case .awaited(let waiter) where waiter.id == id:
+                    state = .pending
+                    return waiter
+                case .awaitedByMany(var waiters):
+                    guard let index = waiters.firstIndex(where: { $0.id == id }) else { return nil }
+                    let waiter = waiters.remove(at: index)
+                    state = .awaitedByMany(waiters)
+                    return waiter
+                default:
+                    return nil
+                }
+            }
+            cancelled?(.failure(.cancelled(persistence: .possiblyPersisted)))
+        }
+
+        /// Gives the message its outcome. The first one counts; there is a second only where a report arrives after the
+        /// producer was closed and gave up waiting for it.
+        func resolve(_ outcome: Outcome) {
+            let waiters: State = state.withLock { state in
+                let before = state
+                if case .done = before { return .pending }
+                state = .done(outcome)
+                return before
+            }
+            switch waiters {
+            case .pending, .done: break
+            case .awaited(let waiter): waiter(outcome)
+            case .awaitedByMany(let waiters): for waiter in waiters { waiter(outcome) }
+            }
+        }
+    }
+}
+
+/// Numbers that tell waiters apart, so that cancelling one wakes that one.
+enum WaiterID {
+    private static let last = Atomic<UInt64>(0)
+
+    static func next() -> UInt64 {
+        last.wrappingAdd(1, ordering: .relaxed).newValue
+    }
+}
+
+/// Waits once for many sends.
+final class PendingBatch: Sendable {
+    private struct State {
+        var remaining: Int
+        var continuation: CheckedContinuation<Void, Never>?
+        var isCancelled = false
+    }
+
+    private let state: Mutex<State>
+
+    init(count: Int) {
+        self.state = Mutex(State(remaining: count))
+    }
+
+    func oneIsDone() {
+        let continuation = state.withLock { state in
+            state.remaining -= 1
+            return state.remaining == 0 ? state.continuation.take() : nil
+        }
+        continuation?.resume()
+    }
+
+    /// Waits until all are done, or until the task is cancelled.
+    func wait() async {
+        await withTaskCancellationHandler {
+            await withCheckedContinuation { continuation in
+                let isOver = state.withLock { state in
+                    if state.remaining == 0 || state.isCancelled { return true }
+                    state.continuation = continuation
+                    return false
+                }
+                if isOver { continuation.resume() }
+            }
+        } onCancel: {
+            let continuation = state.withLock { state in
+                state.isCancelled = true
+                return state.continuation.take()
+            }
+            continuation?.resume()
+        }
+    }
+}

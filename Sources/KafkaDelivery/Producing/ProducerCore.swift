@@ -1,0 +1,395 @@
+internal import CRdKafka
+internal import Logging
+internal import Synchronization
+
+/// The shell around ``SendLedger``: calls librdkafka, waits for its reports on a thread of its own, resumes senders.
+///
+/// Lock order: the ledger's lock is taken first or alone; a pending delivery's lock is never taken under it; librdkafka
+/// is never called under either.
+final class ProducerCore: Sendable {
+    typealias PendingDelivery = KafkaProducer.PendingDelivery
+
+    private let client: RdKafkaClient
+    private let queue: RdKafkaQueue
+    private let logger: Logger
+    private let messageTimeout: Duration
+    private let lingers: Bool
+    // Senders, the thread and whoever closes meet here; nobody holds it for longer than a few list operations.
+    private let ledger = Mutex(SendLedger())
+    private let closing = Mutex<Closing?>(nil)
+    private let clock = ContinuousClock()
+
+    private struct Closing {
+        var deadline: ContinuousClock.Instant
+        /// Set when the rest was given up; reports of it are due at once, and not waited for longer than this.
+        var purgeDeadline: ContinuousClock.Instant?
+    }
+
+    init(_ configuration: KafkaProducer.Configuration, logger: Logger) throws(KafkaError) {
+        self.client = try configuration.rdKafka().makeClient(RD_KAFKA_PRODUCER, events: RD_KAFKA_EVENT_DR)
+        guard let queue = RdKafkaQueue.main(of: client) else {
+            throw KafkaError(.client, recovery: .retry, reason: "librdkafka gave no queue for delivery reports")
+        }
+        self.queue = queue
+        self.logger = logger
+        self.messageTimeout = configuration.messageTimeout
+        self.lingers = configuration.linger > .zero
+        guard BlockingThread.start("kafka-producer", { self.serveQueue() }) else {
+            throw KafkaError(.client, recovery: .retry, reason: "the system has no thread left for the producer")
+        }
+    }
+
+    deinit {
+        ledger.withLock { $0.removeAll() }
+    }
+}
+
+// MARK: Sending
+
+extension ProducerCore {
+    func enqueue(_ message: KafkaMessage) async throws(KafkaError) -> PendingDelivery {
+        try message.validate()
+        if Task.isCancelled { throw .cancelled(persistence: .notPersisted) }
+        let pending = PendingDelivery(topic: message.topic)
+        switch ledger.withLock({ $0.admit(pending) }) {
+        case .accepted:
+            let code = client.produce(message, opaque: Unmanaged.passUnretained(pending).toOpaque())
+            if code == RD_KAFKA_RESP_ERR_NO_ERROR { return pending }
+            ledger.withLock { $0.remove(pending) }
+            settleBarriers()
+            guard code == RD_KAFKA_RESP_ERR__QUEUE_FULL else { throw refusal(code, of: message) }
+        case .wait:
+            break
+        case .refused(let error):
+            throw error
+        }
+        if let error = await waitForRoom(message, pending) { throw error }
+        return pending
+    }
+
+    /// Waits until the thread has handed the message to librdkafka, or could not.
+    private func waitForRoom(_ message: KafkaMessage, _ pending: PendingDelivery) async -> KafkaError? {
+        let id = WaiterID.next()
+        let deadline = clock.now.advanced(by: messageTimeout)
+        return await withTaskCancellationHandler {
+            await withCheckedContinuation { continuation in
+                let waiter = SendLedger.RoomWaiter(
+                    id: id,
+                    message: message,
+                    pending: pending,
+                    deadline: deadline,
+                    continuation: continuation
+                )
+                switch ledger.withLock({ $0.wait(waiter) }) {
+                case .none: break
+                case .interrupt: queue.interrupt()
+                case .refuse(let error): continuation.resume(returning: error)
+                }
+                // Cancelled before the waiter was there: its handler has run already and found nobody.
+                if Task.isCancelled { cancelWait(id) }
+            }
+        } onCancel: {
+            cancelWait(id)
+        }
+    }
+
+    private func cancelWait(_ id: UInt64) {
+        let waiter = ledger.withLock { $0.cancelRoomWaiter(id) }
+        waiter?.continuation.resume(returning: .cancelled(persistence: .notPersisted))
+    }
+
+    /// The error of a message that librdkafka did not take.
+    private func refusal(_ code: rd_kafka_resp_err_t, of message: KafkaMessage) -> KafkaError {
+        if code == RD_KAFKA_RESP_ERR__FATAL || code == RD_KAFKA_RESP_ERR__FENCED, let fatal = client.fatalError {
+            return KafkaError(
+                fatal.kind,
+                persistence: .notPersisted,
+                recovery: .recreateClient,
+                reason: fatal.reason,
+                code: fatal.code
+            )
+        }
+        let place = message.partition.map { "\(message.topic) [\($0)]" } ?? message.topic
+        return KafkaError(code, reason: "\(place): \(code.text)", persistence: .notPersisted)
+    }
+}
+
+// MARK: Waiting for all
+
+extension ProducerCore {
+    func flush() async throws(KafkaError) {
+        if lingers {
+            // Sends at once what lingers. Where the system has no thread for it, it is sent when its time has come.
+            _ = BlockingThread.start("kafka-flush") { [client, messageTimeout] in client.flush(within: messageTimeout) }
+        }
+        let error = await waitForBarrier { $0.lastSequence }
+        if let error { throw error }
+    }
+
+    /// Begins to close, or brings an earlier deadline forward, and waits for the end.
+    @discardableResult
+    func close(within timeout: Duration) async -> KafkaProducer.CloseSummary {
+        beginClosing(within: timeout)
+        // Closing is not cut short by cancellation: it ends by its deadline, and the sends need their outcomes.
+        while ledger.withLock({ $0.phase }) != .closed {
+            _ = await waitForBarrier(isCancellable: false) { _ in .max }
+        }
+        return ledger.withLock { $0.summary }
+    }
+
+    func beginClosing(within timeout: Duration) {
+        let deadline = clock.now.advanced(by: max(timeout, .zero))
+        closing.withLock { closing in
+            closing = Closing(
+                deadline: min(deadline, closing?.deadline ?? deadline),
+                purgeDeadline: closing?.purgeDeadline
+            )
+        }
+        for waiter in ledger.withLock({ $0.beginClosing() }) {
+            waiter.continuation.resume(returning: .closed())
+        }
+        if lingers {
+            _ = BlockingThread.start("kafka-flush") { [client] in client.flush(within: timeout) }
+        }
+        queue.interrupt()
+    }
+
+    private func waitForBarrier(
+        isCancellable: Bool = true,
+        upTo sequence: @Sendable (borrowing SendLedger) -> UInt64
+    ) async -> KafkaError? {
+        let id = WaiterID.next()
+        return await withTaskCancellationHandler {
+            await withCheckedContinuation { continuation in
+                let isOver = ledger.withLock { ledger in
+                    let sequence = sequence(ledger)
+                    if ledger.phase == .closed || (sequence != .max && ledger.isPast(sequence)) { return true }
+                    ledger.add(SendLedger.Barrier(id: id, sequence: sequence, continuation: continuation))
+                    return false
+                }
+                if isOver { continuation.resume(returning: nil) }
+                if isCancellable, Task.isCancelled { cancelBarrier(id) }
+            }
+        } onCancel: {
+            if isCancellable { cancelBarrier(id) }
+        }
+    }
+
+    private func cancelBarrier(_ id: UInt64) {
+        let barrier = ledger.withLock { $0.cancelBarrier(id) }
+        barrier?.continuation.resume(returning: .cancelled(persistence: nil))
+    }
+
+    private func settleBarriers() {
+        for barrier in ledger.withLock({ $0.passedBarriers() }) {
+            barrier.continuation.resume(returning: nil)
+        }
+    }
+}
+
+// MARK: The thread
+
+extension ProducerCore {
+    /// Runs on the producer's thread until it is closed: sleeps until librdkafka has a report, or somebody interrupts.
+    private func serveQueue() {
+        var batch = ReportBatch()
+        while !isFinished() {
+            if let event = queue.poll(timeout: nextTimeout()) {
+                handle(event, &batch)
+            }
+            while let event = queue.poll(timeout: 0) {
+                handle(event, &batch)
+            }
+            serveRoomWaiters()
+        }
+    }
+
+    /// One event's reports, with the array kept from event to event.
+    private struct ReportBatch {
+        var reports: [(pending: PendingDelivery, outcome: PendingDelivery.Outcome)] = []
+        /// The last thing that was wrong with a connection, until a message gets through again.
+        var connectionError: KafkaError?
+    }
+
+    private func handle(_ event: consuming RdKafkaEvent, _ batch: inout ReportBatch) {
+        switch event.kind {
+        case .deliveryReports: handleReports(event, &batch)
+        case .log: event.log(to: logger)
+        case .error: handleError(event, &batch)
+        default: break
+        }
+    }
+
+    private func handleReports(_ event: borrowing RdKafkaEvent, _ batch: inout ReportBatch) {
+        while let report = event.nextMessage() {
+            guard let opaque = report.pointee._private else { continue }
+            let pending = Unmanaged<PendingDelivery>.fromOpaque(opaque).takeUnretainedValue()
+            let outcome = PendingDelivery.Outcome(report, topic: pending.topic)
+            batch.reports.append((pending, explain(outcome, &batch)))
+        }
+        let barriers = ledger.withLock { ledger in
+            for (pending, outcome) in batch.reports { ledger.settle(pending, outcome) }
+            return ledger.passedBarriers()
+        }
+        for (pending, outcome) in batch.reports { pending.resolve(outcome) }
+        for barrier in barriers { barrier.continuation.resume(returning: nil) }
+        batch.reports.removeAll(keepingCapacity: true)
+    }
+
+    /// A time-out says more with the reason why nothing got through, and a fatal error with what is behind it.
+    private func explain(_ outcome: PendingDelivery.Outcome, _ batch: inout ReportBatch) -> PendingDelivery.Outcome {
+        guard case .failure(let error) = outcome else {
+            batch.connectionError = nil
+            return outcome
+        }
+        if error.kind == .timedOut, let cause = batch.connectionError {
+            return .failure(
+                KafkaError(
+                    .brokersUnreachable,
+                    persistence: error.persistence,
+                    recovery: .retry,
+                    reason: "no confirmation within \(messageTimeout), and \(cause.reason)",
+                    code: error.code
+                )
+            )
+        }
+        if error.kind == .fatal || error.kind == .closed, let fatal = client.fatalError {
+            return .failure(
+                KafkaError(
+                    fatal.kind,
+                    persistence: error.persistence,
+                    recovery: .recreateClient,
+                    reason: fatal.reason,
+                    code: fatal.code
+                )
+            )
+        }
+        return outcome
+    }
+
+    private func handleError(_ event: borrowing RdKafkaEvent, _ batch: inout ReportBatch) {
+        guard let error = event.error else { return }
+        if event.isFatal {
+            logger.error("Producer failed for good", metadata: ["kafka_error": "\(client.fatalError ?? error)"])
+        } else {
+            if error.kind == .brokersUnreachable || error.kind == .authentication { batch.connectionError = error }
+            logger.debug("Producer trouble, librdkafka goes on", metadata: ["kafka_error": "\(error)"])
+        }
+    }
+
+    private func serveRoomWaiters() {
+        for waiter in ledger.withLock({ [clock] in $0.overdueRoomWaiters(at: clock.now) }) {
+            waiter.continuation.resume(
+                returning: KafkaError(
+                    .timedOut,
+                    persistence: .notPersisted,
+                    recovery: .retry,
+                    reason: "the buffer had no room for the message within \(messageTimeout)",
+                    code: RD_KAFKA_RESP_ERR__QUEUE_FULL.name
+                )
+            )
+        }
+        while let waiter = ledger.withLock({ $0.nextForRoom() }) {
+            let code = client.produce(waiter.message, opaque: Unmanaged.passUnretained(waiter.pending).toOpaque())
+            if code == RD_KAFKA_RESP_ERR_NO_ERROR {
+                waiter.continuation.resume(returning: nil)
+                continue
+            }
+            let isAlone = ledger.withLock { ledger in
+                if code == RD_KAFKA_RESP_ERR__QUEUE_FULL, ledger.count > 1 {
+                    ledger.noRoom(for: waiter)
+                    return false
+                }
+                ledger.remove(waiter.pending)
+                return true
+            }
+            guard isAlone else { return }
+            waiter.continuation.resume(
+                returning: code == RD_KAFKA_RESP_ERR__QUEUE_FULL
+                    ? tooLargeForBuffer(waiter.message) : refusal(code, of: waiter.message)
+            )
+        }
+        ledger.withLock { $0.roomServed() }
+    }
+
+    /// Nothing else is in the buffer, and there is still no room.
+    private func tooLargeForBuffer(_ message: KafkaMessage) -> KafkaError {
+        KafkaError(
+            .messageTooLarge,
+            persistence: .notPersisted,
+            recovery: .fixRequest,
+            reason: "the message of \(message.payloadCount) bytes is larger than maximumBufferedBytes",
+            code: RD_KAFKA_RESP_ERR__QUEUE_FULL.name
+        )
+    }
+}
+
+// MARK: The end
+
+extension ProducerCore {
+    /// Milliseconds until something is due, -1 where nothing is.
+    private func nextTimeout() -> Int32 {
+        let deadlines = [
+            ledger.withLock { $0.nextRoomDeadline },
+            closing.withLock { $0.map { $0.purgeDeadline ?? $0.deadline } },
+        ]
+        guard let next = deadlines.compactMap(\.self).min() else { return -1 }
+        let remaining = clock.now.duration(to: next)
+        return remaining <= .zero ? 0 : remaining.milliseconds
+    }
+
+    /// Takes the next step of closing, where it is due; true when the thread has nothing left to do.
+    private func isFinished() -> Bool {
+        let now = clock.now
+        guard let closing = closing.withLock({ $0 }) else { return false }
+        if ledger.withLock({ $0.count }) == 0 {
+            finish()
+            return true
+        }
+        guard let purgeDeadline = closing.purgeDeadline else {
+            if now >= closing.deadline {
+                client.purge()
+                // librdkafka answers a purge at once, except for a broker thread that hangs in a name look-up.
+                self.closing.withLock { $0?.purgeDeadline = now.advanced(by: .seconds(1)) }
+            }
+            return false
+        }
+        guard now >= purgeDeadline else { return false }
+        finish()
+        return true
+    }
+
+    private func finish() {
+        let (abandoned, barriers) = ledger.withLock { $0.close() }
+        if !abandoned.isEmpty {
+            logger.warning(
+                "Producer closed without an answer to some sends",
+                metadata: ["kafka_messages": "\(abandoned.count)"]
+            )
+        }
+        let error = KafkaError(
+            .closed,
+            persistence: .possiblyPersisted,
+            recovery: .recreateClient,
+            reason: "the producer was closed before the broker answered"
+        )
+        for pending in abandoned { pending.resolve(.failure(error)) }
+        for barrier in barriers { barrier.continuation.resume(returning: nil) }
+    }
+}
+
+extension KafkaMessage {
+    /// Refuses what librdkafka would misunderstand rather than refuse.
+    func validate() throws(KafkaError) {
+        guard !topic.isEmpty, !topic.utf8.contains(0) else {
+            throw .invalidArgument("the topic's name is empty or contains a zero byte")
+        }
+        if let partition, !(0...Int(Int32.max)).contains(partition) {
+            throw .invalidArgument("\(topic): \(partition) cannot be a partition; nil lets the key decide")
+        }
+        if let timestamp, timestamp.millisecondsSince1970 < 1 {
+            // librdkafka takes 0 for "now".
+            throw .invalidArgument("\(topic): a timestamp has to be after 1970-01-01T00:00:00Z; nil means now")
+        }
+    }
+}

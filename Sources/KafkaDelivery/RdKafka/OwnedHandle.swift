@@ -1,0 +1,23 @@
+/// The one owner of a C object: whoever holds it may use it, and when nobody does it is destroyed, once.
+struct OwnedHandle: ~Copyable, @unchecked Sendable {
+    // Sendable because every librdkafka object that is held this way may be used and destroyed from any thread; the
+    // few that may not (lists, headers being built) never leave the function that made them.
+    let raw: OpaquePointer
+    private let destroy: @convention(c) (OpaquePointer?) -> Void
+
+    init(_ raw: OpaquePointer, destroy: @escaping @convention(c) (OpaquePointer?) -> Void) {
+        self.raw = raw
+        self.destroy = destroy
+    }
+
+    /// Gives the object up to somebody who destroys it (librdkafka itself, where a call takes ownership).
+    consuming func release() -> OpaquePointer {
+        let raw = self.raw
+        discard self
+        return raw
+    }
+
+    deinit {
+        destroy(raw)
+    }
+}

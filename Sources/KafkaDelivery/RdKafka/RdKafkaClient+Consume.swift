@@ -1,0 +1,110 @@
+internal import CRdKafka
+
+/// Groups, assignments and commits, at the boundary to librdkafka.
+extension RdKafkaClient {
+    /// Joins the group. The assignment comes as an event.
+    func subscribe(to topics: [String]) -> KafkaError? {
+        let list = topics.map { topic in
+            PartitionOffset(
+                partition: KafkaTopicPartition(topic: topic, partition: Int(RD_KAFKA_PARTITION_UA)),
+                offset: PartitionOffset.none
+            )
+        }
+        return list.withList { Self.error(rd_kafka_subscribe(raw, $0)) } ?? .noMemory
+    }
+
+    /// Whether the group's protocol moves partitions one by one (KIP-429).
+    var isCooperative: Bool {
+        String(cString: rd_kafka_rebalance_protocol(raw)) == "COOPERATIVE"
+    }
+
+    /// Whether the partitions of the revocation that is being answered belong to somebody else already.
+    var isAssignmentLost: Bool {
+        rd_kafka_assignment_lost(raw) != 0
+    }
+
+    /// Accepts an assignment.
+    func assign(_ partitions: [PartitionOffset]) -> KafkaError? {
+        let isCooperative = isCooperative
+        return partitions.withList { list in
+            isCooperative
+                ? Self.error(rd_kafka_incremental_assign(raw, list)) : Self.error(rd_kafka_assign(raw, list))
+        } ?? .noMemory
+    }
+
+    /// Gives partitions back; all of them where the protocol is eager.
+    func unassign(_ partitions: [PartitionOffset]) -> KafkaError? {
+        guard isCooperative else { return Self.error(rd_kafka_assign(raw, nil)) }
+        return partitions.withList { Self.error(rd_kafka_incremental_unassign(raw, $0)) } ?? .noMemory
+    }
+
+    /// Starts a commit whose result arrives as an event on `queue`, with `opaque`.
+    func commit(_ offsets: [PartitionOffset], resultTo queue: RdKafkaQueue, opaque: UInt) -> KafkaError? {
+        offsets.withList { list in
+            Self.error(rd_kafka_commit_queue(raw, list, queue.raw, nil, UnsafeMutableRawPointer(bitPattern: opaque)))
+        } ?? .noMemory
+    }
+
+    /// Looks up the offsets of the first messages that are not older. Blocks.
+    func offsets(
+        for timestamp: KafkaTimestamp,
+        of partitions: [KafkaTopicPartition],
+        within timeout: Duration
+    ) throws(KafkaError) -> [PartitionOffset] {
+        let entries = partitions.map { PartitionOffset(partition: $0, offset: timestamp.millisecondsSince1970) }
+        let answer = entries.withList { list in
+            let code = rd_kafka_offsets_for_times(raw, list, timeout.milliseconds)
+            return (Self.error(code), [PartitionOffset](list))
+        }
+        guard let (error, found) = answer else { throw .noMemory }
+        if let error = error ?? found.lazy.compactMap(\.error).first { throw error }
+        return found
+    }
+
+    /// Leaves the group. Rebalance events go on coming on `queue` until ``isConsumerClosed``.
+    func closeConsumer(eventsTo queue: RdKafkaQueue) -> KafkaError? {
+        Self.error(rd_kafka_consumer_close_queue(raw, queue.raw))
+    }
+
+    /// Whether the group was left.
+    var isConsumerClosed: Bool {
+        rd_kafka_consumer_closed(raw) != 0
+    }
+
+    /// The end of a partition as the last fetch reported it; does not ask the broker.
+    func cachedEnd(of partition: KafkaTopicPartition) -> Int64 {
+        var low: Int64 = 0
+        var high: Int64 = 0
+        guard let number = Int32(exactly: partition.partition),
+            rd_kafka_get_watermark_offsets(raw, partition.topic, number, &low, &high) == RD_KAFKA_RESP_ERR_NO_ERROR
+        else { return 0 }
+        return high
+    }
+
+    private static func error(_ code: rd_kafka_resp_err_t) -> KafkaError? {
+        code == RD_KAFKA_RESP_ERR_NO_ERROR ? nil : KafkaError(code)
+    }
+
+    private static func error(_ error: OpaquePointer?) -> KafkaError? {
+        guard let error else { return nil }
+        defer { rd_kafka_error_destroy(error) }
+        return KafkaError(rd_kafka_error_code(error), reason: String(cString: rd_kafka_error_string(error)))
+    }
+}
+
+extension RdKafkaConfiguration {
+    /// Makes a consumer whose every event comes through its one queue.
+    func makeConsumer() throws(KafkaError) -> RdKafkaClient {
+        let client = try makeClient(
+            RD_KAFKA_CONSUMER,
+            events: RD_KAFKA_EVENT_REBALANCE | RD_KAFKA_EVENT_OFFSET_COMMIT
+        )
+        // Errors and log lines, which arrive on the main queue, join the consumer's.
+        rd_kafka_poll_set_consumer(client.raw)
+        return client
+    }
+}
+
+extension KafkaError {
+    static let noMemory = KafkaError(.client, recovery: .retry, reason: "librdkafka has no memory for a list")
+}

@@ -1,0 +1,114 @@
+internal import CRdKafka
+
+/// Sending, at the boundary to librdkafka.
+extension RdKafkaClient {
+    /// Hands a message to librdkafka, which copies it.
+    ///
+    /// - Parameter opaque: Comes back with the delivery report.
+    /// - Returns: `RD_KAFKA_RESP_ERR_NO_ERROR` where it was taken: then there will be exactly one report.
+    func produce(_ message: KafkaMessage, opaque: UnsafeMutableRawPointer) -> rd_kafka_resp_err_t {
+        var headers: OpaquePointer?
+        if !message.headers.isEmpty {
+            switch makeHeaders(message.headers) {
+            case .success(let made): headers = made
+            case .failure(let code): return code.code
+            }
+        }
+        let code = message.topic.withCString { topic in
+            message.key.withOptionalBytes { key, keyCount in
+                message.value.withOptionalBytes { value, valueCount in
+                    kafka_delivery_produce(
+                        raw,
+                        topic,
+                        message.partition.map { Int32(truncatingIfNeeded: $0) } ?? RD_KAFKA_PARTITION_UA,
+                        key,
+                        keyCount,
+                        value,
+                        valueCount,
+                        headers,
+                        message.timestamp?.millisecondsSince1970 ?? 0,
+                        opaque
+                    )
+                }
+            }
+        }
+        // Only on success do the headers belong to librdkafka.
+        if code != RD_KAFKA_RESP_ERR_NO_ERROR, let headers {
+            rd_kafka_headers_destroy(headers)
+        }
+        return code
+    }
+
+    private struct HeaderFailure: Error {
+        let code: rd_kafka_resp_err_t
+    }
+
+    private func makeHeaders(_ headers: KafkaHeaders) -> Result<OpaquePointer, HeaderFailure> {
+        guard let list = rd_kafka_headers_new(headers.count) else {
+            return .failure(HeaderFailure(code: RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE))
+        }
+        for header in headers {
+            var name = header.name
+            let code = name.withUTF8 { name in
+                header.value.withOptionalBytes { value, count in
+                    name.withMemoryRebound(to: CChar.self) { name in
+                        rd_kafka_header_add(list, name.baseAddress, name.count, value, count)
+                    }
+                }
+            }
+            if code != RD_KAFKA_RESP_ERR_NO_ERROR {
+                rd_kafka_headers_destroy(list)
+                return .failure(HeaderFailure(code: code))
+            }
+        }
+        return .success(list)
+    }
+
+    /// Gives up what is queued and in flight; the reports of it follow (`rd_kafka_purge`). Does not wait.
+    func purge() {
+        _ = rd_kafka_purge(
+            raw,
+            Int32(RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT | RD_KAFKA_PURGE_F_NON_BLOCKING)
+        )
+    }
+
+    /// Sends what lingers, and waits for it. Blocks.
+    func flush(within timeout: Duration) {
+        _ = rd_kafka_flush(raw, timeout.milliseconds)
+    }
+}
+
+extension KafkaBytes? {
+    /// Lends the bytes to C: null where there is no value, not null where it is empty.
+    fileprivate func withOptionalBytes<Result>(_ body: (UnsafeRawPointer?, Int) -> Result) -> Result {
+        switch self {
+        case nil: body(nil, 0)
+        case let bytes?: bytes.withUnsafeBytes { body($0.baseAddress, $0.count) }
+        }
+    }
+}
+
+extension KafkaProducer.PendingDelivery.Outcome {
+    /// What a delivery report says.
+    init(_ report: UnsafePointer<rd_kafka_message_t>, topic: String) {
+        let message = report.pointee
+        guard message.err == RD_KAFKA_RESP_ERR_NO_ERROR else {
+            let persistence: KafkaError.Persistence =
+                rd_kafka_message_status(report) == RD_KAFKA_MSG_STATUS_NOT_PERSISTED
+                ? .notPersisted : .possiblyPersisted
+            self = .failure(KafkaError(message.err, persistence: persistence))
+            return
+        }
+        var type = RD_KAFKA_TIMESTAMP_NOT_AVAILABLE
+        let milliseconds = rd_kafka_message_timestamp(report, &type)
+        self = .success(
+            KafkaDeliveryReport(
+                topic: topic,
+                partition: Int(message.partition),
+                offset: message.offset < 0 ? -1 : message.offset,
+                timestamp: type == RD_KAFKA_TIMESTAMP_NOT_AVAILABLE
+                    ? nil : KafkaTimestamp(millisecondsSince1970: milliseconds)
+            )
+        )
+    }
+}

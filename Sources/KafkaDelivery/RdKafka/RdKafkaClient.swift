@@ -1,0 +1,68 @@
+internal import CRdKafka
+internal import Logging
+
+/// The owner of an `rd_kafka_t`.
+///
+/// Everything that librdkafka hands out (queues, messages, topics) must be given back before the client is destroyed,
+/// or `rd_kafka_destroy` waits for ever. So whoever holds one of those also holds this object, and the client is
+/// destroyed when the last of them lets go, on a thread of its own, because it blocks until librdkafka's threads ended.
+final class RdKafkaClient: @unchecked Sendable {
+    // Sendable because an rd_kafka_t may be used from any thread.
+    let raw: OpaquePointer
+    private let credentials: Credentials
+
+    struct Credentials {
+        let userName: String
+        let password: String
+    }
+
+    init(_ raw: OpaquePointer, credentials: Credentials) {
+        self.raw = raw
+        self.credentials = credentials
+        // From here on librdkafka's log lines are events on the main queue.
+        rd_kafka_set_log_queue(raw, nil)
+    }
+
+    deinit {
+        // An OpaquePointer is not Sendable; its bits are.
+        let address = UInt(bitPattern: raw)
+        let destroy: @Sendable () -> Void = {
+            // The group was left, or given up, before: destroying does not wait for it once more.
+            rd_kafka_destroy_flags(OpaquePointer(bitPattern: address), Int32(RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE))
+        }
+        if !BlockingThread.start("kafka-destroy", destroy) {
+            destroy()
+        }
+    }
+
+    /// The name librdkafka gave this client, for log lines.
+    var name: String {
+        String(cString: rd_kafka_name(raw))
+    }
+
+    /// The error that this client cannot recover from, where there was one (`rd_kafka_fatal_error`).
+    var fatalError: KafkaError? {
+        var reason = [CChar](repeating: 0, count: 512)
+        let code = rd_kafka_fatal_error(raw, &reason, reason.count)
+        guard code != RD_KAFKA_RESP_ERR_NO_ERROR else { return nil }
+        let error = KafkaError(code, reason: String(nullTerminated: reason))
+        return KafkaError(
+            error.kind == .fenced ? .fenced : .fatal,
+            recovery: .recreateClient,
+            reason: error.reason,
+            code: error.code
+        )
+    }
+
+    /// Makes every broker thread look at once at what it has to do.
+    ///
+    /// A full prefetch queue that has been emptied is otherwise looked at again only when its broker thread happens to
+    /// wake, up to a second later on 2.0.2. Of the calls that wake those threads, setting the SASL credentials is the
+    /// one that waits for nothing and sends nothing; they are set to what they are. Newer versions have
+    /// `fetch.queue.backoff.ms`, and are served sooner by this all the same.
+    func wakeBrokerThreads() {
+        if let error = rd_kafka_sasl_set_credentials(raw, credentials.userName, credentials.password) {
+            rd_kafka_error_destroy(error)
+        }
+    }
+}

@@ -1,0 +1,134 @@
+internal import CRdKafka
+
+/// Builds a client from property names and values, and says clearly which of them is wrong.
+struct RdKafkaConfiguration {
+    private(set) var properties: [(name: String, value: String)] = []
+
+    mutating func set(_ name: String, _ value: String) {
+        properties.append((name, value))
+    }
+
+    mutating func set(_ name: String, _ value: Int) {
+        set(name, String(value))
+    }
+
+    mutating func set(_ name: String, _ value: Bool) {
+        set(name, value ? "true" : "false")
+    }
+
+    /// Sets a duration in milliseconds; less than one millisecond, where it is not zero, counts as one.
+    mutating func set(
+        _ name: String,
+        _ value: Duration,
+        in range: ClosedRange<Duration>,
+        as setting: String
+    ) throws(KafkaError) {
+        guard range.contains(value) else {
+            throw .invalidConfiguration("\(setting) is \(value), outside of \(range.lowerBound) to \(range.upperBound)")
+        }
+        set(name, Int(value.milliseconds))
+    }
+
+    /// Sets a number that has to lie within a range.
+    mutating func set(
+        _ name: String,
+        _ value: Int,
+        in range: ClosedRange<Int>,
+        as setting: String
+    ) throws(KafkaError) {
+        guard range.contains(value) else {
+            throw .invalidConfiguration("\(setting) is \(value), outside of \(range.lowerBound) to \(range.upperBound)")
+        }
+        set(name, value)
+    }
+
+    /// Takes over a user's own properties, last, so that they win over defaults; refuses those the library owns.
+    mutating func add(_ additional: [String: String]) throws(KafkaError) {
+        for (name, value) in additional.sorted(by: { $0.key < $1.key }) {
+            if let instead = RdKafkaProperty.owned[name] {
+                throw .invalidConfiguration("\(name) cannot be among additionalProperties: \(instead)")
+            }
+            set(name, value)
+        }
+    }
+
+    /// The value that was set last.
+    func value(of name: String) -> String? {
+        properties.last { $0.name == name }?.value
+    }
+
+    /// Makes the client.
+    ///
+    /// - Parameter events: Which of librdkafka's events are wanted, beside logs and errors (`rd_kafka_conf_set_events`).
+    func makeClient(_ type: rd_kafka_type_t, events: Int32) throws(KafkaError) -> RdKafkaClient {
+        guard let raw = rd_kafka_conf_new() else {
+            throw KafkaError(.client, recovery: .retry, reason: "librdkafka has no memory for a configuration")
+        }
+        let configuration = OwnedHandle(raw, destroy: rd_kafka_conf_destroy)
+        for (name, value) in properties {
+            try Self.apply(name, value, to: configuration.raw)
+        }
+        // Logs come through the queue, so that no callback runs on librdkafka's threads.
+        try Self.apply(RdKafkaProperty.logQueue, "true", to: configuration.raw)
+        // Newer versions look again at a full prefetch queue after this time; 2.0.2 does not know the property.
+        if type == RD_KAFKA_CONSUMER {
+            var buffer = [CChar](repeating: 0, count: 64)
+            _ = rd_kafka_conf_set(configuration.raw, RdKafkaProperty.fetchQueueBackoff, "10", &buffer, buffer.count)
+        }
+        rd_kafka_conf_set_events(configuration.raw, RD_KAFKA_EVENT_LOG | RD_KAFKA_EVENT_ERROR | events)
+
+        var reason = [CChar](repeating: 0, count: 512)
+        let raw2 = configuration.release()
+        guard let client = rd_kafka_new(type, raw2, &reason, reason.count) else {
+            rd_kafka_conf_destroy(raw2)
+            throw .invalidConfiguration(redacted(String(nullTerminated: reason)))
+        }
+        return RdKafkaClient(client, credentials: credentials)
+    }
+
+    private static func apply(_ name: String, _ value: String, to configuration: OpaquePointer) throws(KafkaError) {
+        guard !name.utf8.contains(0), !value.utf8.contains(0) else {
+            throw .invalidConfiguration("\(name.replacing("\0", with: "␀")): a zero byte cannot be part of a setting")
+        }
+        var reason = [CChar](repeating: 0, count: 512)
+        let result = rd_kafka_conf_set(configuration, name, value, &reason, reason.count)
+        guard result != RD_KAFKA_CONF_OK else { return }
+        // librdkafka's own sentence may repeat the value, so a secret's is not shown.
+        let shown = RdKafkaProperty.isSecret(name) ? "(secret)" : "\"\(value)\""
+        let why = RdKafkaProperty.isSecret(name) ? "was refused" : String(nullTerminated: reason)
+        throw .invalidConfiguration("\(name) = \(shown): \(why)")
+    }
+
+    private func redacted(_ text: String) -> String {
+        properties.reduce(text) { text, property in
+            RdKafkaProperty.isSecret(property.name) && !property.value.isEmpty
+                ? text.replacing(property.value, with: "(secret)") : text
+        }
+    }
+
+    private var credentials: RdKafkaClient.Credentials {
+        RdKafkaClient.Credentials(
+            userName: value(of: RdKafkaProperty.userName) ?? "",
+            password: value(of: RdKafkaProperty.password) ?? ""
+        )
+    }
+}
+
+extension String {
+    /// The text before the first zero in a C buffer.
+    init(nullTerminated buffer: [CChar]) {
+        self.init(decoding: buffer.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    }
+}
+
+extension Duration {
+    /// Whole milliseconds; less than one, where it is not zero, counts as one. Durations beyond what a C `int` of
+    /// milliseconds holds are cut to it (24 days).
+    var milliseconds: Int32 {
+        let (seconds, attoseconds) = components
+        guard seconds < Int64(Int32.max) / 1000 else { return .max }
+        guard seconds > Int64(Int32.min) / 1000 else { return .min }
+        let milliseconds = seconds * 1000 + attoseconds / 1_000_000_000_000_000
+        return Int32(milliseconds == 0 && self > .zero ? 1 : milliseconds)
+    }
+}

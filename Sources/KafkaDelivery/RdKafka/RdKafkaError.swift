@@ -1,0 +1,95 @@
+internal import CRdKafka
+
+/// librdkafka's error codes, translated once, at the boundary.
+extension KafkaError {
+    /// The error of a call or of a report.
+    ///
+    /// - Parameters:
+    ///   - code: Not `RD_KAFKA_RESP_ERR_NO_ERROR`.
+    ///   - reason: More than the code says, where librdkafka gives it.
+    ///   - persistence: For errors about a message.
+    init(_ code: rd_kafka_resp_err_t, reason: String? = nil, persistence: Persistence? = nil) {
+        let (kind, recovery) = Self.classify(code)
+        self.init(
+            kind,
+            persistence: persistence,
+            recovery: recovery,
+            reason: reason ?? code.text,
+            code: code.name
+        )
+    }
+
+    // The `switch` names codes once; what it does not name is told apart by sign (librdkafka's own are negative) and by
+    // whether Kafka's protocol calls the code retriable.
+    private static func classify(_ code: rd_kafka_resp_err_t) -> (Kind, Recovery) {
+        switch code {
+        case RD_KAFKA_RESP_ERR__MSG_TIMED_OUT, RD_KAFKA_RESP_ERR__TIMED_OUT, RD_KAFKA_RESP_ERR__TIMED_OUT_QUEUE,
+            RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT:
+            (.timedOut, .retry)
+        case RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN, RD_KAFKA_RESP_ERR__TRANSPORT, RD_KAFKA_RESP_ERR__RESOLVE:
+            (.brokersUnreachable, .retry)
+        case RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC, RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION,
+            RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
+            (.unknownTopicOrPartition, .fixRequest)
+        case RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE, RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE,
+            RD_KAFKA_RESP_ERR_INVALID_MSG_SIZE:
+            (.messageTooLarge, .fixRequest)
+        case RD_KAFKA_RESP_ERR__INVALID_ARG, RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION, RD_KAFKA_RESP_ERR_INVALID_REQUEST,
+            RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP, RD_KAFKA_RESP_ERR_INVALID_RECORD, RD_KAFKA_RESP_ERR_INVALID_GROUP_ID:
+            (.invalidArgument, .fixRequest)
+        case RD_KAFKA_RESP_ERR__DESTROY, RD_KAFKA_RESP_ERR__PURGE_QUEUE, RD_KAFKA_RESP_ERR__PURGE_INFLIGHT:
+            (.closed, .recreateClient)
+        case RD_KAFKA_RESP_ERR__AUTHENTICATION, RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED,
+            RD_KAFKA_RESP_ERR_UNSUPPORTED_SASL_MECHANISM, RD_KAFKA_RESP_ERR_ILLEGAL_SASL_STATE, RD_KAFKA_RESP_ERR__SSL:
+            (.authentication, .fixRequest)
+        case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED,
+            RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED, RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED:
+            (.authorization, .fixRequest)
+        case RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID, RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION,
+            RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS, RD_KAFKA_RESP_ERR__ASSIGNMENT_LOST:
+            (.assignmentEnded, .retry)
+        case RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET, RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE:
+            (.offsetOutOfRange, .fixRequest)
+        case RD_KAFKA_RESP_ERR__FENCED, RD_KAFKA_RESP_ERR_PRODUCER_FENCED, RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID:
+            (.fenced, .recreateClient)
+        case RD_KAFKA_RESP_ERR__FATAL, RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER:
+            (.fatal, .recreateClient)
+        default:
+            if code.rawValue < 0 {
+                (.client, .retry)
+            } else {
+                (.broker, code.isRetriable ? .retry : .fixRequest)
+            }
+        }
+    }
+}
+
+extension rd_kafka_resp_err_t {
+    /// librdkafka's name, such as `_MSG_TIMED_OUT`.
+    var name: String {
+        String(cString: rd_kafka_err2name(self))
+    }
+
+    /// librdkafka's sentence.
+    var text: String {
+        String(cString: rd_kafka_err2str(self))
+    }
+
+    /// What Kafka's protocol calls retriable: the same request may succeed later.
+    var isRetriable: Bool {
+        switch self {
+        case RD_KAFKA_RESP_ERR__TRANSPORT, RD_KAFKA_RESP_ERR__TIMED_OUT, RD_KAFKA_RESP_ERR__TIMED_OUT_QUEUE,
+            RD_KAFKA_RESP_ERR__WAIT_COORD, RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN, RD_KAFKA_RESP_ERR__WAIT_CACHE,
+            RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT, RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION,
+            RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE, RD_KAFKA_RESP_ERR_BROKER_NOT_AVAILABLE,
+            RD_KAFKA_RESP_ERR_NETWORK_EXCEPTION, RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS,
+            RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE, RD_KAFKA_RESP_ERR_NOT_COORDINATOR,
+            RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS, RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS_AFTER_APPEND,
+            RD_KAFKA_RESP_ERR_KAFKA_STORAGE_ERROR, RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS,
+            RD_KAFKA_RESP_ERR_UNSTABLE_OFFSET_COMMIT, RD_KAFKA_RESP_ERR_THROTTLING_QUOTA_EXCEEDED:
+            true
+        default:
+            false
+        }
+    }
+}

@@ -1,0 +1,122 @@
+import Foundation
+import KafkaDelivery
+import Testing
+
+@Suite(.timeLimit(.minutes(2)))
+struct ConfirmedSendTests {
+    @Test func aConfirmedSendIsAtTheReportedPartitionAndOffset() async throws {
+        let cluster = try TestCluster()
+        let topic = try await cluster.makeTopic(partitions: 3)
+        try await withKafkaProducer(cluster.producerConfiguration(), logger: .test) { producer in
+            for number in 0..<20 {
+                let report = try await producer.send(
+                    KafkaMessage(topic: topic, key: "key \(number)", value: "value \(number)")
+                )
+                #expect(report.topic == topic)
+                #expect(report.hasOffset)
+                let stored = try await Kcat(cluster).read(
+                    topic,
+                    partition: report.partition,
+                    from: report.offset,
+                    count: 1,
+                    format: "%o|%k|%s"
+                )
+                #expect(String(decoding: stored, as: UTF8.self) == "\(report.offset)|key \(number)|value \(number)")
+            }
+        }
+    }
+
+    @Test func tenThousandConcurrentSendsHaveTenThousandDistinctOffsets() async throws {
+        let cluster = try TestCluster()
+        let topic = try await cluster.makeTopic()
+        let producer = try KafkaProducer(cluster.producerConfiguration(), logger: .test)
+        let offsets = try await withThrowingTaskGroup(of: Int64.self) { group in
+            for number in 0..<10_000 {
+                group.addTask { try await producer.send(KafkaMessage(topic: topic, value: "\(number)")).offset }
+            }
+            return try await group.reduce(into: Set()) { $0.insert($1) }
+        }
+        #expect(offsets == Set(0..<10_000))
+        let summary = await producer.close()
+        #expect(summary == KafkaProducer.CloseSummary())
+        #expect(try await Kcat(cluster).count(topic, partition: 0) == 10_000)
+    }
+
+    @Test func theOrderOfEnqueueIsTheOrderInThePartition() async throws {
+        let cluster = try TestCluster()
+        let topic = try await cluster.makeTopic()
+        try await withKafkaProducer(cluster.producerConfiguration(), logger: .test) { producer in
+            var pending: [KafkaProducer.PendingDelivery] = []
+            for number in 0..<5_000 {
+                pending.append(try await producer.enqueue(KafkaMessage(topic: topic, value: "\(number)")))
+            }
+            for (number, delivery) in pending.enumerated() {
+                #expect(try await delivery.report.offset == Int64(number))
+            }
+        }
+        let stored = try await Kcat(cluster).read(topic, partition: 0, count: 5_000, format: "%s\n")
+        let expected = (0..<5_000).map { "\($0)\n" }.joined()
+        #expect(String(decoding: stored, as: UTF8.self) == expected)
+    }
+
+    @Test func manySendsAtOnceGiveOneResultEachInOrder() async throws {
+        let cluster = try TestCluster()
+        let topic = try await cluster.makeTopic()
+        try await withKafkaProducer(cluster.producerConfiguration(), logger: .test) { producer in
+            var messages = (0..<1_000).map { KafkaMessage(topic: topic, value: "\($0)") }
+            messages[500].partition = -1
+            let results = await producer.send(contentsOf: messages)
+            #expect(results.count == 1_000)
+            for (number, result) in results.enumerated() {
+                switch result {
+                case .success(let report):
+                    #expect(report.offset == Int64(number < 500 ? number : number - 1))
+                case .failure(let error):
+                    #expect(number == 500)
+                    #expect(error.kind == .invalidArgument)
+                    #expect(error.persistence == .notPersisted)
+                }
+            }
+        }
+    }
+
+    /// The hashes are those that the Java client's own tests expect of its murmur2.
+    @Test(
+        arguments: [
+            ("21", -973_932_308), ("foobar", -790_332_482), ("a-little-bit-long-string", -985_981_536),
+            ("a-little-bit-longer-string", -1_486_304_829), ("abc", 479_470_107),
+            ("lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8", -58_897_971),
+        ] as [(String, Int32)]
+    )
+    func keysGoToThePartitionTheJavaClientWouldChoose(key: String, hash: Int32) async throws {
+        let cluster = try TestCluster()
+        let topic = try await cluster.makeTopic(partitions: 7)
+        try await withKafkaProducer(cluster.producerConfiguration(), logger: .test) { producer in
+            let report = try await producer.send(KafkaMessage(topic: topic, key: key, value: "x"))
+            #expect(report.partition == Int(hash & 0x7FFF_FFFF) % 7)
+        }
+    }
+
+    @Test func lingeringMessagesAreSentByFlush() async throws {
+        let cluster = try TestCluster()
+        let topic = try await cluster.makeTopic()
+        var configuration = cluster.producerConfiguration()
+        configuration.linger = .seconds(600)
+        configuration.messageTimeout = .seconds(900)
+        let producer = try KafkaProducer(configuration, logger: .test)
+        let pending = try await producer.enqueue(KafkaMessage(topic: topic, value: "x"))
+        try await producer.flush()
+        #expect(try await pending.report.offset == 0)
+        let last = try await producer.enqueue(KafkaMessage(topic: topic, value: "y"))
+        #expect(await producer.close() == Self.summary(delivered: 1))
+        #expect(try await last.report.offset == 1)
+    }
+
+    static func summary(delivered: Int = 0, failed: Int = 0, unknown: Int = 0) -> KafkaProducer.CloseSummary {
+        var summary = KafkaProducer.CloseSummary()
+        summary.delivered = delivered
+        summary.failed = failed
+        summary.unknown = unknown
+        return summary
+    }
+}

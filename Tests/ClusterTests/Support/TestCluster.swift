@@ -1,0 +1,87 @@
+import Foundation
+import KafkaDelivery
+import KafkaDeliveryTesting
+import Logging
+
+/// The cluster that a test runs on: a mock cluster of its own, or the brokers in `KAFKA_BOOTSTRAP_SERVERS`.
+struct TestCluster {
+    let bootstrapServers: [String]
+    /// Nil on a real cluster.
+    private let ownedMock: MockCluster?
+
+    /// Whether the tests run on mock clusters, which is what injecting faults needs.
+    static var isMock: Bool { realServers == nil }
+
+    private static var realServers: [String]? {
+        guard let servers = ProcessInfo.processInfo.environment["KAFKA_BOOTSTRAP_SERVERS"], !servers.isEmpty else {
+            return nil
+        }
+        return servers.split(separator: ",").map(String.init)
+    }
+
+    init(brokers: Int = 1) throws {
+        if let servers = Self.realServers {
+            self.bootstrapServers = servers
+            self.ownedMock = nil
+        } else {
+            let mock = try MockCluster(brokers: brokers)
+            self.bootstrapServers = mock.bootstrapServers
+            self.ownedMock = mock
+        }
+    }
+
+    /// The mock cluster, for tests that inject faults.
+    var mock: MockCluster {
+        get throws {
+            guard let ownedMock else { throw TestFailure("this test injects faults and needs the mock cluster") }
+            return ownedMock
+        }
+    }
+
+    /// Makes a topic with a name that nobody used before.
+    func makeTopic(partitions: Int = 1, replicationFactor: Int = 1, name: String = #function) async throws -> String {
+        let topic = Self.uniqueName(name)
+        if let ownedMock {
+            try ownedMock.createTopic(topic, partitions: partitions, replicationFactor: replicationFactor)
+        } else {
+            try await TopicAdministration(bootstrapServers).create(topic, partitions: partitions)
+        }
+        return topic
+    }
+
+    /// A name that nobody used before, for a group or a topic.
+    static func uniqueName(_ name: String = #function) -> String {
+        let legal = name.unicodeScalars.filter { CharacterSet.alphanumerics.contains($0) }.map(String.init).joined()
+        return "\(legal.prefix(60))-\(String(UInt64.random(in: 0 ... .max), radix: 36))"
+    }
+
+    func producerConfiguration() -> KafkaProducer.Configuration {
+        KafkaProducer.Configuration(bootstrapServers: bootstrapServers)
+    }
+
+    func consumerConfiguration(
+        topics: [String],
+        group: String = Self.uniqueName("group")
+    ) -> KafkaConsumer.Configuration {
+        KafkaConsumer.Configuration(bootstrapServers: bootstrapServers, group: group, topics: topics)
+    }
+}
+
+/// A test cannot go on.
+struct TestFailure: Error, CustomStringConvertible {
+    let description: String
+
+    init(_ description: String) {
+        self.description = description
+    }
+}
+
+extension Logger {
+    /// Keeps the tests' output readable; `KAFKA_TEST_LOG=debug` shows what the clients do.
+    static let test: Logger = {
+        var logger = Logger(label: "test", factory: { StreamLogHandler.standardError(label: $0) })
+        let level = ProcessInfo.processInfo.environment["KAFKA_TEST_LOG"].flatMap(Logger.Level.init(rawValue:))
+        logger.logLevel = level ?? .error
+        return logger
+    }()
+}

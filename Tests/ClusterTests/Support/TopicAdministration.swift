@@ -1,0 +1,51 @@
+import CRdKafka
+import Foundation
+
+/// Makes topics on a real cluster, through librdkafka's admin API, which the mock cluster does not have.
+struct TopicAdministration {
+    private let bootstrapServers: [String]
+
+    init(_ bootstrapServers: [String]) {
+        self.bootstrapServers = bootstrapServers
+    }
+
+    func create(_ topic: String, partitions: Int) async throws {
+        try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<Void, any Error>) in
+            Thread.detachNewThread {
+                continuation.resume(with: Result { try createBlocking(topic, partitions: partitions) })
+            }
+        }
+    }
+
+    private func createBlocking(_ topic: String, partitions: Int) throws {
+        var reason = [CChar](repeating: 0, count: 512)
+        let configuration = rd_kafka_conf_new()
+        rd_kafka_conf_set(
+            configuration,
+            "bootstrap.servers",
+            bootstrapServers.joined(separator: ","),
+            &reason,
+            reason.count
+        )
+        guard let client = rd_kafka_new(RD_KAFKA_PRODUCER, configuration, &reason, reason.count) else {
+            throw TestFailure("no client to make topics with")
+        }
+        defer { rd_kafka_destroy(client) }
+        guard let queue = rd_kafka_queue_new(client),
+            let newTopic = rd_kafka_NewTopic_new(topic, Int32(partitions), 1, &reason, reason.count)
+        else { throw TestFailure("no topic \(topic) can be made") }
+        defer {
+            rd_kafka_NewTopic_destroy(newTopic)
+            rd_kafka_queue_destroy(queue)
+        }
+        var topics: [OpaquePointer?] = [newTopic]
+        rd_kafka_CreateTopics(client, &topics, 1, nil, queue)
+        guard let event = rd_kafka_queue_poll(queue, 30_000) else { throw TestFailure("making \(topic) timed out") }
+        defer { rd_kafka_event_destroy(event) }
+        var count = 0
+        guard let result = rd_kafka_event_CreateTopics_result(event),
+            let results = rd_kafka_CreateTopics_result_topics(result, &count), count == 1,
+            rd_kafka_topic_result_error(results[0]) == RD_KAFKA_RESP_ERR_NO_ERROR
+        else { throw TestFailure("the cluster did not make \(topic)") }
+    }
+}

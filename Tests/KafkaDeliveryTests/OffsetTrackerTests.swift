@@ -1,0 +1,111 @@
+import Testing
+
+@testable import KafkaDelivery
+
+struct OffsetTrackerTests {
+    @Test func onlyTheLongestSettledPrefixMayBeCommitted() {
+        var tracker = OffsetTracker()
+        let sequences = [10, 11, 12, 13].map { tracker.handOut($0) }
+        #expect(tracker.settle(sequences[2]) == .settled)
+        #expect(tracker.commitTarget == nil)
+        #expect(tracker.settle(sequences[0]) == .settled)
+        #expect(tracker.commitTarget == 11)
+        #expect(tracker.settle(sequences[1]) == .settled)
+        #expect(tracker.commitTarget == 13)
+        #expect(tracker.unsettledCount == 1)
+    }
+
+    @Test func gapsInOffsetsAreNoObstacle() {
+        var tracker = OffsetTracker()
+        let sequences = [3, 700, 701, 9_000_000_000].map { tracker.handOut($0) }
+        for sequence in sequences.reversed() { #expect(tracker.settle(sequence) == .settled) }
+        #expect(tracker.commitTarget == 9_000_000_001)
+        #expect(tracker.windowCount == 0)
+    }
+
+    @Test func aSecondVerdictChangesNothing() {
+        var tracker = OffsetTracker()
+        let first = tracker.handOut(0)
+        let second = tracker.handOut(1)
+        #expect(tracker.settle(second) == .settled)
+        #expect(tracker.settle(second) == .repeated)
+        #expect(tracker.settle(first) == .settled)
+        #expect(tracker.settle(first) == .repeated)
+        #expect(tracker.settle(second) == .repeated)
+        #expect(tracker.unsettledCount == 0)
+        #expect(tracker.commitTarget == 2)
+    }
+
+    @Test func aVerdictOnSomethingNeverHandedOutChangesNothing() {
+        var tracker = OffsetTracker()
+        #expect(tracker.settle(5) == .repeated)
+        _ = tracker.handOut(0)
+        #expect(tracker.settle(1) == .repeated)
+        tracker.abandon(7)
+        #expect(tracker.unsettledCount == 1)
+        #expect(tracker.heldCount == 1)
+    }
+
+    @Test func aDeliveryLetGoOfStaysUnsettledAndIsNotWaitedFor() {
+        var tracker = OffsetTracker()
+        let first = tracker.handOut(0)
+        let second = tracker.handOut(1)
+        tracker.abandon(first)
+        tracker.abandon(first)
+        #expect(tracker.heldCount == 1)
+        #expect(tracker.settle(second) == .settled)
+        #expect(tracker.heldCount == 0)
+        #expect(tracker.unsettledCount == 1)
+        #expect(tracker.commitTarget == nil)
+    }
+
+    @Test func aCommitNeverMovesBackwards() {
+        var tracker = OffsetTracker()
+        let sequences = (0..<10).map { tracker.handOut($0) }
+        for sequence in sequences { _ = tracker.settle(sequence) }
+        tracker.didCommit(10)
+        tracker.didCommit(4)
+        #expect(tracker.committed == 10)
+        #expect(tracker.commitTarget == nil)
+    }
+
+    /// Against a model that keeps every offset and its state.
+    @Test(arguments: 0..<20)
+    func theTrackerAgreesWithAPlainList(seed: Int) {
+        var random = SeededGenerator(seed: UInt64(seed))
+        var tracker = OffsetTracker()
+        var model: [(sequence: OffsetTracker.Sequence, offset: Int64, isSettled: Bool)] = []
+        var offset: Int64 = 0
+        for _ in 0..<2_000 {
+            if Bool.random(using: &random) {
+                offset += Int64.random(in: 1...5, using: &random)
+                model.append((tracker.handOut(offset), offset, false))
+            } else if let index = model.indices.randomElement(using: &random) {
+                let expected: OffsetTracker.Verdict = model[index].isSettled ? .repeated : .settled
+                #expect(tracker.settle(model[index].sequence) == expected)
+                model[index].isSettled = true
+            }
+            let prefix = model.prefix { $0.isSettled }
+            #expect(tracker.committable == prefix.last.map { $0.offset + 1 })
+            #expect(tracker.unsettledCount == model.count { !$0.isSettled })
+            #expect(tracker.heldCount == tracker.unsettledCount)
+        }
+    }
+}
+
+/// Random numbers that come again for the same seed (SplitMix64).
+struct SeededGenerator: RandomNumberGenerator {
+    private var state: UInt64
+
+    init(seed: UInt64) {
+        self.state = seed
+    }
+
+    mutating func next() -> UInt64 {
+        state &+= 0x9E37_79B9_7F4A_7C15
+        var mixed = state
+        mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
+        mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
+        return mixed ^ (mixed >> 31)
+    }
+}

@@ -1,0 +1,91 @@
+// C11 threads on top of POSIX threads, for runs under the thread sanitizer on Linux.
+//
+// The sanitizer follows threads, mutexes and conditions by intercepting pthread_create, pthread_mutex_lock and so on.
+// Debian's librdkafka calls glibc's thrd_create and mtx_lock instead, which the sanitizer does not intercept
+// (https://github.com/google/sanitizers/issues/1603): a thread that it does not know crashes it at its first malloc,
+// and without the mutexes it would report every hand-over through librdkafka as a race. Loaded before glibc
+// (LD_PRELOAD, see scripts/test), these functions lead to the ones it knows, and nothing has to be suppressed.
+//
+// glibc's types are the POSIX ones under other names: thrd_t is a pthread_t, mtx_t holds a pthread_mutex_t, and cnd_t
+// holds a pthread_cond_t.
+
+#define _GNU_SOURCE
+#include <errno.h>
+#include <pthread.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <threads.h>
+
+_Static_assert(sizeof(mtx_t) == sizeof(pthread_mutex_t), "mtx_t is not a pthread_mutex_t here");
+_Static_assert(sizeof(cnd_t) == sizeof(pthread_cond_t), "cnd_t is not a pthread_cond_t here");
+
+static int result(int code) {
+    switch (code) {
+    case 0: return thrd_success;
+    case ENOMEM: return thrd_nomem;
+    case ETIMEDOUT: return thrd_timedout;
+    case EBUSY: return thrd_busy;
+    default: return thrd_error;
+    }
+}
+
+struct start {
+    thrd_start_t function;
+    void *argument;
+};
+
+static void *run(void *argument) {
+    struct start start = *(struct start *)argument;
+    free(argument);
+    return (void *)(intptr_t)start.function(start.argument);
+}
+
+int thrd_create(thrd_t *thread, thrd_start_t function, void *argument) {
+    struct start *start = malloc(sizeof(*start));
+    if (!start) return thrd_nomem;
+    start->function = function;
+    start->argument = argument;
+    int code = pthread_create((pthread_t *)thread, NULL, run, start);
+    if (code) free(start);
+    return result(code);
+}
+
+int thrd_join(thrd_t thread, int *status) {
+    void *value = NULL;
+    int code = pthread_join((pthread_t)thread, &value);
+    if (status) *status = (int)(intptr_t)value;
+    return result(code);
+}
+
+int thrd_detach(thrd_t thread) { return result(pthread_detach((pthread_t)thread)); }
+
+int mtx_init(mtx_t *mutex, int type) {
+    pthread_mutexattr_t attributes;
+    pthread_mutexattr_init(&attributes);
+    if (type & mtx_recursive) pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_RECURSIVE);
+    int code = pthread_mutex_init((pthread_mutex_t *)mutex, &attributes);
+    pthread_mutexattr_destroy(&attributes);
+    return result(code);
+}
+
+void mtx_destroy(mtx_t *mutex) { pthread_mutex_destroy((pthread_mutex_t *)mutex); }
+int mtx_lock(mtx_t *mutex) { return result(pthread_mutex_lock((pthread_mutex_t *)mutex)); }
+int mtx_trylock(mtx_t *mutex) { return result(pthread_mutex_trylock((pthread_mutex_t *)mutex)); }
+int mtx_unlock(mtx_t *mutex) { return result(pthread_mutex_unlock((pthread_mutex_t *)mutex)); }
+
+int mtx_timedlock(mtx_t *mutex, const struct timespec *deadline) {
+    return result(pthread_mutex_timedlock((pthread_mutex_t *)mutex, deadline));
+}
+
+int cnd_init(cnd_t *condition) { return result(pthread_cond_init((pthread_cond_t *)condition, NULL)); }
+void cnd_destroy(cnd_t *condition) { pthread_cond_destroy((pthread_cond_t *)condition); }
+int cnd_signal(cnd_t *condition) { return result(pthread_cond_signal((pthread_cond_t *)condition)); }
+int cnd_broadcast(cnd_t *condition) { return result(pthread_cond_broadcast((pthread_cond_t *)condition)); }
+
+int cnd_wait(cnd_t *condition, mtx_t *mutex) {
+    return result(pthread_cond_wait((pthread_cond_t *)condition, (pthread_mutex_t *)mutex));
+}
+
+int cnd_timedwait(cnd_t *condition, mtx_t *mutex, const struct timespec *deadline) {
+    return result(pthread_cond_timedwait((pthread_cond_t *)condition, (pthread_mutex_t *)mutex, deadline));
+}
