@@ -15,7 +15,9 @@ public struct KafkaSecurity: Sendable, Hashable {
     let properties: [String: String]
 
     /// Neither encryption nor authentication (`security.protocol=plaintext`).
-    public static let plaintext = KafkaSecurity(properties: [:])
+    public static let plaintext = KafkaSecurity(
+        properties: [RdKafkaProperty.securityProtocol: "plaintext"]
+    )
 
     /// Encryption with TLS (`security.protocol=ssl`).
     ///

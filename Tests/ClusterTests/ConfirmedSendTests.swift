@@ -97,6 +97,33 @@ struct ConfirmedSendTests {
         }
     }
 
+    /// One message a request and one request at a time: each report has to come as soon as its answer does.
+    @Test(.enabled(if: TestCluster.isMock, "the rate is that of the machine, not of a network"))
+    func reportsKeepUpWithThreeThousandSingleMessageRequestsASecond() async throws {
+        let cluster = try TestCluster()
+        let topic = try await cluster.makeTopic()
+        var configuration = cluster.producerConfiguration()
+        configuration.additionalProperties = ["batch.num.messages": "1"]
+        let producer = try KafkaProducer(configuration, logger: .test)
+        try await producer.send(KafkaMessage(topic: topic, value: "before"))
+        let total = 9_000
+        let start = ContinuousClock.now
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for _ in 0..<5 {
+                group.addTask {
+                    for _ in 0..<total / 5 {
+                        try await producer.send(KafkaMessage(topic: topic, value: "x"))
+                    }
+                }
+            }
+            try await group.waitForAll()
+        }
+        // A client that looks for reports at intervals takes an interval for each round: minutes, not seconds. Three
+        // seconds are the rate in the name; other tests run on the same cores.
+        #expect(start.duration(to: .now) < .seconds(15))
+        await producer.close()
+    }
+
     @Test func lingeringMessagesAreSentByFlush() async throws {
         let cluster = try TestCluster()
         let topic = try await cluster.makeTopic()

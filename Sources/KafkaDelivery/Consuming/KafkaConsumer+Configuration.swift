@@ -124,7 +124,7 @@ extension KafkaConsumer {
 
         /// librdkafka's other properties, by the names its CONFIGURATION.md has. Those that the library's promises rest
         /// on are refused.
-        public var additionalProperties: [String: String] = [:]
+        public var additionalProperties = KafkaAdditionalProperties()
 
         /// The safe settings for a group that reads some topics.
         public init(bootstrapServers: [String], group: String, topics: [String]) {

@@ -122,6 +122,7 @@ public final class KafkaConsumer: Service, Sendable {
 ///   - body: What to do with the consumer.
 /// - Returns: What `body` returns.
 /// - Throws: ``KafkaError`` of kind `invalidConfiguration`, and what `body` throws.
+@discardableResult
 public func withKafkaConsumer<Result>(
     _ configuration: KafkaConsumer.Configuration,
     logger: Logger = Logger(label: "KafkaDelivery"),

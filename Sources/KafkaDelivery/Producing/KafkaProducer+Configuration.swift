@@ -80,7 +80,7 @@ extension KafkaProducer {
 
         /// librdkafka's other properties, by the names its CONFIGURATION.md has. Those that the library's promises rest
         /// on are refused.
-        public var additionalProperties: [String: String] = [:]
+        public var additionalProperties = KafkaAdditionalProperties()
 
         /// The safe settings for a cluster.
         public init(bootstrapServers: [String]) {

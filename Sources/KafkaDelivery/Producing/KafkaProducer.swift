@@ -153,6 +153,7 @@ public final class KafkaProducer: Service, Sendable {
 ///   - body: What to do with the producer.
 /// - Returns: What `body` returns.
 /// - Throws: ``KafkaError`` of kind `invalidConfiguration`, and what `body` throws.
+@discardableResult
 public func withKafkaProducer<Result>(
     _ configuration: KafkaProducer.Configuration,
     logger: Logger = Logger(label: "KafkaDelivery"),

@@ -243,9 +243,10 @@ extension ProducerCore {
             return outcome
         }
         if error.kind == .timedOut, let cause = batch.connectionError {
+            // What was on its way reached a broker, which then did not answer.
             return .failure(
                 KafkaError(
-                    .brokersUnreachable,
+                    error.persistence == .notPersisted ? .brokersUnreachable : .timedOut,
                     persistence: error.persistence,
                     recovery: .retry,
                     reason: "no confirmation within \(messageTimeout), and \(cause.reason)",

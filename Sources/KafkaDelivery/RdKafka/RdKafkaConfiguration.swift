@@ -43,8 +43,8 @@ struct RdKafkaConfiguration {
     }
 
     /// Takes over a user's own properties, last, so that they win over defaults; refuses those the library owns.
-    mutating func add(_ additional: [String: String]) throws(KafkaError) {
-        for (name, value) in additional.sorted(by: { $0.key < $1.key }) {
+    mutating func add(_ additional: KafkaAdditionalProperties) throws(KafkaError) {
+        for (name, value) in additional.values.sorted(by: { $0.key < $1.key }) {
             if let instead = RdKafkaProperty.owned[name] {
                 throw .invalidConfiguration("\(name) cannot be among additionalProperties: \(instead)")
             }

@@ -1,0 +1,199 @@
+import Foundation
+import KafkaDelivery
+import KafkaDeliveryTesting
+import Synchronization
+import Testing
+
+/// A full buffer makes senders wait, and costs nothing else.
+@Suite(.enabled(if: TestCluster.isMock, "slows the broker down"), .serialized, .timeLimit(.minutes(3)))
+struct BackPressureTests {
+    @Test func aFullBufferMakesSendersWaitAndConfirmsThemAll() async throws {
+        let cluster = try TestCluster()
+        let topic = try await cluster.makeTopic()
+        try cluster.mock.setRoundTripTime(.milliseconds(5))
+        var configuration = cluster.producerConfiguration()
+        configuration.maximumBufferedMessages = 10
+        let producer = try KafkaProducer(configuration, logger: .test)
+        let offsets = try await withThrowingTaskGroup(of: Int64.self) { group in
+            for number in 0..<500 {
+                group.addTask { try await producer.send(KafkaMessage(topic: topic, value: "\(number)")).offset }
+            }
+            return try await group.reduce(into: Set()) { $0.insert($1) }
+        }
+        #expect(offsets == Set(0..<500))
+        await producer.close()
+    }
+
+    @Test func memoryStaysBoundedWhileAMillionMessagesMeetASlowBroker() async throws {
+        let cluster = try TestCluster()
+        let topic = try await cluster.makeTopic()
+        try cluster.mock.setRoundTripTime(.milliseconds(2))
+        var configuration = cluster.producerConfiguration()
+        configuration.maximumBufferedMessages = 5_000
+        let producer = try KafkaProducer(configuration, logger: .test)
+        let value = [UInt8](repeating: 7, count: 100)
+        let total = 1_000_000
+        let before = try Memory.residentBytes()
+        let progress = AsyncStream.makeStream(of: KafkaProducer.PendingDelivery.self)
+        // Reports are awaited as they come, far behind what is enqueued.
+        let confirmed = Task {
+            var count = 0
+            for await delivery in progress.stream {
+                _ = try await delivery.report
+                count += 1
+            }
+            return count
+        }
+        var peak = before
+        for number in 0..<total {
+            let pending = try await producer.enqueue(KafkaMessage(topic: topic, value: value))
+            // Every hundredth is enough to know that reports arrive; holding all would be the test's own growth.
+            if number.isMultiple(of: 100) { progress.continuation.yield(pending) }
+            if number.isMultiple(of: 10_000) { peak = max(peak, try Memory.residentBytes()) }
+        }
+        progress.continuation.finish()
+        #expect(try await confirmed.value == total / 100)
+        #expect(await producer.close() == ConfirmedSendTests.summary(delivered: 0))
+        // A million messages of 100 bytes are 100 MB of values alone, and five times that with what is kept beside each.
+        #expect(peak - before < 100 << 20, "grew by \((peak - before) >> 20) MiB")
+    }
+
+    @Test func aSenderThatWaitsForRoomCanBeCancelled() async throws {
+        let cluster = try TestCluster()
+        let topic = try await cluster.makeTopic()
+        var configuration = cluster.producerConfiguration()
+        configuration.maximumBufferedMessages = 1
+        let producer = try KafkaProducer(configuration, logger: .test)
+        try await producer.send(KafkaMessage(topic: topic, value: "before"))
+        try cluster.mock.setRoundTripTime(.seconds(2))
+        let first = try await producer.enqueue(KafkaMessage(topic: topic, value: "first"))
+        let waiting = (0..<10).map { number in
+            Task { try await producer.send(KafkaMessage(topic: topic, value: "\(number)")) }
+        }
+        for task in waiting { task.cancel() }
+        for task in waiting {
+            let error = await #expect(throws: KafkaError.self) { try await task.value }
+            #expect(error?.kind == .cancelled)
+            #expect(error?.persistence == .notPersisted)
+        }
+        #expect(try await first.report.offset == 1)
+        await producer.close()
+    }
+
+    @Test func waitingForRoomEndsWithTheMessageTimeout() async throws {
+        let cluster = try TestCluster()
+        let topic = try await cluster.makeTopic()
+        var configuration = cluster.producerConfiguration()
+        configuration.maximumBufferedMessages = 1
+        configuration.messageTimeout = .seconds(1)
+        let producer = try KafkaProducer(configuration, logger: .test)
+        try await producer.send(KafkaMessage(topic: topic, value: "before"))
+        try cluster.mock.setRoundTripTime(.seconds(3))
+        let first = try await producer.enqueue(KafkaMessage(topic: topic, value: "first"))
+        let error = await #expect(throws: KafkaError.self) {
+            try await producer.send(KafkaMessage(topic: topic, value: "second"))
+        }
+        #expect(error?.kind == .timedOut)
+        await #expect(throws: KafkaError.self) { try await first.report }
+        await producer.close(within: .zero)
+    }
+
+    @Test func closingEndsThoseWhoWaitForRoom() async throws {
+        let cluster = try TestCluster()
+        let topic = try await cluster.makeTopic()
+        var configuration = cluster.producerConfiguration()
+        configuration.maximumBufferedMessages = 1
+        let producer = try KafkaProducer(configuration, logger: .test)
+        try await producer.send(KafkaMessage(topic: topic, value: "before"))
+        try cluster.mock.setRoundTripTime(.seconds(60))
+        let first = try await producer.enqueue(KafkaMessage(topic: topic, value: "first"))
+        let outcomes = AsyncStream.makeStream(of: KafkaError.self)
+        for number in 0..<10 {
+            Task {
+                do throws(KafkaError) {
+                    try await producer.send(KafkaMessage(topic: topic, value: "\(number)"))
+                } catch {
+                    outcomes.continuation.yield(error)
+                }
+            }
+        }
+        await producer.close(within: .zero)
+        var count = 0
+        for await error in outcomes.stream {
+            #expect(error.kind == .closed)
+            #expect(error.persistence == .notPersisted)
+            count += 1
+            if count == 10 { break }
+        }
+        let error = await #expect(throws: KafkaError.self) { try await first.report }
+        #expect(error?.persistence == .possiblyPersisted)
+    }
+
+    @Test func aMessageLargerThanTheWholeBufferIsRefused() async throws {
+        let cluster = try TestCluster()
+        var configuration = cluster.producerConfiguration()
+        configuration.maximumBufferedBytes = 2_048
+        let producer = try KafkaProducer(configuration, logger: .test)
+        let error = await #expect(throws: KafkaError.self) {
+            try await producer.send(KafkaMessage(topic: "any", value: [UInt8](repeating: 0, count: 10_000)))
+        }
+        #expect(error?.kind == .messageTooLarge)
+        #expect(error?.persistence == .notPersisted)
+        await producer.close()
+    }
+
+    @Test func twoMillionRefusedSendsLeakNothing() async throws {
+        let cluster = try TestCluster()
+        let open = try KafkaProducer(cluster.producerConfiguration(), logger: .test)
+        let closed = try KafkaProducer(cluster.producerConfiguration(), logger: .test)
+        await closed.close()
+        let tooLarge = KafkaMessage(
+            topic: "any",
+            key: "key",
+            value: [UInt8](repeating: 0, count: 1_000_001),
+            headers: ["name": "value", "another": nil]
+        )
+        /// A million sends that librdkafka refuses, and a million that do not get as far.
+        func refuse(_ count: Int) async {
+            for _ in 0..<count {
+                for producer in [open, closed] {
+                    do throws(KafkaError) {
+                        try await producer.send(tooLarge)
+                        Issue.record("the send should have been refused")
+                    } catch {
+                        if error.persistence != .notPersisted { Issue.record(error) }
+                    }
+                }
+            }
+        }
+        await refuse(10_000)
+        let before = try Memory.residentBytes()
+        await refuse(1_000_000)
+        let growth = try Memory.residentBytes() - before
+        #expect(growth < 32 << 20, "grew by \(growth >> 20) MiB")
+        await open.close()
+    }
+}
+
+enum Memory {
+    /// How much memory the process has in use.
+    static func residentBytes() throws -> Int {
+        #if os(Linux)
+            let status = try String(contentsOfFile: "/proc/self/statm", encoding: .utf8)
+            guard let pages = status.split(separator: " ").dropFirst().first.flatMap({ Int($0) }) else {
+                throw TestFailure("/proc/self/statm: \(status)")
+            }
+            return pages * sysconf(Int32(_SC_PAGESIZE))
+        #else
+            var info = mach_task_basic_info()
+            var count = mach_msg_type_number_t(MemoryLayout<mach_task_basic_info>.size / MemoryLayout<natural_t>.size)
+            let result = withUnsafeMutablePointer(to: &info) { pointer in
+                pointer.withMemoryRebound(to: integer_t.self, capacity: Int(count)) {
+                    task_info(mach_task_self_, task_flavor_t(MACH_TASK_BASIC_INFO), $0, &count)
+                }
+            }
+            guard result == KERN_SUCCESS else { throw TestFailure("task_info failed") }
+            return Int(info.resident_size)
+        #endif
+    }
+}
