@@ -233,11 +233,11 @@ final class MockBrokers: Sendable {
 
     /// Makes sure that the mock's thread sees the command that comes next.
     ///
-    /// It has, so far, answered a command and then thrown away whatever was in its wake-up pipe, including the byte
-    /// that the next command has meanwhile put there. That command then waits until the thread wakes by itself, up to
-    /// a second later: in 2.0.2 one in five commands in a row. A connection that is opened after the last answer and
-    /// before the next command is not thrown away, so the thread wakes once more, and finds the command. Where all
-    /// brokers are down there is nothing to connect to, and the second may pass.
+    /// librdkafka's thread answers a command and then empties its wake-up pipe, and with it throws away the byte that
+    /// the next command may have put there meanwhile. That command then waits until the thread wakes by itself, up to
+    /// a second later, which happens to commands in quick succession. A connection that is opened after the last
+    /// answer and before the next command is not thrown away: the thread wakes once more and finds the command. Where
+    /// all brokers are down there is nothing to connect to, and the second may pass.
     private static func wake(_ state: borrowing State) {
         if let port = state.openPorts.first {
             knockOnLoopback(port: port)

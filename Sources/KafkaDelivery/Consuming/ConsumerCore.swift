@@ -49,6 +49,8 @@ final class ConsumerCore: Sendable {
     private let state = Mutex(State())
     /// Acknowledgements since the last commit began.
     private let uncommitted = Atomic(0)
+    /// Verdicts that came after their partition had gone.
+    private let late = Atomic(0)
 
     init(_ configuration: KafkaConsumer.Configuration, logger: Logger) throws(KafkaError) {
         self.client = try configuration.rdKafka().makeConsumer()
@@ -92,8 +94,8 @@ extension ConsumerCore {
     func nextAssigned() async -> PartitionReader? {
         subscribe()
         let wake = await wait { state, waiter in
-            if let reader = state.unseen.popFirst() { return .partition(reader) }
             if state.phase != .open || state.failure != nil { return .ended }
+            if let reader = state.unseen.popFirst() { return .partition(reader) }
             state.assignmentWaiters.append(waiter)
             return nil
         }
@@ -222,8 +224,16 @@ extension ConsumerCore {
         queue.interrupt()
     }
 
+    /// A verdict came after its partition had gone.
+    func noteLate(_ partition: KafkaTopicPartition) {
+        late.wrappingAdd(1, ordering: .relaxed)
+        logger.debug("Acknowledged too late, delivered again", metadata: ["kafka_partition": "\(partition)"])
+    }
+
     func report(_ problem: KafkaError, of partition: KafkaTopicPartition? = nil) {
-        logger.warning(
+        // A broker that is away comes back by itself; what has to be put right by somebody is a warning.
+        logger.log(
+            level: problem.recovery == .retry ? .info : .warning,
             "Consumer trouble, it goes on",
             metadata: ["kafka_error": "\(problem)", "kafka_partition": "\(partition.map(\.description) ?? "")"]
         )
@@ -240,6 +250,8 @@ extension ConsumerCore {
             return state.commands
         }
     }
+
+    var lateCount: Int { late.load(ordering: .relaxed) }
 
     var uncommittedCount: Int { uncommitted.load(ordering: .relaxed) }
 

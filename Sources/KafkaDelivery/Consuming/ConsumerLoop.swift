@@ -27,6 +27,9 @@ final class ConsumerLoop {
 
         var deadline: Instant
         var stage: Stage
+        /// What was left behind in partitions that were given back since closing began.
+        var unsettled = 0
+        var uncommitted = 0
     }
 
     let core: ConsumerCore
@@ -59,7 +62,7 @@ final class ConsumerLoop {
     private func handle(_ command: ConsumerCore.Command) {
         switch command {
         case .subscribe:
-            if let error = core.client.subscribe(to: core.configuration.topics) { core.fail(error) }
+            if let error = core.client.subscribe(to: core.configuration.topics) { fail(error) }
         case .commit(let waiter):
             beginWaiting(waiter)
         case .cancelCommit(let id):
@@ -85,13 +88,19 @@ final class ConsumerLoop {
             if event.isFatal {
                 let fatal = core.client.fatalError ?? error
                 core.logger.error("Consumer failed for good", metadata: ["kafka_error": "\(fatal)"])
-                core.fail(fatal)
+                fail(fatal)
             } else {
                 core.report(error)
             }
         case .deliveryReports, .message, .other:
             break
         }
+    }
+
+    /// The consumer cannot go on: all loops end with the error, those over one partition too.
+    private func fail(_ error: KafkaError) {
+        core.fail(error)
+        for reader in readers.values { core.endLoops(of: reader) }
     }
 
     /// Milliseconds until something is due, -1 where nothing is.
@@ -134,10 +143,7 @@ extension ConsumerLoop {
             readers[start.partition] = reader
             assigned.append(reader)
         }
-        if let error = core.client.assign(starts) {
-            core.fail(error)
-            return
-        }
+        if let error = core.client.assign(starts) { return fail(error) }
         known.formUnion(starts.lazy.map(\.partition))
         core.logger.debug("Partitions assigned", metadata: ["kafka_partitions": "\(starts.map(\.partition))"])
         core.events.send(.assigned(starts.map(\.partition), generation: generation))
@@ -160,7 +166,7 @@ extension ConsumerLoop {
                 let offsets = Dictionary(found.map { ($0.partition, $0.offset) }, uniquingKeysWith: { $1 })
                 offset = { offsets[$0] ?? PartitionOffset.end }
             } catch {
-                core.fail(error)
+                fail(error)
                 return partitions
             }
         }
@@ -202,7 +208,9 @@ extension ConsumerLoop {
     private func finishRevocation(_ revocation: Revocation) {
         self.revocation = nil
         let isLost = core.client.isAssignmentLost
-        let unsettled = endReaders(revocation.readers).unsettled
+        let (unsettled, uncommitted) = endReaders(revocation.readers)
+        closing?.unsettled += unsettled
+        closing?.uncommitted += uncommitted
         if let error = core.client.unassign(revocation.partitions) { core.report(error) }
         let partitions = revocation.partitions.map(\.partition)
         core.logger.debug(
@@ -345,7 +353,11 @@ extension ConsumerLoop {
         let (unsettled, uncommitted) = endReaders(Array(readers.values))
         resume(committer.allWaiters(.closed(persistence: nil)))
         core.finish(
-            KafkaConsumer.CloseSummary(unsettled: unsettled, uncommittedPartitions: uncommitted, leftGroup: hasLeft)
+            KafkaConsumer.CloseSummary(
+                unsettled: unsettled + (closing?.unsettled ?? 0),
+                uncommittedPartitions: uncommitted + (closing?.uncommitted ?? 0),
+                leftGroup: hasLeft
+            )
         )
     }
 }

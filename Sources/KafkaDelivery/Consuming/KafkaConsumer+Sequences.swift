@@ -172,10 +172,12 @@ extension KafkaConsumer {
                     switch reader.take() {
                     case .delivery(let delivery): return delivery
                     case .empty, .full: break
-                    case .ended: return nil
+                    case .ended:
+                        if let failure = core.failure { throw failure }
+                        return nil
                     case .failed(let error): throw error
                     }
-                    if case .ended = await core.waitForNews(of: reader) { break }
+                    _ = await core.waitForNews(of: reader)
                 }
                 return nil
             }

@@ -81,6 +81,9 @@ public final class KafkaConsumer: Service, Sendable {
         public internal(set) var unsettled = 0
         /// Partitions with acknowledgements that did not reach the broker; those messages are delivered again too.
         public internal(set) var uncommittedPartitions = 0
+        /// Verdicts, in the life of the consumer, that came after their partition had gone to another member and changed
+        /// nothing.
+        public internal(set) var lateVerdicts = 0
         /// Whether the group knows that this member has left. Where it does not, it finds out after
         /// `session.timeout.ms`.
         public internal(set) var leftGroup = false

@@ -159,7 +159,11 @@ final class PartitionReader: Sendable {
             isDrained = state.phase == .stopped && state.tracker.heldCount == 0
             return .settled
         }
-        if verdict == .settled { core.noteAcknowledged() }
+        switch verdict {
+        case .settled: core.noteAcknowledged()
+        case .ended: core.noteLate(partition)
+        case .repeated: break
+        }
         if hasRoom { core.signal(self) }
         if isDrained { core.interrupt() }
         return verdict

@@ -65,11 +65,13 @@ struct ReadyPartitions {
 
     /// The partition whose turn it is; it belongs to the caller until ``putBack(_:mayHaveMore:)``.
     mutating func next() -> Wake? {
+        // A partition may still be assigned while the consumer closes: nothing is handed out of it.
+        if isClosed { return .ended }
         if let reader = queue.popFirst() {
             reader.place = .owned
             return .partition(reader)
         }
-        return isClosed ? .ended : nil
+        return nil
     }
 
     /// Gives a partition back. Where it was signalled meanwhile it is ready again, whatever the caller saw.

@@ -36,7 +36,7 @@ struct Kcat {
         _ = try await run(["-P", "-t", topic] + options, input: input)
     }
 
-    private func run(_ arguments: [String], input: Data = Data()) async throws -> Data {
+    func run(_ arguments: [String], input: Data = Data()) async throws -> Data {
         let process = Process()
         process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
         process.arguments = ["kcat", "-b", bootstrapServers.joined(separator: ",")] + arguments

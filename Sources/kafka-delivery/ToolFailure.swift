@@ -1,0 +1,67 @@
+import Foundation
+import KafkaDelivery
+
+/// Why the tool ends without having done everything: a sentence for a person, and the exit status.
+struct ToolFailure: Error, Equatable {
+    /// One sentence or a few, without the tool's name.
+    let sentence: String
+    let status: Int32
+
+    init(_ sentence: String, status: Int32 = 1) {
+        self.sentence = sentence
+        self.status = status
+    }
+
+    /// The library's error in the words of the command line.
+    init(_ error: KafkaError) {
+        self.init(error.sentence)
+    }
+
+    static let interruptedStatus: Int32 = 128
+}
+
+extension KafkaError {
+    /// What happened, and librdkafka's name of it.
+    var sentence: String {
+        let reason = reason.replacing("cannot be among additionalProperties", with: "cannot be set with -X")
+        return reason + (code.map { " (\($0))" } ?? "")
+    }
+}
+
+/// What a system call answered.
+struct SystemError: Error, Equatable {
+    let code: Int32
+
+    init(code: Int32) {
+        self.code = code
+    }
+
+    /// The reason of the call that failed last on this thread.
+    static var last: SystemError { SystemError(code: errno) }
+
+    /// Nobody reads what is written any more.
+    var isBrokenPipe: Bool { code == EPIPE }
+
+    /// Not the system's: whoever waited was told to stop.
+    static let stopped = SystemError(code: ECANCELED)
+
+    /// The system's own words: `No space left on device`.
+    var text: String {
+        strerror(code).map { String(cString: $0) } ?? "error \(code)"
+    }
+}
+
+/// A reader that goes away is then an error of the write (EPIPE) and not the end of the process.
+func ignoreBrokenPipes() {
+    signal(SIGPIPE, SIG_IGN)
+}
+
+/// Ends the process, after what C's standard output holds back is written.
+func endProcess(status: Int32) -> Never {
+    exit(status)
+}
+
+/// Shows what was printed so far, also where standard output is not a terminal.
+func flushStandardOutput() {
+    fflush(nil)
+}
