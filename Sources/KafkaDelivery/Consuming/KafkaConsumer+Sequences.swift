@@ -28,7 +28,11 @@ extension KafkaConsumer {
             public mutating func next(
                 isolation: isolated (any Actor)?
             ) async throws(KafkaError) -> Delivery? {
-                try await cursor.next(isolation: isolation)
+                while !Task.isCancelled {
+                    if let delivery = try cursor.takeNow() { return delivery }
+                    guard try await cursor.wait(isolation: isolation) else { return nil }
+                }
+                return nil
             }
         }
     }
@@ -51,35 +55,40 @@ extension KafkaConsumer {
             if let reader { core.putBack(reader, mayHaveMore: true) }
         }
 
-        func next(isolation: isolated (any Actor)?) async throws(KafkaError) -> Delivery? {
-            while !Task.isCancelled {
-                if let reader {
-                    switch reader.take() {
-                    case .delivery(let delivery):
-                        taken += 1
-                        if taken == Self.turn { putBack(mayHaveMore: true) }
-                        return delivery
-                    case .empty, .full:
-                        putBack(mayHaveMore: false)
-                    case .ended:
-                        self.reader = nil
-                    case .failed(let error):
-                        putBack(mayHaveMore: true)
-                        throw error
-                    }
-                }
-                switch await core.nextReady() {
-                case .partition(let reader):
-                    self.reader = reader
-                    taken = 0
-                case .again:
-                    continue
+        /// The next delivery, where there is one without waiting. Not async, so that a loop that keeps up with the
+        /// fetcher pays for one async call a message and not for two.
+        func takeNow() throws(KafkaError) -> Delivery? {
+            while let reader {
+                switch reader.take() {
+                case .delivery(let delivery):
+                    taken += 1
+                    if taken == Self.turn { putBack(mayHaveMore: true) }
+                    return delivery
+                case .empty, .full:
+                    putBack(mayHaveMore: false)
                 case .ended:
-                    if let failure = core.failure { throw failure }
-                    return nil
+                    self.reader = nil
+                case .failed(let error):
+                    putBack(mayHaveMore: true)
+                    throw error
                 }
             }
             return nil
+        }
+
+        /// Waits until there is a partition to read; false when there will be none, or the task was cancelled.
+        func wait(isolation: isolated (any Actor)?) async throws(KafkaError) -> Bool {
+            switch await core.nextReady() {
+            case .partition(let reader):
+                self.reader = reader
+                taken = 0
+                return true
+            case .again:
+                return true
+            case .ended:
+                if !Task.isCancelled, let failure = core.failure { throw failure }
+                return false
+            }
         }
 
         private func putBack(mayHaveMore: Bool) {
@@ -172,13 +181,16 @@ extension KafkaConsumer {
                     switch reader.take() {
                     case .delivery(let delivery): return delivery
                     case .empty, .full: break
-                    case .ended:
-                        if let failure = core.failure { throw failure }
-                        return nil
+                    case .ended: return try end()
                     case .failed(let error): throw error
                     }
-                    _ = await core.waitForNews(of: reader)
+                    if case .ended = await core.waitForNews(of: reader) { return try end() }
                 }
+                return nil
+            }
+
+            private func end() throws(KafkaError) -> Delivery? {
+                if let failure = core.failure, !Task.isCancelled { throw failure }
                 return nil
             }
         }
