@@ -130,6 +130,8 @@ extension ReceiveRun {
             if job.untilEnd, isMissing, state.withLock({ !$0.ends.hasPartitions }) {
                 endReading(ToolFailure("there is nothing to read to its end"))
             }
+        case .redelivery, .deadLettered, .deadLetterFailed, .contradictingVerdict:
+            break
         }
     }
 

@@ -11,6 +11,8 @@ final class ConsumerCore: Sendable {
         case commit(CommitWaiter)
         case cancelCommit(UInt64)
         case close(deadline: ContinuousClock.Instant)
+        /// A rejected delivery is due then.
+        case wake(PartitionReader, at: ContinuousClock.Instant)
     }
 
     struct CommitWaiter: Sendable {
@@ -44,6 +46,8 @@ final class ConsumerCore: Sendable {
     let configuration: KafkaConsumer.Configuration
     let logger: Logger
     let events = EventHub()
+    /// What back-off is measured with.
+    let backoff: any BackoffClock
     // Loops, librdkafka's threads (through signal) and the consumer's thread meet here. Last in the lock order:
     // nothing else is locked, and librdkafka is not called, while it is held.
     private let state = Mutex(State())
@@ -52,7 +56,11 @@ final class ConsumerCore: Sendable {
     /// Verdicts that came after their partition had gone.
     private let late = Atomic(0)
 
-    init(_ configuration: KafkaConsumer.Configuration, logger: Logger) throws(KafkaError) {
+    init(
+        _ configuration: KafkaConsumer.Configuration,
+        logger: Logger,
+        backoff: any BackoffClock
+    ) throws(KafkaError) {
         self.client = try configuration.rdKafka().makeConsumer()
         guard let queue = RdKafkaQueue.consumer(of: client) else {
             throw KafkaError(.client, recovery: .retry, reason: "librdkafka gave no queue for the consumer")
@@ -60,6 +68,7 @@ final class ConsumerCore: Sendable {
         self.queue = queue
         self.configuration = configuration
         self.logger = logger
+        self.backoff = backoff
         guard BlockingThread.start("kafka-consumer", { ConsumerLoop(self).run() }) else {
             throw KafkaError(.client, recovery: .retry, reason: "the system has no thread left for the consumer")
         }
@@ -222,6 +231,22 @@ extension ConsumerCore {
 
     func interrupt() {
         queue.interrupt()
+    }
+
+    /// Looks at a partition again at some time.
+    func wake(_ reader: PartitionReader, at due: ContinuousClock.Instant) {
+        send(.wake(reader, at: due))
+    }
+
+    /// A second verdict said something else than the first.
+    func reportContradiction(_ partition: KafkaTopicPartition, offset: Int64, attempt: Int) {
+        logger.warning(
+            "A delivery was given two different verdicts, the first counts",
+            metadata: [
+                "kafka_partition": "\(partition)", "kafka_offset": "\(offset)", "kafka_attempt": "\(attempt)",
+            ]
+        )
+        events.send(.contradictingVerdict(.init(partition: partition, offset: offset)))
     }
 
     /// A verdict came after its partition had gone.

@@ -38,6 +38,8 @@ final class ConsumerLoop {
     var committer = Committer()
     var revocation: Revocation?
     var closing: Closing?
+    /// Partitions to look at again, soonest first.
+    private var alarms: [(due: Instant, reader: PartitionReader)] = []
     private var generation = 0
     /// Partitions that were assigned before: where the consumer was told to start counts only the first time.
     private var known: Set<KafkaTopicPartition> = []
@@ -50,6 +52,7 @@ final class ConsumerLoop {
     func run() {
         while true {
             for command in core.takeCommands() { handle(command) }
+            soundAlarms()
             advanceCommits()
             advanceRevocation()
             advanceClosing()
@@ -69,6 +72,8 @@ final class ConsumerLoop {
             committer.cancel(id)?.task.continuation.resume(returning: .cancelled(persistence: nil))
         case .close(let deadline):
             beginClosing(by: deadline)
+        case .wake(let reader, let due):
+            alarms.insert((due, reader), at: alarms.firstIndex { $0.due > due } ?? alarms.endIndex)
         }
     }
 
@@ -103,6 +108,15 @@ final class ConsumerLoop {
         for reader in readers.values { core.endLoops(of: reader) }
     }
 
+    /// Offers partitions whose back-off is over to their loops.
+    private func soundAlarms() {
+        guard let first = alarms.first, first.due <= core.backoff.now else { return }
+        let now = core.backoff.now
+        let count = alarms.prefix { $0.due <= now }.count
+        for alarm in alarms.prefix(count) { core.signal(alarm.reader) }
+        alarms.removeFirst(count)
+    }
+
     /// Milliseconds until something is due, -1 where nothing is.
     private func nextTimeout() -> Int32 {
         var next = committer.nextDeadline
@@ -117,6 +131,7 @@ final class ConsumerLoop {
             case .leaving: consider(closing.deadline)
             }
         }
+        if let alarm = alarms.first { consider(core.backoff.wakeTime(for: alarm.due)) }
         guard let next else { return -1 }
         let remaining = clock.now.duration(to: next)
         return remaining <= .zero ? 0 : remaining.milliseconds
@@ -238,6 +253,7 @@ extension ConsumerLoop {
             unsettled += rest.unsettled
             uncommitted += rest.isUncommitted ? 1 : 0
             if readers[reader.partition] === reader { readers[reader.partition] = nil }
+            alarms.removeAll { $0.reader === reader }
             resume(committer.failedWaiters(reader, error))
         }
         return (unsettled, uncommitted)

@@ -13,7 +13,7 @@ extension KafkaConsumer {
             case appended
         }
 
-        private let message: ReceivedMessage
+        let message: ReceivedMessage
 
         init(_ message: ReceivedMessage) {
             self.message = message
@@ -35,7 +35,7 @@ extension KafkaConsumer {
         public var generation: Int { message.reader.generation }
 
         /// How many times the message was handed over in this generation, from 1.
-        public var attempt: Int { 1 }
+        public var attempt: Int { message.attempt }
 
         // MARK: What it says
 
@@ -86,6 +86,26 @@ extension KafkaConsumer {
         /// owner. Saying it again changes nothing.
         public func acknowledge() {
             message.acknowledge()
+        }
+
+        /// Says that handling the message failed: it is handed over again, with ``attempt`` increased, before anything
+        /// later of its partition that was not handed out yet.
+        ///
+        /// Cannot fail and does not wait. Until the delay is over nothing of the partition is handed out; the others go
+        /// on, the partition stays assigned, and nothing is fetched again. The first verdict counts: one that contradicts
+        /// it is reported (``Event/contradictingVerdict(_:)``). After the partition was revoked it changes
+        /// nothing.
+        ///
+        /// - Parameters:
+        ///   - error: Why, for the log.
+        ///   - delay: How long to hold the message back.
+        public func negativelyAcknowledge(_ error: (any Error)? = nil, after delay: Duration = .zero) {
+            reject(error, after: delay, holdingPartition: true)
+        }
+
+        func reject(_ error: (any Error)?, after delay: Duration, holdingPartition: Bool) {
+            message.reader.noteRejection(self, error, delay)
+            message.reject(after: delay, holdingPartition: holdingPartition)
         }
     }
 }

@@ -3,6 +3,14 @@ internal import Synchronization
 extension KafkaConsumer {
     /// Something that happened to the consumer and that a service may want to know.
     public enum Event: Sendable {
+        /// Which message it happened to.
+        public struct Source: Sendable, Hashable {
+            /// Its partition.
+            public let partition: KafkaTopicPartition
+            /// Its offset there.
+            public let offset: Int64
+        }
+
         /// Partitions were assigned, in a new generation.
         case assigned([KafkaTopicPartition], generation: Int)
         /// Partitions were given back, after what was acknowledged had been committed.
@@ -12,6 +20,15 @@ extension KafkaConsumer {
         case lost([KafkaTopicPartition], unsettled: Int)
         /// Offsets could not be committed. Where the partition is still ours, it is tried again.
         case commitFailed([KafkaTopicPartition], KafkaError)
+        /// Handling a message failed, and it is handed over again after a while.
+        case redelivery(Source, attempt: Int, after: Duration)
+        /// A message was given up; its dead letter is stored.
+        case deadLettered(Source, KafkaDeliveryReport)
+        /// A message was given up, its dead letter could not be published, and that is tried again.
+        case deadLetterFailed(Source, KafkaError)
+        /// A delivery was acknowledged after it had been negatively acknowledged, or the other way round. The first verdict
+        /// counts.
+        case contradictingVerdict(Source)
         /// Something else failed, and the consumer goes on: a topic that does not exist, a broker that is away.
         case problem(KafkaError, KafkaTopicPartition?)
     }

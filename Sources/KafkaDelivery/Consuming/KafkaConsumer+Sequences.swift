@@ -193,6 +193,24 @@ extension KafkaConsumer {
                 if let failure = core.failure, !Task.isCancelled { throw failure }
                 return nil
             }
+
+            /// The next delivery, if there is one before some time; nil also where ``next()`` would give nil.
+            mutating func next(until deadline: ContinuousClock.Instant) async throws(KafkaError) -> Delivery? {
+                var isWakeOrdered = false
+                while !Task.isCancelled {
+                    switch reader.take() {
+                    case .delivery(let delivery): return delivery
+                    case .empty, .full: break
+                    case .ended: return nil
+                    case .failed(let error): throw error
+                    }
+                    guard ContinuousClock.now < deadline else { return nil }
+                    if !isWakeOrdered { core.wake(reader, at: deadline) }
+                    isWakeOrdered = true
+                    _ = await core.waitForNews(of: reader)
+                }
+                return nil
+            }
         }
     }
 }

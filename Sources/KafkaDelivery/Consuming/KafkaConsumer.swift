@@ -17,7 +17,7 @@ public import ServiceLifecycle
 /// closes the consumer nor loses anything: the next loop goes on where it was. Give the consumer to a `ServiceGroup`
 /// for an orderly end, use ``withKafkaConsumer(_:logger:_:)``, or call ``close(within:)``.
 public final class KafkaConsumer: Service, Sendable {
-    private let core: ConsumerCore
+    let core: ConsumerCore
 
     /// Makes a consumer. It connects in the background, and joins its group when a loop begins.
     ///
@@ -29,7 +29,12 @@ public final class KafkaConsumer: Service, Sendable {
         _ configuration: Configuration,
         logger: Logger = Logger(label: "KafkaDelivery")
     ) throws(KafkaError) {
-        self.core = try ConsumerCore(configuration, logger: logger)
+        self.core = try ConsumerCore(configuration, logger: logger, backoff: SystemBackoffClock())
+    }
+
+    /// A consumer whose back-off a test advances.
+    init(_ configuration: Configuration, logger: Logger, backoff: any BackoffClock) throws(KafkaError) {
+        self.core = try ConsumerCore(configuration, logger: logger, backoff: backoff)
     }
 
     deinit {

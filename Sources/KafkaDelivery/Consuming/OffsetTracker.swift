@@ -18,6 +18,8 @@ struct OffsetTracker {
         case held
         /// Nobody holds it any longer, and nobody said what became of it: it cannot be settled any more.
         case abandoned
+        /// Negatively acknowledged, and waiting to be handed out again.
+        case rejected
         case settled
     }
 
@@ -60,8 +62,8 @@ struct OffsetTracker {
     mutating func settle(_ sequence: Sequence) -> Verdict {
         guard sequence >= firstSequence else { return .repeated }
         let index = Int(sequence - firstSequence)
-        guard index < entries.count, entries[index].state != .settled else { return .repeated }
-        if entries[index].state == .held { heldCount -= 1 }
+        guard index < entries.count, entries[index].state == .held else { return .repeated }
+        heldCount -= 1
         entries[index].state = .settled
         unsettledCount -= 1
         if index == 0 { removeSettledPrefix() }
@@ -78,11 +80,26 @@ struct OffsetTracker {
 
     /// Notes that a delivery was let go of without a verdict: it stays unsettled, and nobody has to wait for it.
     mutating func abandon(_ sequence: Sequence) {
-        guard sequence >= firstSequence else { return }
+        _ = change(sequence, from: .held, to: .abandoned)
+    }
+
+    /// Notes that a delivery is to be handed out again: it stays unsettled, and in nobody's hands.
+    mutating func reject(_ sequence: Sequence) -> Verdict {
+        change(sequence, from: .held, to: .rejected) ? .settled : .repeated
+    }
+
+    /// Notes that a rejected delivery is handed out again.
+    mutating func handOutAgain(_ sequence: Sequence) {
+        _ = change(sequence, from: .rejected, to: .held)
+    }
+
+    private mutating func change(_ sequence: Sequence, from old: State, to new: State) -> Bool {
+        guard sequence >= firstSequence else { return false }
         let index = Int(sequence - firstSequence)
-        guard index < entries.count, entries[index].state == .held else { return }
-        entries[index].state = .abandoned
-        heldCount -= 1
+        guard index < entries.count, entries[index].state == old else { return false }
+        entries[index].state = new
+        heldCount += (new == .held ? 1 : 0) - (old == .held ? 1 : 0)
+        return true
     }
 
     /// The offset that a commit should carry; nil where the broker has it already. Never less than one committed before.

@@ -1,4 +1,5 @@
 internal import CRdKafka
+internal import Logging
 internal import Synchronization
 
 /// One generation of owning one partition: reads its queue when asked, hands out deliveries, keeps their verdicts.
@@ -26,6 +27,13 @@ final class PartitionReader: Sendable {
         case ended
     }
 
+    private struct Rejected {
+        let message: ReceivedMessage
+        let due: ContinuousClock.Instant
+        /// Whether nothing else of the partition is handed out before it.
+        let holdsPartition: Bool
+    }
+
     private struct State {
         var phase = Phase.reading
         var tracker = OffsetTracker()
@@ -34,6 +42,8 @@ final class PartitionReader: Sendable {
         var lastOffset: Int64 = -1
         var isWindowFull = false
         var failure: KafkaError?
+        /// Negatively acknowledged and to be handed out again, in the order of the partition.
+        var rejected: [Rejected] = []
         /// Read since the broker threads were woken last.
         var readMessages = 0
         var readBytes = 0
@@ -81,6 +91,7 @@ final class PartitionReader: Sendable {
         let taken = state.withLock { state in
             guard state.phase == .reading else { return Taken.ended }
             if let failure = state.failure { return .failed(failure) }
+            if let taken = takeRejected(&state) { return taken }
             guard state.tracker.windowCount < window else {
                 state.isWindowFull = true
                 return .full
@@ -92,6 +103,18 @@ final class PartitionReader: Sendable {
         if isHungry { queue.client.wakeBrokerThreads() }
         for problem in problems { core.report(problem, of: partition) }
         return taken
+    }
+
+    /// What was negatively acknowledged comes first, when its time has come.
+    private func takeRejected(_ state: inout State) -> Taken? {
+        guard !state.rejected.isEmpty else { return nil }
+        let now = core.backoff.now
+        if let index = state.rejected.firstIndex(where: { $0.due <= now }) {
+            let message = state.rejected.remove(at: index).message
+            state.tracker.handOutAgain(message.sequence)
+            return .delivery(KafkaConsumer.Delivery(ReceivedMessage(after: message)))
+        }
+        return state.rejected.contains(where: \.holdsPartition) ? .empty : nil
     }
 
     private func read(_ state: inout State, _ problems: inout [KafkaError]) -> Taken {
@@ -169,6 +192,49 @@ final class PartitionReader: Sendable {
         return verdict
     }
 
+    /// Hands the message out again when the delay is over, before anything later of the partition where it holds that.
+    func reject(_ message: ReceivedMessage, after delay: Duration, holdsPartition: Bool) -> KafkaConsumer.Verdict {
+        let due = core.backoff.now.advanced(by: min(max(delay, .zero), .seconds(1 << 40)))
+        var isDrained = false
+        let verdict = state.withLock { state in
+            guard state.phase != .ended else { return KafkaConsumer.Verdict.ended }
+            guard state.tracker.reject(message.sequence) == .settled else { return .repeated }
+            isDrained = state.phase == .stopped && state.tracker.heldCount == 0
+            if state.phase == .reading {
+                let index = state.rejected.firstIndex { $0.message.sequence > message.sequence }
+                state.rejected.insert(
+                    Rejected(message: message, due: due, holdsPartition: holdsPartition),
+                    at: index ?? state.rejected.endIndex
+                )
+            }
+            return .settled
+        }
+        switch verdict {
+        case .settled where delay > .zero: core.wake(self, at: due)
+        case .settled: core.signal(self)
+        case .ended: core.noteLate(partition)
+        case .repeated: break
+        }
+        if isDrained { core.interrupt() }
+        return verdict
+    }
+
+    func noteRejection(_ delivery: KafkaConsumer.Delivery, _ error: (any Error)?, _ delay: Duration) {
+        core.logger.debug(
+            "Delivery failed, to be handed over again",
+            metadata: [
+                "kafka_delivery": "\(delivery)", "kafka_attempt": "\(delivery.attempt)", "kafka_delay": "\(delay)",
+                "kafka_error": "\(error.map { String(describing: $0) } ?? "")",
+            ]
+        )
+    }
+
+    func reportContradiction(offset: Int64, attempt: Int) {
+        core.reportContradiction(partition, offset: offset, attempt: attempt)
+    }
+
+    var isReading: Bool { state.withLock { $0.phase == .reading } }
+
     /// The last reference to a delivery went without a verdict.
     func abandon(_ sequence: OffsetTracker.Sequence) {
         let isDrained = state.withLock { state in
@@ -182,7 +248,13 @@ final class PartitionReader: Sendable {
 
     /// Hands out nothing more; verdicts still count.
     func stop() {
-        state.withLock { if $0.phase == .reading { $0.phase = .stopped } }
+        // Let go of outside of the lock: each is the owner of a C object.
+        let rejected = state.withLock { state in
+            if state.phase == .reading { state.phase = .stopped }
+            defer { state.rejected = [] }
+            return state.rejected
+        }
+        _ = consume rejected
     }
 
     /// Verdicts change nothing from now on.

@@ -1,9 +1,10 @@
 internal import CRdKafka
 internal import Synchronization
 
-/// The owner of a received `rd_kafka_message_t`, and of the right to say what became of it.
+/// One attempt to hand out a received `rd_kafka_message_t`, and the right to say once what became of it.
 ///
-/// Its bytes stay where librdkafka received them until somebody asks for a copy.
+/// Its bytes stay where librdkafka received them until somebody asks for a copy. The first attempt owns them; later ones
+/// keep the first alive.
 final class ReceivedMessage: @unchecked Sendable {
     // Sendable because a fetched message does not change, but for its headers, which are parsed on first use under
     // `headerLock`.
@@ -11,9 +12,19 @@ final class ReceivedMessage: @unchecked Sendable {
     // Keeps the client alive for as long as it has a message out: rd_kafka_destroy waits for all of them.
     private let client: RdKafkaClient
     private let headerLock = Mutex(())
-    private let hasVerdict = Atomic(false)
+    private let first: ReceivedMessage?
+    /// Set once, by the first verdict; later ones see what it was.
+    private let verdict = Atomic(GivenVerdict.none)
     let reader: PartitionReader
     let sequence: OffsetTracker.Sequence
+    /// From 1.
+    let attempt: Int
+
+    private enum GivenVerdict: UInt8, AtomicRepresentable {
+        case none
+        case acknowledged
+        case rejected
+    }
 
     init(
         _ raw: UnsafeMutablePointer<rd_kafka_message_t>,
@@ -25,18 +36,49 @@ final class ReceivedMessage: @unchecked Sendable {
         self.client = client
         self.reader = reader
         self.sequence = sequence
+        self.attempt = 1
+        self.first = nil
+    }
+
+    /// The next attempt at the message of another.
+    init(after previous: ReceivedMessage) {
+        self.raw = previous.raw
+        self.client = previous.client
+        self.reader = previous.reader
+        self.sequence = previous.sequence
+        self.attempt = previous.attempt + 1
+        self.first = previous.first ?? previous
     }
 
     deinit {
-        rd_kafka_message_destroy(raw)
-        if !hasVerdict.load(ordering: .relaxed) { reader.abandon(sequence) }
+        if first == nil { rd_kafka_message_destroy(raw) }
+        if verdict.load(ordering: .relaxed) == .none { reader.abandon(sequence) }
     }
 
     @discardableResult
     func acknowledge() -> KafkaConsumer.Verdict {
-        hasVerdict.store(true, ordering: .relaxed)
+        guard give(.acknowledged) else { return .repeated }
         return reader.acknowledge(sequence)
     }
+
+    @discardableResult
+    func reject(after delay: Duration, holdingPartition holdsPartition: Bool) -> KafkaConsumer.Verdict {
+        guard give(.rejected) else { return .repeated }
+        return reader.reject(self, after: delay, holdsPartition: holdsPartition)
+    }
+
+    /// Notes the verdict where it is the first. One that contradicts the first is reported, and changes nothing.
+    private func give(_ new: GivenVerdict) -> Bool {
+        let (isFirst, given) = verdict.compareExchange(expected: .none, desired: new, ordering: .relaxed)
+        if !isFirst, given != new { reader.reportContradiction(offset: offset, attempt: attempt) }
+        return isFirst
+    }
+
+    /// Whether somebody said what became of this attempt.
+    var hasVerdict: Bool { verdict.load(ordering: .relaxed) != .none }
+
+    /// Whether the partition is still being read in this generation.
+    var isCurrent: Bool { reader.isReading }
 
     var offset: Int64 { raw.pointee.offset }
 
@@ -59,7 +101,8 @@ final class ReceivedMessage: @unchecked Sendable {
     }
 
     var headers: KafkaHeaders {
-        headerLock.withLock { _ in
+        // librdkafka keeps the parsed headers in the message, so the attempts at one share a lock.
+        (first ?? self).headerLock.withLock { _ in
             var list: OpaquePointer?
             guard rd_kafka_message_headers(raw, &list) == RD_KAFKA_RESP_ERR_NO_ERROR, let list else { return [] }
             var headers: KafkaHeaders = []

@@ -63,7 +63,16 @@ struct TestCluster {
         topics: [String],
         group: String = Self.uniqueName("group")
     ) -> KafkaConsumer.Configuration {
-        KafkaConsumer.Configuration(bootstrapServers: bootstrapServers, group: group, topics: topics)
+        var configuration = KafkaConsumer.Configuration(
+            bootstrapServers: bootstrapServers,
+            group: group,
+            topics: topics
+        )
+        // The mock cluster's coordinator lets a second join of a group wait for nearly this long. Not less than 4 s,
+        // for it lets the first join wait for 3; a real broker takes no less than 6.
+        configuration.additionalProperties["session.timeout.ms"] = ownedMock == nil ? "6000" : "4000"
+        configuration.additionalProperties["heartbeat.interval.ms"] = "500"
+        return configuration
     }
 }
 

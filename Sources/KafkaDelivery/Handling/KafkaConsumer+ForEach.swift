@@ -1,0 +1,152 @@
+extension KafkaConsumer {
+    /// How many deliveries are handled at a time, and what keeps its order.
+    public enum Concurrency: Sendable, Hashable {
+        /// One of each partition, in order.
+        case perPartition
+        /// One of each key, in order, and so many keys at a time. Messages without a key are independent of each other.
+        case perKey(maximum: Int)
+        /// So many at a time, in any order.
+        case unordered(maximum: Int)
+    }
+
+    /// Handles every delivery until the consumer is closed or the task cancelled.
+    ///
+    /// ```swift
+    /// try await consumer.forEach(
+    ///     concurrency: .perKey(maximum: 64),
+    ///     retry: .exponential(initial: .seconds(1), maximumAttempts: 5),
+    ///     deadLetters: KafkaDeadLetters(producer: producer)
+    /// ) { delivery in
+    ///     try await charge(delivery)
+    /// }
+    /// ```
+    ///
+    /// Returning acknowledges. Throwing hands the message over again after the policy's delay, which holds back that
+    /// partition (with `.perKey` that key, with `.unordered` nothing else) and leaves the others alone. When the policy
+    /// gives up, the message goes to the dead letters, and is settled once that is confirmed; without dead letters the
+    /// error ends the loop, and the message stays unsettled. Cancellation leaves what is being handled unsettled.
+    ///
+    /// - Parameters:
+    ///   - concurrency: How many at a time. Less than 1 counts as 1.
+    ///   - retry: What to do about errors. The default tries again for as long as it takes, with up to 30 seconds between.
+    ///   - deadLetters: Where messages go that are given up.
+    ///   - handler: Handles one delivery. May settle it itself; what it does not settle, its end does.
+    /// - Throws: ``KafkaError`` where the consumer cannot go on, and the handler's error where a message is given up and
+    ///   there are no dead letters.
+    public func forEach(
+        concurrency: Concurrency = .perPartition,
+        retry: KafkaRetryPolicy = .exponential(maximumAttempts: nil),
+        deadLetters: KafkaDeadLetters? = nil,
+        _ handler: @escaping @Sendable (Delivery) async throws -> Void
+    ) async throws {
+        let handling = FailureHandling(
+            core: core,
+            retry: retry,
+            deadLetters: deadLetters,
+            holdsPartition: concurrency == .perPartition
+        )
+        switch concurrency {
+        case .perPartition:
+            try await forEachPartition { partition in
+                for try await delivery in partition {
+                    _ = try await handling.run(delivery, handler)
+                }
+            }
+        case .perKey(let maximum):
+            try await LaneDispatcher(maximum: maximum, handling: handling).run(deliveries, handler) { delivery in
+                let reader = ObjectIdentifier(delivery.message.reader)
+                return delivery.key.map { .key(reader, $0) } ?? .alone(reader, delivery.message.sequence)
+            }
+        case .unordered(let maximum):
+            try await LaneDispatcher(maximum: maximum, handling: handling).run(deliveries, handler) { delivery in
+                .alone(ObjectIdentifier(delivery.message.reader), delivery.message.sequence)
+            }
+        }
+    }
+
+    /// Handles every delivery's value, decoded from JSON. What cannot be decoded is not worth retrying: it goes to the
+    /// dead letters at once, with its bytes unchanged.
+    ///
+    /// - Parameters:
+    ///   - type: What values are.
+    ///   - concurrency: How many at a time.
+    ///   - retry: What to do about errors.
+    ///   - deadLetters: Where messages go that are given up.
+    ///   - handler: Handles one value.
+    /// - Throws: As ``forEach(concurrency:retry:deadLetters:_:)``.
+    public func forEach<Value: Decodable & SendableMetatype>(
+        as type: Value.Type,
+        concurrency: Concurrency = .perPartition,
+        retry: KafkaRetryPolicy = .exponential(maximumAttempts: nil),
+        deadLetters: KafkaDeadLetters? = nil,
+        _ handler: @escaping @Sendable (Value, Delivery) async throws -> Void
+    ) async throws {
+        try await forEach(concurrency: concurrency, retry: retry, deadLetters: deadLetters) { delivery in
+            try await handler(delivery.decoded(as: type), delivery)
+        }
+    }
+
+    /// Handles deliveries of one partition in batches, one batch of each partition at a time.
+    ///
+    /// The handler may settle deliveries one by one, and what it has not settled when it ends is settled as a whole:
+    /// returning acknowledges it, throwing hands it over again in order, each by the policy.
+    ///
+    /// - Parameters:
+    ///   - maximumCount: How many deliveries a batch has at most, 1 or more.
+    ///   - maximumWait: How long the first of a batch waits for others.
+    ///   - retry: What to do about errors.
+    ///   - deadLetters: Where messages go that are given up.
+    ///   - handler: Handles one batch.
+    /// - Throws: As ``forEach(concurrency:retry:deadLetters:_:)``.
+    public func forEachBatch(
+        maximumCount: Int,
+        maximumWait: Duration,
+        retry: KafkaRetryPolicy = .exponential(maximumAttempts: nil),
+        deadLetters: KafkaDeadLetters? = nil,
+        _ handler: @escaping @Sendable ([Delivery]) async throws -> Void
+    ) async throws {
+        let handling = FailureHandling(core: core, retry: retry, deadLetters: deadLetters, holdsPartition: true)
+        try await forEachPartition { partition in
+            var iterator = partition.makeAsyncIterator()
+            while let first = try await iterator.next() {
+                var batch = [first]
+                let deadline = ContinuousClock.now.advanced(by: max(maximumWait, .zero))
+                while batch.count < maximumCount, let next = try await iterator.next(until: deadline) {
+                    batch.append(next)
+                }
+                do {
+                    try await handler(batch)
+                    for delivery in batch where !delivery.message.hasVerdict { delivery.acknowledge() }
+                } catch {
+                    for delivery in batch where !delivery.message.hasVerdict {
+                        _ = try await handling.failed(delivery, error)
+                    }
+                }
+            }
+        }
+    }
+
+    /// Runs a task for each partition.
+    private func forEachPartition(_ body: @escaping @Sendable (Partition) async throws -> Void) async throws {
+        let partitions = self.partitions
+        try await withLoopAndTasks { start in
+            for try await partition in partitions {
+                start { try await body(partition) }
+            }
+        }
+    }
+}
+
+extension KafkaConsumer.Delivery {
+    /// The value, decoded from JSON.
+    ///
+    /// - Throws: ``KafkaDecodingError``, which no retry policy finds worth another attempt.
+    public func decoded<Value: Decodable>(as type: Value.Type) throws(KafkaDecodingError) -> Value {
+        guard let value else { throw KafkaDecodingError(type, underlying: nil) }
+        do {
+            return try value.decoded(as: type)
+        } catch {
+            throw KafkaDecodingError(type, underlying: error)
+        }
+    }
+}

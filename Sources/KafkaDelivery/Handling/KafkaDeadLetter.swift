@@ -1,0 +1,135 @@
+/// Where a dead letter comes from and why it was given up, read from its headers.
+///
+/// The headers have the names and encodings that Spring Kafka's `DeadLetterPublishingRecoverer` uses, so that either
+/// reads the other's.
+public struct KafkaDeadLetter: Sendable, Hashable {
+    /// The topic that the message was received from.
+    public var originalTopic: String
+
+    /// The partition that it was received from.
+    public var originalPartition: Int
+
+    /// Its offset there.
+    public var originalOffset: Int64
+
+    /// Its timestamp there.
+    public var originalTimestamp: KafkaTimestamp?
+
+    /// Who set that timestamp.
+    public var originalTimestampType: KafkaConsumer.Delivery.TimestampType?
+
+    /// The group that gave it up.
+    public var originalConsumerGroup: String?
+
+    /// The type of the last error.
+    public var exceptionType: String?
+
+    /// What the last error said.
+    public var exceptionMessage: String?
+
+    /// How many times it was handed over before it was given up.
+    public var attempts: Int?
+}
+
+extension KafkaDeadLetter {
+    enum Header {
+        static let topic = "kafka_dlt-original-topic"
+        static let partition = "kafka_dlt-original-partition"
+        static let offset = "kafka_dlt-original-offset"
+        static let timestamp = "kafka_dlt-original-timestamp"
+        static let timestampType = "kafka_dlt-original-timestamp-type"
+        static let group = "kafka_dlt-original-consumer-group"
+        static let exceptionType = "kafka_dlt-exception-fqcn"
+        static let exceptionMessage = "kafka_dlt-exception-message"
+        static let attempts = "kafka_deliveryAttempt"
+    }
+
+    /// The longest error text that goes into a header, in bytes: the dead letter has to stay below the topic's limit.
+    static let maximumMessageBytes = 4_096
+
+    /// Reads the headers; nil where they are not a dead letter's.
+    public init?(_ headers: KafkaHeaders) {
+        guard let topic = headers[Header.topic]?.string,
+            let partition = headers[Header.partition].flatMap({ Int32(bigEndianBytes: $0) }),
+            let offset = headers[Header.offset].flatMap({ Int64(bigEndianBytes: $0) })
+        else { return nil }
+        self.originalTopic = topic
+        self.originalPartition = Int(partition)
+        self.originalOffset = offset
+        self.originalTimestamp = headers[Header.timestamp]
+            .flatMap { Int64(bigEndianBytes: $0) }
+            .map { KafkaTimestamp(millisecondsSince1970: $0) }
+        self.originalTimestampType =
+            switch headers[Header.timestampType]?.string {
+            case "CreateTime": .created
+            case "LogAppendTime": .appended
+            default: nil
+            }
+        self.originalConsumerGroup = headers[Header.group]?.string
+        self.exceptionType = headers[Header.exceptionType]?.string
+        self.exceptionMessage = headers[Header.exceptionMessage]?.string
+        self.attempts = headers[Header.attempts].flatMap { Int32(bigEndianBytes: $0) }.map { Int($0) }
+    }
+
+    /// The headers that say all this.
+    var headers: KafkaHeaders {
+        var headers: KafkaHeaders = [
+            Header.topic: KafkaBytes(originalTopic),
+            Header.partition: KafkaBytes(Int32(truncatingIfNeeded: originalPartition).bigEndianBytes),
+            Header.offset: KafkaBytes(originalOffset.bigEndianBytes),
+        ]
+        func add(_ name: String, _ value: KafkaBytes?) {
+            if let value { headers.append(KafkaHeader(name, value)) }
+        }
+        add(Header.timestamp, originalTimestamp.map { KafkaBytes($0.millisecondsSince1970.bigEndianBytes) })
+        add(Header.timestampType, originalTimestampType.map { $0 == .created ? "CreateTime" : "LogAppendTime" })
+        add(Header.group, originalConsumerGroup.map { KafkaBytes($0) })
+        add(Header.exceptionType, exceptionType.map { KafkaBytes($0) })
+        add(Header.exceptionMessage, exceptionMessage.map { KafkaBytes($0) })
+        add(Header.attempts, attempts.map { KafkaBytes(Int32(clamping: $0).bigEndianBytes) })
+        return headers
+    }
+
+    /// The dead letter of a delivery.
+    init(_ delivery: KafkaConsumer.Delivery, group: String, error: any Error) {
+        self.originalTopic = delivery.topic
+        self.originalPartition = delivery.partition
+        self.originalOffset = delivery.offset
+        self.originalTimestamp = delivery.timestamp
+        self.originalTimestampType = delivery.timestampType
+        self.originalConsumerGroup = group
+        self.exceptionType = String(reflecting: type(of: error))
+        self.exceptionMessage = String(describing: error).shortened(toBytes: Self.maximumMessageBytes)
+        self.attempts = delivery.attempt
+    }
+}
+
+extension FixedWidthInteger {
+    /// As Java's `ByteBuffer` writes it.
+    var bigEndianBytes: [UInt8] {
+        withUnsafeBytes(of: bigEndian) { Array($0) }
+    }
+
+    /// As Java's `ByteBuffer` reads it; nil where the number of bytes is another.
+    init?(bigEndianBytes bytes: KafkaBytes) {
+        guard bytes.count == Self.bitWidth / 8 else { return nil }
+        self = bytes.array.reduce(0) { $0 << 8 | Self(truncatingIfNeeded: $1) }
+    }
+}
+
+extension String {
+    /// At most so many bytes of UTF-8, cut between characters.
+    fileprivate func shortened(toBytes limit: Int) -> String {
+        guard utf8.count > limit else { return self }
+        var end = utf8.index(utf8.startIndex, offsetBy: limit - 3)
+        while end > startIndex, String.Index(end, within: self) == nil { end = utf8.index(before: end) }
+        return self[..<end] + "…"
+    }
+}
+
+extension KafkaConsumer.Delivery {
+    /// Where the message comes from and why it was given up, where it is a dead letter.
+    public var deadLetter: KafkaDeadLetter? {
+        KafkaDeadLetter(headers)
+    }
+}

@@ -1,0 +1,70 @@
+internal import Logging
+
+/// Publishes messages that were given up to their dead-letter topics.
+///
+/// A dead letter has the key, value, headers and timestamp of the original, and headers that say where it comes from and
+/// why (``KafkaDeadLetter``). It goes to the same partition of `<topic>-dlt` where that exists.
+public struct KafkaDeadLetters: Sendable {
+    private let producer: KafkaProducer
+    private let topicName: @Sendable (_ original: String) -> String
+    private let backoff: KafkaRetryPolicy
+
+    /// Publishes through a producer, which stays the caller's to close.
+    ///
+    /// - Parameters:
+    ///   - producer: What to publish with. Its ``KafkaProducer/Configuration/messageTimeout`` is how long one attempt
+    ///     may take.
+    ///   - topicName: The dead-letter topic of a topic.
+    public init(
+        producer: KafkaProducer,
+        topicName: @escaping @Sendable (_ original: String) -> String = { $0 + "-dlt" }
+    ) {
+        self.producer = producer
+        self.topicName = topicName
+        self.backoff = .exponential(initial: .milliseconds(200), maximum: .seconds(10), maximumAttempts: nil)
+    }
+
+    /// Publishes a delivery's dead letter and waits until the broker has confirmed it.
+    ///
+    /// A failing publication is tried again, for as long as the partition is ours and the task is not cancelled: nothing
+    /// is skipped.
+    ///
+    /// - Returns: Where it is stored; nil where the partition was revoked meanwhile, and nothing more is published.
+    func publish(
+        _ delivery: KafkaConsumer.Delivery,
+        _ error: any Error,
+        group: String,
+        logger: Logger,
+        onFailure: (KafkaError) -> Void
+    ) async throws(CancellationError) -> KafkaDeliveryReport? {
+        var letter = delivery.content
+        letter.topic = topicName(delivery.topic)
+        letter.headers.append(contentsOf: KafkaDeadLetter(delivery, group: group, error: error).headers)
+        // A message from before timestamps, or with one that Kafka does not take back, gets a new one.
+        if let timestamp = letter.timestamp, timestamp.millisecondsSince1970 < 1 { letter.timestamp = nil }
+        var attempt = 0
+        while delivery.message.isCurrent {
+            attempt += 1
+            do throws(KafkaError) {
+                return try await producer.send(letter)
+            } catch {
+                if Task.isCancelled { throw CancellationError() }
+                if error.kind == .unknownTopicOrPartition, letter.partition != nil {
+                    // The dead-letter topic has fewer partitions.
+                    letter.partition = nil
+                    continue
+                }
+                onFailure(error)
+                logger.warning(
+                    "Dead letter not published, tried again",
+                    metadata: ["kafka_delivery": "\(delivery)", "kafka_error": "\(error)"]
+                )
+                // Time is what is waited for here: a broker that refuses gives no sign when it will not any more.
+                guard (try? await Task.sleep(for: backoff.delay(after: attempt))) != nil else {
+                    throw CancellationError()
+                }
+            }
+        }
+        return nil
+    }
+}

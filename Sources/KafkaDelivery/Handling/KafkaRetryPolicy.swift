@@ -1,0 +1,125 @@
+/// How often a message is handed over when handling it fails, and how long between.
+///
+/// ```swift
+/// .exponential(initial: .seconds(1), multiplier: 2, maximum: .seconds(2), maximumAttempts: 3)   // 1 s, 2 s, give up
+/// ```
+public struct KafkaRetryPolicy: Sendable {
+    /// What to do about a failure.
+    public enum Decision: Sendable, Hashable {
+        /// Hand the message over again after a while.
+        case retry(after: Duration)
+        /// It will not succeed: to the dead letters with it, or to whoever runs the loop.
+        case giveUp
+    }
+
+    /// How many times a message is handed over in all, 1 or more; nil for as often as it takes.
+    public var maximumAttempts: Int?
+
+    /// How much a delay may vary: with 0.2 it is between 80 % and 120 % of what it would be, so that what failed together
+    /// is not tried again together. 0 to 1.
+    public var jitter: Double = 0
+
+    /// Which errors are worth another attempt. What cannot be decoded never is.
+    public var isWorthRetrying: @Sendable (any Error) -> Bool = { _ in true }
+
+    /// The delay that an error asks for itself (for instance a `Retry-After`), in place of the policy's; nil where it
+    /// asks for none.
+    public var delayForError: @Sendable (any Error) -> Duration? = { _ in nil }
+
+    private let initial: Duration
+    private let multiplier: Double
+    private let maximum: Duration
+
+    /// One attempt.
+    public static let none = KafkaRetryPolicy(
+        initial: .zero,
+        multiplier: 1,
+        maximum: .zero,
+        maximumAttempts: 1
+    )
+
+    /// The same delay each time.
+    ///
+    /// - Parameters:
+    ///   - delay: How long to wait; less than zero counts as zero.
+    ///   - maximumAttempts: How many times in all; nil for as often as it takes.
+    public static func fixed(_ delay: Duration, maximumAttempts: Int?) -> KafkaRetryPolicy {
+        KafkaRetryPolicy(initial: delay, multiplier: 1, maximum: delay, maximumAttempts: maximumAttempts)
+    }
+
+    /// A delay that grows by a factor each time, up to a maximum.
+    ///
+    /// - Parameters:
+    ///   - initial: The delay after the first attempt; less than zero counts as zero.
+    ///   - multiplier: What each next one is multiplied with; less than 1 counts as 1.
+    ///   - maximum: The longest.
+    ///   - maximumAttempts: How many times in all; nil for as often as it takes.
+    public static func exponential(
+        initial: Duration = .milliseconds(500),
+        multiplier: Double = 2,
+        maximum: Duration = .seconds(30),
+        maximumAttempts: Int?
+    ) -> KafkaRetryPolicy {
+        KafkaRetryPolicy(
+            initial: initial,
+            multiplier: multiplier,
+            maximum: maximum,
+            maximumAttempts: maximumAttempts
+        )
+    }
+
+    private init(initial: Duration, multiplier: Double, maximum: Duration, maximumAttempts: Int?) {
+        self.initial = max(initial, .zero)
+        self.multiplier = multiplier.isFinite ? max(multiplier, 1) : 1
+        self.maximum = max(maximum, .zero)
+        self.maximumAttempts = maximumAttempts
+    }
+
+    /// What to do about a failure.
+    ///
+    /// - Parameters:
+    ///   - attempt: Which attempt failed, from 1.
+    ///   - error: How.
+    public func decide(attempt: Int, error: any Error) -> Decision {
+        var random = SystemRandomNumberGenerator()
+        return decide(attempt: attempt, error: error, using: &random)
+    }
+
+    func decide(attempt: Int, error: any Error, using random: inout some RandomNumberGenerator) -> Decision {
+        if error is KafkaDecodingError { return .giveUp }
+        if let maximumAttempts, attempt >= maximumAttempts { return .giveUp }
+        guard isWorthRetrying(error) else { return .giveUp }
+        if let asked = delayForError(error) { return .retry(after: max(asked, .zero)) }
+        return .retry(after: vary(delay(after: attempt), using: &random))
+    }
+
+    /// The delay after an attempt, before it is varied.
+    func delay(after attempt: Int) -> Duration {
+        var delay = min(initial, maximum)
+        // Multiplied step by step, and no further than the maximum, so that no power overflows.
+        for _ in 1..<max(attempt, 1) where delay < maximum {
+            guard multiplier > 1, delay > .zero else { break }
+            delay = min(delay * multiplier, maximum)
+        }
+        return delay
+    }
+
+    private func vary(_ delay: Duration, using random: inout some RandomNumberGenerator) -> Duration {
+        guard jitter > 0, jitter <= 1 else { return delay }
+        return delay * Double.random(in: (1 - jitter)...(1 + jitter), using: &random)
+    }
+}
+
+/// A message's value is not what the handler was declared to take. Its bytes are unchanged; trying again would not help.
+public struct KafkaDecodingError: Error, CustomStringConvertible {
+    /// What the decoder said; nil where there was no value to decode.
+    public let underlying: (any Error)?
+
+    /// What was expected, and what the decoder said.
+    public let description: String
+
+    init(_ type: Any.Type, underlying: (any Error)?) {
+        self.underlying = underlying
+        self.description = "The value is not a \(type): \(underlying.map { "\($0)" } ?? "there is none")"
+    }
+}

@@ -1,0 +1,103 @@
+internal import DequeModule
+
+/// Which deliveries run, and which wait behind another of their key. A value without threads.
+///
+/// A lane is a key of a partition in a generation: one of its deliveries runs at a time, in order. While one that failed
+/// backs off, the lane holds the later ones back and occupies no place among those that run.
+struct KeyLanes {
+    typealias Delivery = KafkaConsumer.Delivery
+
+    enum Key: Hashable {
+        case key(ObjectIdentifier, KafkaBytes)
+        /// A delivery that waits for nobody.
+        case alone(ObjectIdentifier, OffsetTracker.Sequence)
+    }
+
+    enum Offer {
+        case run
+        case queued
+        /// There is no place: wait until one is free, and offer it again.
+        case full
+    }
+
+    private struct Lane {
+        let reader: PartitionReader
+        var waiting: Deque<Delivery> = []
+        /// The one that backs off, and has to come before those that wait.
+        var backingOff: OffsetTracker.Sequence?
+    }
+
+    /// How many may run at a time.
+    let maximum: Int
+    /// How many may wait behind others, for each that may run, before reading stops.
+    private static let waitingPerPlace = 16
+
+    private var lanes: [Key: Lane] = [:]
+    private(set) var runningCount = 0
+    private(set) var waitingCount = 0
+    private var backingOffCount = 0
+
+    init(maximum: Int) {
+        self.maximum = max(maximum, 1)
+    }
+
+    var laneCount: Int { lanes.count }
+
+    /// Takes a delivery in, if there is a place for it.
+    mutating func offer(_ delivery: Delivery, _ key: Key) -> Offer {
+        let sequence = delivery.message.sequence
+        guard let lane = lanes[key] else {
+            guard runningCount < maximum else { return .full }
+            lanes[key] = Lane(reader: delivery.message.reader)
+            runningCount += 1
+            return .run
+        }
+        if lane.backingOff == sequence {
+            guard runningCount < maximum else { return .full }
+            lanes[key]?.backingOff = nil
+            backingOffCount -= 1
+            runningCount += 1
+            return .run
+        }
+        // Where a lane backs off, what ends that comes behind what is read now: reading has to go on. It is bounded by
+        // how many deliveries of a partition may be unsettled.
+        guard waitingCount < maximum * Self.waitingPerPlace || backingOffCount > 0 else { return .full }
+        lanes[key]?.waiting.append(delivery)
+        waitingCount += 1
+        return .queued
+    }
+
+    /// What runs next in a lane whose delivery is done; nil where nothing does.
+    mutating func finished(_ key: Key) -> Delivery? {
+        runningCount -= 1
+        guard let next = lanes[key]?.waiting.popFirst() else {
+            lanes[key] = nil
+            return nil
+        }
+        waitingCount -= 1
+        runningCount += 1
+        return next
+    }
+
+    /// The lane's delivery failed and is handed out again later. Where it was handed out again already, before this was
+    /// said, it runs next.
+    mutating func backsOff(_ key: Key, _ sequence: OffsetTracker.Sequence) -> Delivery? {
+        if let index = lanes[key]?.waiting.firstIndex(where: { $0.message.sequence == sequence }) {
+            waitingCount -= 1
+            return lanes[key]?.waiting.remove(at: index)
+        }
+        runningCount -= 1
+        backingOffCount += 1
+        lanes[key]?.backingOff = sequence
+        return nil
+    }
+
+    /// Lets go of lanes whose partition is gone: what they wait for does not come any more.
+    mutating func removeEnded() {
+        for (key, lane) in lanes where lane.backingOff != nil && !lane.reader.isReading {
+            waitingCount -= lane.waiting.count
+            backingOffCount -= 1
+            lanes[key] = nil
+        }
+    }
+}
