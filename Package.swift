@@ -70,6 +70,15 @@ let package = Package(
             swiftSettings: settings
         ),
         .testTarget(
+            name: "ToolTests",
+            dependencies: [
+                "KafkaDelivery",
+                "kafka-delivery",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
+            swiftSettings: settings
+        ),
+        .testTarget(
             name: "ClusterTests",
             dependencies: [
                 "CRdKafka",

@@ -38,8 +38,9 @@ struct JSONField: Equatable, Sendable {
             switch scanner.peek() {
             case UInt8(ascii: "{"): try scanner.enterObject(at: name)
             case UInt8(ascii: "["): try scanner.enterArray(at: name)
-            case nil: throw .notJSON
-            default: throw .missing
+            default:
+                try scanner.skipValue()
+                throw .missing
             }
         }
         return try scanner.scalar()
@@ -132,7 +133,8 @@ private struct JSONScanner {
         return isDecimal && Double(String(decoding: literal, as: UTF8.self)) != nil
     }
 
-    private mutating func skipValue() throws(JSONField.Failure) {
+    /// Goes past the value that begins here.
+    mutating func skipValue() throws(JSONField.Failure) {
         var depth = 0
         repeat {
             switch peek() {

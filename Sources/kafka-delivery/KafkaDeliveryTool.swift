@@ -27,6 +27,7 @@ struct KafkaDeliveryTool: AsyncParsableCommand {
     )
 
     static func main() async {
+        fillStandardDescriptors()
         // A reader that goes away is an error of the write, which the commands answer in their own ways.
         ignoreBrokenPipes()
         do {

@@ -145,7 +145,6 @@ struct ReceiveCommand: AsyncParsableCommand {
     }
 
     func run() async throws {
-        if untilEnd { throw ToolFailure("--until-end is not there yet") }
         let job = ReceiveJob(
             format: try messageFormat(),
             count: count,

@@ -17,6 +17,7 @@ struct ReceiveJob: Sendable {
     /// How long output that nobody reads may hold up the end after a signal.
     fileprivate static let outputPatience = 3
     fileprivate static let closeTimeout = Duration.seconds(10)
+    fileprivate static let shortCloseTimeout = Duration.seconds(3)
 
     func run() async throws {
         let run = ReceiveRun(job: self, consumer: try KafkaConsumer(configuration, logger: logger))
@@ -68,7 +69,12 @@ private final class ReceiveRun: Sendable {
         let events = consumer.events
         let listening = Task { for await event in events { self.handle(event) } }
         let reading = Task { try await self.read() }
-        state.withLock { $0.endReading = { reading.cancel() } }
+        let isOver = state.withLock { state in
+            state.endReading = { reading.cancel() }
+            return state.isEnding
+        }
+        // An event may have asked for the end before there was anything to end.
+        if isOver { reading.cancel() }
         interruption.onSignal { [output] in
             self.endReading()
             // By the clock, because a reader that has stopped reading gives no sign.
@@ -83,7 +89,9 @@ private final class ReceiveRun: Sendable {
         } catch {
             writeError = error
         }
-        let summary = await consumer.close(within: ReceiveJob.closeTimeout)
+        // Deliveries that wait for output nobody reads are not worth waiting for.
+        let timeout = writeError == nil ? ReceiveJob.closeTimeout : ReceiveJob.shortCloseTimeout
+        let summary = await consumer.close(within: timeout)
         listening.cancel()
         try report(result, writeError, summary)
     }
@@ -123,6 +131,8 @@ extension ReceiveRun {
             StandardError.show(status: "")
             track { $0.assign(partitions, generation: generation) }
         case .revoked(let partitions, _), .lost(let partitions, _): track { $0.revoke(partitions) }
+        case .caughtUp(let partition, let generation):
+            track { $0.reachEnd(of: partition, generation: generation) }
         case .commitFailed(_, let error): tell(error, "a commit failed: ")
         case .problem(let error, _):
             tell(error)

@@ -26,10 +26,14 @@ struct SendJob: Sendable {
         var tally = SendTally()
         var stop: Stop?
         var skipped = 0
-        /// Where reading ended, and how many files follow that were not begun.
-        var unread: (place: String, files: Int)?
-        /// Why the reports or the failed lines could not be written.
-        var complaints: [String] = []
+        /// Whether more may come; as long as it may, failures are told as they happen and not only at the end.
+        var isReading = true
+        /// What was not sent because reading ended before it, and how many files after that.
+        var unread: (what: String, files: Int)?
+        /// Why the failed lines could not be kept.
+        var keepingError: SystemError?
+        /// Why the reports could not be written.
+        var reportingError: SystemError?
     }
 
     let template: MessageTemplate

@@ -48,39 +48,41 @@ extension SendRun {
 
     func read() async {
         for (index, name) in job.inputs.enumerated() {
-            var place = "\(name)"
+            // What will be left if reading ends here.
+            var rest = job.isWhole ? "\(name)" : "all of \(name)"
             do {
                 if isStopped { throw SystemError.stopped }
                 let input = try Input(name, bell: bell)
                 if job.isWhole {
                     try await readWhole(input, name)
                 } else {
-                    try await readLines(input, name, &place)
+                    try await readLines(input, name, &rest)
                 }
             } catch {
                 if let error = error as? SystemError, error != .stopped { stop(.input("\(name): \(error.text)")) }
                 if let error = error as? LineSplitter.TooLong {
-                    stop(.input("\(place) has more than \(error.limit.grouped) bytes"))
+                    stop(.input("a line has more than \(error.limit.grouped) bytes"))
                 }
-                state.withLock { [place] in $0.unread = (place, job.inputs.count - index - 1) }
+                state.withLock { [rest] in $0.unread = (rest, job.inputs.count - index - 1) }
                 break
             }
         }
+        state.withLock { $0.isReading = false }
         channel.finish()
     }
 
-    private func readLines(_ input: Input, _ name: InputName, _ place: inout String) async throws {
+    private func readLines(_ input: Input, _ name: InputName, _ rest: inout String) async throws {
         var splitter = LineSplitter(limit: limit)
         var number = 0
+        var sent = 0
+        defer { if sent > 0 { rest = "what follows line \(sent.grouped) of \(name)" } }
         while true {
-            place = "line \((number + 1).grouped) of \(name)"
             let bytes = try await input.read(Self.pieceBytes)
             var piece = bytes[...]
             while let line = bytes.isEmpty ? try splitter.finish() : try splitter.next(in: &piece) {
                 number += 1
-                let linePlace = InputPlace(input: "\(name)", line: number)
-                place = "\(linePlace)"
-                try await send(line.bytes, raw: line.raw, linePlace)
+                try await send(line.bytes, raw: line.raw, InputPlace(input: "\(name)", line: number))
+                sent = number
             }
             if bytes.isEmpty { return }
             bar.update { $0.bytesRead += bytes.count }
@@ -175,14 +177,14 @@ extension SendRun {
 
     private func failed(_ sent: SendJob.Sent, _ failure: SendFailure) async {
         bar.update { $0.failed += 1 }
-        let isFirst = state.withLock { $0.tally.add(failure, at: sent.place) }
-        if isFirst { StandardError.say("\(sent.place): \(failure.sentence)") }
+        let isNews = state.withLock { $0.tally.add(failure, at: sent.place) && $0.isReading }
+        if isNews { StandardError.say("\(sent.place): \(failure.sentence)") }
         await printReport("\(job.template.topic) - -\n")
         if let failedLines {
             do {
                 try await failedLines.append(sent.raw)
             } catch {
-                complain("--failed \(failedLines.path): \(error.text); not all failed lines are in it")
+                state.withLock { $0.keepingError = error }
                 stop(.hopeless)
             }
         }
@@ -194,13 +196,7 @@ extension SendRun {
             try await reports?.write(line.utf8)
         } catch {
             // Whoever read the reports has seen enough; the messages go on.
-            if !error.isBrokenPipe { complain("the reports could not be written: \(error.text)") }
-        }
-    }
-
-    private func complain(_ sentence: String) {
-        state.withLock { state in
-            if !state.complaints.contains(sentence) { state.complaints.append(sentence) }
+            if !error.isBrokenPipe { state.withLock { $0.reportingError = error } }
         }
     }
 }
@@ -215,12 +211,12 @@ extension SendRun {
         do {
             try await failedLines?.finish()
         } catch {
-            complain("--failed \(failedLines?.path ?? ""): \(error.text); not all failed lines are in it")
+            state.withLock { $0.keepingError = error }
         }
         do {
             try await reports?.flush()
         } catch {
-            if !error.isBrokenPipe { complain("the reports could not be written: \(error.text)") }
+            if !error.isBrokenPipe { state.withLock { $0.reportingError = error } }
         }
         let (progress, elapsed) = bar.finish()
         let summary = SendSummary(

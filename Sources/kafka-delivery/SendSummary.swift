@@ -11,19 +11,21 @@ struct SendSummary {
     }
 
     var success: String {
-        let rate = elapsed > .zero ? Double(progress.confirmed) / elapsed.inSeconds : 0
+        // Of a few messages the rate says how long the connection took.
+        let hasRate = progress.confirmed >= 1000 && elapsed > .zero
+        let rate = hasRate ? " (\(Int(Double(progress.confirmed) / elapsed.inSeconds).grouped)/s)" : ""
         let skipped = state.skipped > 0 ? "; \(count(state.skipped, "empty line")) left out" : ""
-        return "\(count(progress.confirmed, "message")) confirmed in \(elapsed.short) "
-            + "(\(Int(rate).grouped)/s)\(skipped)"
+        return "\(count(progress.confirmed, "message")) confirmed in \(elapsed.short)\(rate)\(skipped)"
     }
 
     /// nil where there was none.
     var failure: String? {
-        guard progress.failed > 0 || state.unread != nil || !state.complaints.isEmpty else { return nil }
+        let isWhole = progress.failed == 0 && state.unread == nil
+        guard !isWhole || state.reportingError != nil else { return nil }
         var sentences = [success]
         if progress.failed > 0 { sentences.append(contentsOf: failedLines) }
         if let unread = state.unread { sentences.append(sentence(unread)) }
-        sentences.append(contentsOf: state.complaints)
+        if let error = state.reportingError { sentences.append("the reports could not be written: \(error.text)") }
         return sentences.joined(separator: "\n")
     }
 
@@ -35,19 +37,24 @@ struct SendSummary {
             first += stored == number ? ", and" : "; \(stored.grouped) of them"
             first += " may be stored all the same"
         }
-        let kept = failedPath.map { "they are in \($0)" } ?? "--failed FILE would have kept them"
+        let kept =
+            switch (failedPath, state.keepingError) {
+            case (nil, _): "--failed FILE would have kept them"
+            case (let path?, nil): "they are in \(path)"
+            case (let path?, let error?): "not all of them are in \(path): \(error.text)"
+            }
         return ["\(first):"] + state.tally.lines + [kept]
     }
 
-    private func sentence(_ unread: (place: String, files: Int)) -> String {
+    private func sentence(_ unread: (what: String, files: Int)) -> String {
         let why: String
         switch state.stop {
         case .signal: why = "interrupted"
-        case .hopeless: why = "stopped, because the rest would fail, too"
+        case .hopeless: why = "stopped, because everything else would fail as well"
         case .input(let reason): why = reason
         case nil: why = "stopped"
         }
-        let files = unread.files > 0 ? ", nor \(count(unread.files, "file")) after it" : ""
-        return "\(why): \(unread.place) and what follows it was not sent\(files)"
+        let files = unread.files > 0 ? " and \(count(unread.files, "file")) after it" : ""
+        return "\(why); not sent: \(unread.what)\(files)"
     }
 }

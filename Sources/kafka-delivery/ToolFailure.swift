@@ -51,6 +51,14 @@ struct SystemError: Error, Equatable {
     }
 }
 
+/// Puts `/dev/null` where standard input, output or error is closed. A file opened later would otherwise take its
+/// number, and its place.
+func fillStandardDescriptors() {
+    for descriptor in STDIN_FILENO...STDERR_FILENO where fcntl(descriptor, F_GETFD) == -1 {
+        _ = open("/dev/null", O_RDWR)
+    }
+}
+
 /// A reader that goes away is then an error of the write (EPIPE) and not the end of the process.
 func ignoreBrokenPipes() {
     signal(SIGPIPE, SIG_IGN)

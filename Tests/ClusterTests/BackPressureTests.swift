@@ -53,7 +53,9 @@ struct BackPressureTests {
         }
         progress.continuation.finish()
         #expect(try await confirmed.value == total / 100)
-        #expect(await producer.close() == ConfirmedSendTests.summary(delivered: 0))
+        let summary = await producer.close()
+        #expect(summary.failed == 0)
+        #expect(summary.unknown == 0)
         // A million messages of 100 bytes are 100 MB of values alone, and five times that with what is kept beside each.
         #expect(peak - before < 100 << 20, "grew by \((peak - before) >> 20) MiB")
     }

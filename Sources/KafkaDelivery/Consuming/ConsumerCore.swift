@@ -94,6 +94,18 @@ extension ConsumerCore {
         state.withLock { $0.ready.claim(reader) }
     }
 
+    /// Nobody has hold of a partition any longer that was given to a loop over `partitions`: the next loop gets it.
+    func release(_ reader: PartitionReader) {
+        let resumption = state.withLock { state -> ReadyPartitions.Resumption? in
+            guard state.phase == .open, state.failure == nil, !reader.hasEnded else { return nil }
+            let resumption = state.ready.release(reader)
+            if let waiter = state.assignmentWaiters.popFirst() { return (waiter, .partition(reader)) }
+            state.unseen.append(reader)
+            return resumption
+        }
+        if let resumption { resume([resumption]) }
+    }
+
     /// Waits for news of a partition that the caller reads alone.
     func waitForNews(of reader: PartitionReader) async -> ReadyPartitions.Wake {
         await wait(for: reader) { state, waiter in state.ready.wait(waiter, for: reader) }
@@ -102,6 +114,7 @@ extension ConsumerCore {
     /// The next newly assigned partition. Waits for one; nil when the consumer is closed or the task cancelled.
     func nextAssigned() async -> PartitionReader? {
         subscribe()
+        if Task.isCancelled { return nil }
         let wake = await wait { state, waiter in
             if state.phase != .open || state.failure != nil { return .ended }
             if let reader = state.unseen.popFirst() { return .partition(reader) }

@@ -23,6 +23,9 @@ final class ConsumerLoop {
             case draining(until: Instant)
             case committing(until: Instant)
             case leaving
+            /// The time is up and nobody waits any longer. A client that is destroyed while it leaves its group waits for
+            /// an answer to the last revocation, for ever and with a busy thread, so it gets that answer first.
+            case leavingUnattended
         }
 
         var deadline: Instant
@@ -30,6 +33,13 @@ final class ConsumerLoop {
         /// What was left behind in partitions that were given back since closing began.
         var unsettled = 0
         var uncommitted = 0
+
+        var isLeaving: Bool {
+            switch stage {
+            case .draining, .committing: false
+            case .leaving, .leavingUnattended: true
+            }
+        }
     }
 
     let core: ConsumerCore
@@ -80,6 +90,7 @@ final class ConsumerLoop {
     private func handle(_ event: consuming RdKafkaEvent) {
         switch event.kind {
         case .rebalance:
+            core.client.noteJoined()
             switch event.errorCode {
             case RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS: assign(event.partitions)
             default: revoke(event.partitions)
@@ -129,6 +140,7 @@ final class ConsumerLoop {
             switch closing.stage {
             case .draining(let until), .committing(let until): consider(until)
             case .leaving: consider(closing.deadline)
+            case .leavingUnattended: break
             }
         }
         if let alarm = alarms.first { consider(core.backoff.wakeTime(for: alarm.due)) }
@@ -207,8 +219,7 @@ extension ConsumerLoop {
     func advanceRevocation() {
         guard var current = revocation else { return }
         let now = clock.now
-        let isLeaving = if case .leaving = closing?.stage { true } else { false }
-        if isLeaving || core.client.isAssignmentLost { return finishRevocation(current) }
+        if closing?.isLeaving == true || core.client.isAssignmentLost { return finishRevocation(current) }
         if current.commitDeadline == nil {
             guard now >= current.drainDeadline || current.readers.allSatisfy({ $0.heldCount == 0 }) else { return }
             current.commitDeadline = now.advanced(by: core.configuration.revocationTimeout)
@@ -226,7 +237,7 @@ extension ConsumerLoop {
         let (unsettled, uncommitted) = endReaders(revocation.readers)
         closing?.unsettled += unsettled
         closing?.uncommitted += uncommitted
-        if let error = core.client.unassign(revocation.partitions) { core.report(error) }
+        if let error = core.client.unassign(revocation.partitions), !core.client.isConsumerClosed { core.report(error) }
         let partitions = revocation.partitions.map(\.partition)
         core.logger.debug(
             isLost ? "Partitions lost" : "Partitions revoked",
@@ -325,7 +336,7 @@ extension ConsumerLoop {
             switch closing.stage {
             case .draining(let until): closing.stage = .draining(until: min(until, deadline - reserve * 2))
             case .committing(let until): closing.stage = .committing(until: min(until, deadline - reserve))
-            case .leaving: break
+            case .leaving, .leavingUnattended: break
             }
             self.closing = closing
             return
@@ -353,17 +364,22 @@ extension ConsumerLoop {
             if let error = core.client.closeConsumer(eventsTo: core.queue) {
                 // After a fatal error there is no group to leave.
                 core.logger.debug("Group not left", metadata: ["kafka_error": "\(error)"])
+                isFinished = true
                 return finish()
             }
             advanceRevocation()
             advanceClosing()
         case .leaving:
-            if core.client.isConsumerClosed || now >= current.deadline { finish() }
+            isFinished = core.client.isConsumerClosed
+            guard isFinished || now >= current.deadline else { return }
+            closing?.stage = .leavingUnattended
+            finish()
+        case .leavingUnattended:
+            isFinished = core.client.isConsumerClosed
         }
     }
 
     private func finish() {
-        isFinished = true
         let hasLeft = core.client.isConsumerClosed
         if !hasLeft { core.logger.warning("Consumer closed without leaving its group in time") }
         let (unsettled, uncommitted) = endReaders(Array(readers.values))
@@ -372,6 +388,7 @@ extension ConsumerLoop {
             KafkaConsumer.CloseSummary(
                 unsettled: unsettled + (closing?.unsettled ?? 0),
                 uncommittedPartitions: uncommitted + (closing?.uncommitted ?? 0),
+                lateVerdicts: core.lateCount,
                 leftGroup: hasLeft
             )
         )

@@ -149,7 +149,7 @@ extension KafkaConsumer.Configuration {
         result.set(Property.offsetReset, newGroupStart.rawValue)
         result.set(Property.assignmentStrategy, assignmentStrategies.map(\.rawValue).joined(separator: ","))
         result.set(Property.isolation, isolation.rawValue)
-        result.set(Property.partitionEnd, false)
+        result.set(Property.partitionEnd, true)
         try result.set(
             Property.prefetchMessages,
             prefetch.maximumMessages,

@@ -18,6 +18,9 @@ extension KafkaConsumer {
         /// Partitions went to another member before anything could be done: what was acknowledged and not yet committed
         /// is delivered again there.
         case lost([KafkaTopicPartition], unsettled: Int)
+        /// Everything that a partition held was handed out: the consumer has read to its end. Said once each time the end
+        /// is reached, of an empty partition too (librdkafka's `_PARTITION_EOF`).
+        case caughtUp(KafkaTopicPartition, generation: Int)
         /// Offsets could not be committed. Where the partition is still ours, it is tried again.
         case commitFailed([KafkaTopicPartition], KafkaError)
         /// Handling a message failed, and it is handed over again after a while.

@@ -128,7 +128,7 @@ extension KafkaConsumer {
                 isolation: isolated (any Actor)?
             ) async throws(KafkaError) -> Partition? {
                 if let reader = await core.nextAssigned() {
-                    return Partition(core: core, reader: reader)
+                    return Partition(claim: Claim(core: core, reader: reader))
                 }
                 if let failure = core.failure, !Task.isCancelled { throw failure }
                 return nil
@@ -141,28 +141,26 @@ extension KafkaConsumer {
         /// A delivery.
         public typealias Element = Delivery
 
-        let core: ConsumerCore
-        let reader: PartitionReader
+        let claim: Claim
 
         /// The topic.
-        public var topic: String { reader.partition.topic }
+        public var topic: String { claim.reader.partition.topic }
 
         /// The partition's number.
-        public var partition: Int { reader.partition.partition }
+        public var partition: Int { claim.reader.partition.partition }
 
         /// The period of owning it, see ``Delivery/generation``.
-        public var generation: Int { reader.generation }
+        public var generation: Int { claim.reader.generation }
 
         /// Begins, or goes on with, reading.
         public func makeAsyncIterator() -> Iterator {
-            core.claim(reader)
-            return Iterator(core: core, reader: reader)
+            claim.core.claim(claim.reader)
+            return Iterator(claim: claim)
         }
 
         /// Reads the partition's deliveries. Runs where the loop runs, without changing executors.
         public struct Iterator: AsyncIteratorProtocol {
-            let core: ConsumerCore
-            let reader: PartitionReader
+            let claim: Claim
 
             /// The next delivery; nil when the partition is revoked, the consumer closed or the task cancelled.
             ///
@@ -178,19 +176,19 @@ extension KafkaConsumer {
                 isolation: isolated (any Actor)?
             ) async throws(KafkaError) -> Delivery? {
                 while !Task.isCancelled {
-                    switch reader.take() {
+                    switch claim.reader.take() {
                     case .delivery(let delivery): return delivery
                     case .empty, .full: break
                     case .ended: return try end()
                     case .failed(let error): throw error
                     }
-                    if case .ended = await core.waitForNews(of: reader) { return try end() }
+                    if case .ended = await claim.core.waitForNews(of: claim.reader) { return try end() }
                 }
                 return nil
             }
 
             private func end() throws(KafkaError) -> Delivery? {
-                if let failure = core.failure, !Task.isCancelled { throw failure }
+                if let failure = claim.core.failure, !Task.isCancelled { throw failure }
                 return nil
             }
 
@@ -198,19 +196,35 @@ extension KafkaConsumer {
             mutating func next(until deadline: ContinuousClock.Instant) async throws(KafkaError) -> Delivery? {
                 var isWakeOrdered = false
                 while !Task.isCancelled {
-                    switch reader.take() {
+                    switch claim.reader.take() {
                     case .delivery(let delivery): return delivery
                     case .empty, .full: break
                     case .ended: return nil
                     case .failed(let error): throw error
                     }
                     guard ContinuousClock.now < deadline else { return nil }
-                    if !isWakeOrdered { core.wake(reader, at: deadline) }
+                    if !isWakeOrdered { claim.core.wake(claim.reader, at: deadline) }
                     isWakeOrdered = true
-                    _ = await core.waitForNews(of: reader)
+                    _ = await claim.core.waitForNews(of: claim.reader)
                 }
                 return nil
             }
+        }
+    }
+
+    /// A partition in the hands of a loop over ``partitions``. A class, because a partition that was let go of while it
+    /// is still assigned has to be given back: it would otherwise stand still, and nobody would notice.
+    final class Claim: Sendable {
+        let core: ConsumerCore
+        let reader: PartitionReader
+
+        init(core: ConsumerCore, reader: PartitionReader) {
+            self.core = core
+            self.reader = reader
+        }
+
+        deinit {
+            core.release(reader)
         }
     }
 }

@@ -61,6 +61,7 @@ final class PartitionReader: Sendable {
     // Guarded by the lock around the consumer's ReadyPartitions.
     nonisolated(unsafe) var place = ReadyPartitions.Place.idle
     nonisolated(unsafe) var waiters: [ReadyPartitions.Waiter] = []
+    nonisolated(unsafe) var isClaimed = false
     nonisolated(unsafe) var hasEnded = false
 
     init(
@@ -87,6 +88,7 @@ final class PartitionReader: Sendable {
 
     func take() -> Taken {
         var problems: [KafkaError] = []
+        var isAtEnd = false
         var isHungry = false
         let taken = state.withLock { state in
             guard state.phase == .reading else { return Taken.ended }
@@ -96,12 +98,13 @@ final class PartitionReader: Sendable {
                 state.isWindowFull = true
                 return .full
             }
-            let taken = read(&state, &problems)
+            let taken = read(&state, &problems, &isAtEnd)
             isHungry = mayFetchMore(&state, after: taken)
             return taken
         }
         if isHungry { queue.client.wakeBrokerThreads() }
         for problem in problems { core.report(problem, of: partition) }
+        if isAtEnd { core.events.send(.caughtUp(partition, generation: generation)) }
         return taken
     }
 
@@ -117,9 +120,14 @@ final class PartitionReader: Sendable {
         return state.rejected.contains(where: \.holdsPartition) ? .empty : nil
     }
 
-    private func read(_ state: inout State, _ problems: inout [KafkaError]) -> Taken {
+    private func read(_ state: inout State, _ problems: inout [KafkaError], _ isAtEnd: inout Bool) -> Taken {
         while let message = queue.consume() {
             let code = message.pointee.err
+            if code == RD_KAFKA_RESP_ERR__PARTITION_EOF {
+                rd_kafka_message_destroy(message)
+                isAtEnd = true
+                continue
+            }
             guard code == RD_KAFKA_RESP_ERR_NO_ERROR else {
                 let text = rd_kafka_message_errstr(message).map { String(cString: $0) } ?? code.text
                 let error = KafkaError(code, reason: "\(partition): \(text)")

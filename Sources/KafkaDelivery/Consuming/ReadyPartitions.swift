@@ -93,6 +93,15 @@ struct ReadyPartitions {
     mutating func claim(_ reader: PartitionReader) {
         if reader.place == .queued { queue.removeAll { $0 === reader } }
         reader.place = .ownedAndSignalled
+        reader.isClaimed = true
+    }
+
+    /// Gives a partition back that was taken for a loop of its own, where it was.
+    mutating func release(_ reader: PartitionReader) -> Resumption? {
+        guard reader.isClaimed else { return nil }
+        reader.isClaimed = false
+        reader.place = .idle
+        return enqueue(reader)
     }
 
     /// Waits for news of one partition that the caller owns.

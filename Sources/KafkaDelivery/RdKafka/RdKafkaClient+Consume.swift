@@ -2,8 +2,9 @@ internal import CRdKafka
 
 /// Groups, assignments and commits, at the boundary to librdkafka.
 extension RdKafkaClient {
-    /// Joins the group. The assignment comes as an event.
+    /// Joins the group. The assignment comes as an event, of which ``noteJoined()`` has to be told.
     func subscribe(to topics: [String]) -> KafkaError? {
+        noteJoining()
         let list = topics.map { topic in
             PartitionOffset(
                 partition: KafkaTopicPartition(topic: topic, partition: Int(RD_KAFKA_PARTITION_UA)),
@@ -13,9 +14,9 @@ extension RdKafkaClient {
         return list.withList { Self.error(rd_kafka_subscribe(raw, $0)) } ?? .noMemory
     }
 
-    /// Whether the group's protocol moves partitions one by one (KIP-429).
+    /// Whether the group's protocol moves partitions one by one (KIP-429). Null, and so false, once the group was left.
     var isCooperative: Bool {
-        String(cString: rd_kafka_rebalance_protocol(raw)) == "COOPERATIVE"
+        rd_kafka_rebalance_protocol(raw).map { String(cString: $0) == "COOPERATIVE" } ?? false
     }
 
     /// Whether the partitions of the revocation that is being answered belong to somebody else already.

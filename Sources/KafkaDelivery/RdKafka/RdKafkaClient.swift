@@ -1,5 +1,6 @@
 internal import CRdKafka
 internal import Logging
+internal import Synchronization
 
 /// The owner of an `rd_kafka_t`.
 ///
@@ -10,6 +11,8 @@ final class RdKafkaClient: @unchecked Sendable {
     // Sendable because an rd_kafka_t may be used from any thread.
     let raw: OpaquePointer
     private let credentials: Credentials
+    /// Whether the client subscribed and was not assigned anything, be it nothing, since.
+    private let isJoining = Atomic(false)
 
     struct Credentials {
         let userName: String
@@ -26,13 +29,33 @@ final class RdKafkaClient: @unchecked Sendable {
     deinit {
         // An OpaquePointer is not Sendable; its bits are.
         let address = UInt(bitPattern: raw)
+        let flags = destroyFlags
         let destroy: @Sendable () -> Void = {
-            // The group was left, or given up, before: destroying does not wait for it once more.
-            rd_kafka_destroy_flags(OpaquePointer(bitPattern: address), Int32(RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE))
+            rd_kafka_destroy_flags(OpaquePointer(bitPattern: address), flags)
         }
         if !BlockingThread.start("kafka-destroy", destroy) {
             destroy()
         }
+    }
+
+    private var destroyFlags: Int32 {
+        // The group was left, or given up, before: destroying does not wait for it once more.
+        let flags = Int32(RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE)
+        // Before 2.3.0 an assertion ends the process where a cooperative-sticky consumer has joined and was never
+        // assigned anything (librdkafka's issue 4312). It is in what is done after the client's threads have ended,
+        // which RD_KAFKA_DESTROY_F_IMMEDIATE (0x4, not in the header) leaves out, and with it frees less.
+        let isFixed = rd_kafka_version() >= 0x0203_00FF
+        return isJoining.load(ordering: .relaxed) && !isFixed ? flags | 0x4 : flags
+    }
+
+    /// The client joins a group.
+    func noteJoining() {
+        isJoining.store(true, ordering: .relaxed)
+    }
+
+    /// The first assignment has come: there is something to destroy.
+    func noteJoined() {
+        isJoining.store(false, ordering: .relaxed)
     }
 
     /// The name librdkafka gave this client, for log lines.

@@ -1,0 +1,196 @@
+import KafkaDelivery
+import KafkaDeliveryTesting
+import ServiceLifecycle
+import Testing
+
+/// Closing ends within its deadline in every state. What it may take longer is the machine's scheduling.
+@Suite(.timeLimit(.minutes(1)))
+struct ConsumerCloseTests {
+    private static let slack = Duration.seconds(2)
+
+    @Test func aConsumerThatNeverStartedClosesAtOnce() async throws {
+        let cluster = try TestCluster()
+        let consumer = try KafkaConsumer(cluster.quickConsumer("nothing"), logger: .test)
+        let summary = await expectWithin(Self.slack) { await consumer.close(within: .seconds(30)) }
+        #expect(summary.unsettled == 0)
+        for try await _ in consumer.deliveries { Issue.record("nothing was received") }
+        for try await _ in consumer.partitions { Issue.record("nothing was received") }
+        for await _ in consumer.events {}
+    }
+
+    @Test func aConsumerWithoutBrokersClosesInTime() async throws {
+        // Nothing listens on port 1.
+        let configuration = KafkaConsumer.Configuration(bootstrapServers: ["127.0.0.1:1"], group: "g", topics: ["t"])
+        let consumer = try KafkaConsumer(configuration, logger: .test)
+        let events = consumer.events
+        let loop = Task { for try await _ in consumer.deliveries {} }
+        let problem = try await events.first { if case .problem(let error, _) = $0 { error } else { nil } }
+        #expect(problem.kind == .brokersUnreachable)
+        await expectWithin(.seconds(1) + Self.slack) { await consumer.close(within: .seconds(1)) }
+        try await loop.value
+    }
+
+    @Test func aConsumerThatIsJoiningClosesInTime() async throws {
+        let cluster = try TestCluster()
+        let topic = try await cluster.makeTopic()
+        let consumer = try KafkaConsumer(cluster.quickConsumer(topic), logger: .test)
+        if TestCluster.isMock { try cluster.mock.inject([.none], into: .joinGroup, broker: 1) }
+        let loop = Task { for try await _ in consumer.deliveries {} }
+        if TestCluster.isMock {
+            // The mock broker has the request, and holds the answer back for 3 s.
+            try await waitUntil { try cluster.mock.pendingErrors(for: .joinGroup, broker: 1) == 0 }
+        }
+        await expectWithin(.seconds(2) + Self.slack) { await consumer.close(within: .seconds(2)) }
+        try await loop.value
+    }
+
+    @Test func anIdleConsumerClosesAtOnce() async throws {
+        let cluster = try TestCluster()
+        let topic = try await cluster.makeTopic(partitions: 6)
+        let consumer = try KafkaConsumer(cluster.quickConsumer(topic), logger: .test)
+        let events = consumer.events
+        let loop = Task { for try await _ in consumer.deliveries {} }
+        try await events.first { if case .assigned = $0 { () } else { nil } }
+        let summary = await expectWithin(Self.slack) { await consumer.close(within: .seconds(30)) }
+        #expect(summary.leftGroup)
+        try await loop.value
+    }
+
+    @Test func deliveriesInHandAreWaitedForUntilTheDeadlineAndNoLonger() async throws {
+        let cluster = try TestCluster()
+        let topic = try await cluster.makeTopic()
+        try await cluster.fill(topic, count: 3)
+        let configuration = cluster.quickConsumer(topic)
+        let consumer = try KafkaConsumer(configuration, logger: .test)
+        let deliveries = try await consumer.take(3)
+        deliveries[0].acknowledge()
+        let summary = await expectWithin(.seconds(2) + Self.slack) { await consumer.close(within: .seconds(2)) }
+        #expect(summary.unsettled == 2)
+        #expect(summary.uncommittedPartitions == 0)
+        #expect(summary.leftGroup)
+        withExtendedLifetime(deliveries) {}
+        #expect(try await GroupOffsets(cluster, configuration.group).committed(topic) == 1)
+    }
+
+    @Test func closingInsideTheLoopEndsTheLoop() async throws {
+        let cluster = try TestCluster()
+        let topic = try await cluster.makeTopic()
+        try await cluster.fill(topic, count: 100)
+        let configuration = cluster.quickConsumer(topic)
+        let consumer = try KafkaConsumer(configuration, logger: .test)
+        var count = 0
+        for try await delivery in consumer.deliveries {
+            count += 1
+            delivery.acknowledge()
+            if count == 10 {
+                await expectWithin(Self.slack) { await consumer.close(within: .seconds(30)) }
+            }
+        }
+        #expect(count == 10)
+        #expect(try await GroupOffsets(cluster, configuration.group).committed(topic) == 10)
+    }
+
+    @Test func closingTwiceAndFromManyTasksIsOneClose() async throws {
+        let cluster = try TestCluster()
+        let topic = try await cluster.makeTopic()
+        try await cluster.fill(topic, count: 2)
+        let consumer = try KafkaConsumer(cluster.quickConsumer(topic), logger: .test)
+        let held = try await consumer.take(2)
+        let summaries = await expectWithin(.seconds(1) + Self.slack) {
+            await withTaskGroup { group in
+                // The earliest deadline counts.
+                for number in 1...8 { group.addTask { await consumer.close(within: .seconds(number)) } }
+                return await group.reduce(into: []) { $0.append($1) }
+            }
+        }
+        #expect(Set(summaries).count == 1)
+        #expect(summaries.first?.unsettled == 2)
+        let again = await expectWithin(Self.slack) { await consumer.close() }
+        #expect(again == summaries.first)
+        withExtendedLifetime(held) {}
+    }
+
+    @Test(.enabled(if: TestCluster.isMock)) func aConsumerWhoseBrokersAreDownClosesInTime() async throws {
+        let cluster = try TestCluster()
+        let topic = try await cluster.makeTopic()
+        try await cluster.fill(topic, count: 2)
+        let consumer = try KafkaConsumer(cluster.quickConsumer(topic), logger: .test)
+        let deliveries = try await consumer.take(2)
+        try cluster.mock.takeDown()
+        deliveries[0].acknowledge()
+        let commit = Task { try await consumer.commit() }
+        let summary = await expectWithin(.seconds(2) + Self.slack) { await consumer.close(within: .seconds(2)) }
+        #expect(summary.unsettled == 1)
+        #expect(summary.uncommittedPartitions == 1)
+        #expect(!summary.leftGroup)
+        await #expect { try await commit.value } throws: { error in
+            [.closed, .assignmentEnded].contains((error as? KafkaError)?.kind)
+        }
+    }
+
+    @Test(arguments: [KafkaConsumer.Configuration.AssignmentStrategy.range, .cooperativeSticky])
+    func aConsumerInARebalanceClosesInTime(strategy: KafkaConsumer.Configuration.AssignmentStrategy) async throws {
+        let cluster = try TestCluster()
+        let topic = try await cluster.makeTopic(partitions: 4)
+        try await cluster.fill(topic, partitions: 4, count: 5)
+        let configuration = cluster.quickConsumer(topic, strategy: strategy)
+        let first = try KafkaConsumer(configuration, logger: .test)
+        let held = Shared<[KafkaConsumer.Delivery]>([])
+        let (taken, deliveryWasTaken) = AsyncStream.makeStream(of: Void.self)
+        let (ended, partitionEnded) = AsyncStream.makeStream(of: Void.self)
+        let firstLoop = Task {
+            try await withThrowingDiscardingTaskGroup { group in
+                for try await partition in first.partitions {
+                    group.addTask {
+                        for try await delivery in partition {
+                            // Held, so that the revocation waits.
+                            held.change { $0.append(delivery) }
+                            deliveryWasTaken.yield()
+                        }
+                        partitionEnded.yield()
+                    }
+                }
+            }
+        }
+        for await _ in taken.prefix(20) {}
+        let second = try KafkaConsumer(configuration, logger: .test)
+        let secondLoop = Task { for try await _ in second.deliveries {} }
+        // A partition's loop ends when its revocation begins.
+        for await _ in ended { break }
+        await expectWithin(.seconds(2) + Self.slack) { await first.close(within: .seconds(2)) }
+        await expectWithin(.seconds(2) + Self.slack) { await second.close(within: .seconds(2)) }
+        try await firstLoop.value
+        try await secondLoop.value
+        #expect(held.value.count == 20)
+    }
+
+    @Test func aServiceGroupClosesTheConsumer() async throws {
+        let cluster = try TestCluster()
+        let topic = try await cluster.makeTopic()
+        try await cluster.fill(topic, count: 4)
+        let configuration = cluster.quickConsumer(topic)
+        let consumer = try KafkaConsumer(configuration, logger: .test)
+        let services = ServiceGroup(services: [consumer], logger: .test)
+        let running = Task { try await services.run() }
+        for delivery in try await consumer.take(4) { delivery.acknowledge() }
+        await services.triggerGracefulShutdown()
+        try await expectWithin(Self.slack) { try await running.value }
+        #expect(try await GroupOffsets(cluster, configuration.group).committed(topic) == 4)
+    }
+
+    @Test func cancellingTheTaskThatRunsTheConsumerClosesIt() async throws {
+        let cluster = try TestCluster()
+        let topic = try await cluster.makeTopic()
+        try await cluster.fill(topic, count: 4)
+        let configuration = cluster.quickConsumer(topic)
+        let consumer = try KafkaConsumer(configuration, logger: .test)
+        let running = Task { try await consumer.run() }
+        let deliveries = try await consumer.take(4)
+        for delivery in deliveries.prefix(2) { delivery.acknowledge() }
+        let loop = Task { for try await _ in consumer.deliveries {} }
+        running.cancel()
+        await expectWithin(.seconds(2) + Self.slack) { _ = await running.result }
+        try await loop.value
+        #expect(try await GroupOffsets(cluster, configuration.group).committed(topic) == 2)
+    }
+}
