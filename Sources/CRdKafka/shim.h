@@ -16,24 +16,25 @@
 _Static_assert(RD_KAFKA_VERSION >= 0x020002ff,
                "KafkaDelivery needs librdkafka 2.0.2 or newer: apt-get install librdkafka-dev, brew install librdkafka");
 
-/// `rd_kafka_producev` rather than `rd_kafka_produceva`: the latter holds a message back by up to a second where the
-/// partitions are not known yet (fixed in 2.10.1) and frees the headers twice on failure (fixed in 2.12.0).
+/// `rd_kafka_producev` rather than `rd_kafka_produceva`, which frees the headers twice on failure (fixed in 2.12.0), and
+/// with a topic's handle rather than its name: of a topic that is first named in a send, the partitions are asked for up
+/// to a second later (fixed in 2.10.1); making the handle asks at once.
 /// Key and value are copied by librdkafka. `headers` pass to librdkafka on success only.
 static inline rd_kafka_resp_err_t kafka_delivery_produce(
-    rd_kafka_t *client, const char *topic, int32_t partition,
+    rd_kafka_t *client, rd_kafka_topic_t *topic, int32_t partition,
     const void *key, size_t key_count,
     const void *value, size_t value_count,
     rd_kafka_headers_t *headers, int64_t timestamp, void *opaque) {
     if (headers) {
         return rd_kafka_producev(
-            client, RD_KAFKA_V_TOPIC(topic), RD_KAFKA_V_PARTITION(partition),
+            client, RD_KAFKA_V_RKT(topic), RD_KAFKA_V_PARTITION(partition),
             RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
             RD_KAFKA_V_KEY(key, key_count), RD_KAFKA_V_VALUE((void *)value, value_count),
             RD_KAFKA_V_TIMESTAMP(timestamp), RD_KAFKA_V_OPAQUE(opaque),
             RD_KAFKA_V_HEADERS(headers), RD_KAFKA_V_END);
     }
     return rd_kafka_producev(
-        client, RD_KAFKA_V_TOPIC(topic), RD_KAFKA_V_PARTITION(partition),
+        client, RD_KAFKA_V_RKT(topic), RD_KAFKA_V_PARTITION(partition),
         RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
         RD_KAFKA_V_KEY(key, key_count), RD_KAFKA_V_VALUE((void *)value, value_count),
         RD_KAFKA_V_TIMESTAMP(timestamp), RD_KAFKA_V_OPAQUE(opaque), RD_KAFKA_V_END);

@@ -80,8 +80,8 @@ struct BrokerCommand: AsyncParsableCommand {
             A mock cluster of \(count(brokers, "broker")) runs until Ctrl-C. In another terminal:
 
               export KAFKA_BOOTSTRAP_SERVERS=\(servers)
-              echo 'hello' | kafka-delivery send \(name)
-              kafka-delivery receive \(name) --group me
+              echo 'hello' | \(Platform.program) send \(name)
+              \(Platform.program) receive \(name) --group me
 
             """
         )

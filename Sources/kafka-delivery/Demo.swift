@@ -46,7 +46,7 @@ struct Demo: Sendable {
     func run() async throws {
         let address = producer.bootstrapServers.joined(separator: ",")
         say(isMock ? "A mock cluster runs in this process, at \(address)." : "The cluster is at \(address).")
-        say("Sending \(count(lines.count, "event")) of \(DemoData.shortened(path)), each awaited until confirmed.")
+        say("Sending \(count(lines.count, "event")) of \(Platform.shortened(path)), each awaited until confirmed.")
         let sent = try await send()
         describe(sent)
 
@@ -208,9 +208,8 @@ extension Demo {
     }
 
     private func suggest() {
-        let name = CommandLine.arguments.first ?? ""
-        let program = name.contains("/") ? DemoData.shortened(name) : "kafka-delivery"
-        let file = DemoData.shortened(path)
+        let program = Platform.program
+        let file = Platform.shortened(path)
         say("")
         say(style.bold("What to try next"))
         let commands =

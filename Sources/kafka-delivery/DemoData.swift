@@ -27,12 +27,6 @@ enum DemoData {
         return candidates.first { FileManager.default.isReadableFile(atPath: $0) }
     }
 
-    /// A path as one would type it here.
-    static func shortened(_ path: String) -> String {
-        let here = FileManager.default.currentDirectoryPath + "/"
-        return path.hasPrefix(here) ? String(path.dropFirst(here.count)) : path
-    }
-
     /// The lines of a file that are not empty.
     static func lines(of path: String) async throws(ToolFailure) -> [[UInt8]] {
         do {

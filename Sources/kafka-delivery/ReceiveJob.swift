@@ -138,7 +138,7 @@ extension ReceiveRun {
             tell(error)
             let isMissing = error.kind == .unknownTopicOrPartition
             if job.untilEnd, isMissing, state.withLock({ !$0.ends.hasPartitions }) {
-                endReading(ToolFailure("there is nothing to read to its end"))
+                endReading(ToolFailure("stopped, because --until-end needs topics that are there"))
             }
         case .redelivery, .deadLettered, .deadLetterFailed, .contradictingVerdict:
             break

@@ -61,6 +61,18 @@ enum Platform {
         getenv(name).map { String(cString: $0) }
     }
 
+    /// The tool as it was called, for commands that can be copied.
+    static var program: String {
+        let name = CommandLine.arguments.first ?? ""
+        return name.contains("/") ? shortened(name) : "kafka-delivery"
+    }
+
+    /// A path as one would type it here.
+    static func shortened(_ path: String) -> String {
+        let here = FileManager.default.currentDirectoryPath + "/"
+        return path.hasPrefix(here) ? String(path.dropFirst(here.count)) : path
+    }
+
     /// How many columns the terminal behind standard error has.
     static var columns: Int {
         var size = winsize()

@@ -164,7 +164,7 @@ struct ConsumerAcknowledgementTests {
         #expect(try await GroupOffsets(cluster, configuration.group).committed(topic) == nil)
     }
 
-    @Test(.enabled(if: TestCluster.isMock)) func acknowledgementsFromManyTasksAreAllCounted() async throws {
+    @Test func acknowledgementsFromManyTasksAreAllCounted() async throws {
         let cluster = try TestCluster()
         let topic = try await cluster.makeTopic(partitions: 4)
         try await cluster.fill(topic, partitions: 4, count: 2_000)

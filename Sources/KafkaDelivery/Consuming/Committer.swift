@@ -8,19 +8,33 @@ struct Committer {
     struct Waiter {
         let task: ConsumerCore.CommitWaiter
         let deadline: Instant
-        var targets: [(reader: PartitionReader, offset: Int64)]
+        var targets: [Target]
+    }
+
+    /// One partition's part of a commit.
+    struct Target {
+        let reader: PartitionReader
+        let offset: Int64
+        /// Which run of offsets it belongs to, see ``OffsetTracker/restart()``.
+        let run: Int
     }
 
     /// The commit under way; nil where there is none.
-    private(set) var inFlight: [KafkaTopicPartition: (reader: PartitionReader, offset: Int64)]?
+    private(set) var inFlight: [KafkaTopicPartition: Target]?
     /// Tells the answers to different commits apart.
     private(set) var id: UInt = 0
     /// When the next commit should begin; nil where nothing is due.
     private(set) var due: Instant?
     private var waiters: [Waiter] = []
+    /// Partitions that were part of a commit which failed, committed one by one until they succeed: librdkafka writes one
+    /// partition's error into all entries, so that only a commit of its own tells whose it was. With the time before
+    /// which it is not worth trying again.
+    private var isolated: [KafkaTopicPartition: Instant] = [:]
 
     /// How soon a commit is tried again after an error that may pass.
     static let retryInterval = Duration.milliseconds(100)
+    /// How soon after one that will not pass by itself.
+    static let isolationInterval = Duration.seconds(5)
 
     mutating func schedule(at instant: Instant) {
         due = min(instant, due ?? instant)
@@ -31,31 +45,76 @@ struct Committer {
         return due <= now
     }
 
-    /// Begins a commit of everything that can be committed.
+    /// Begins a commit: of everything that can be committed, or else of one of those that are committed by themselves.
     ///
     /// - Returns: What to commit, with an id for the answer; nil where there is nothing.
-    mutating func begin(_ readers: some Sequence<PartitionReader>) -> (offsets: [PartitionOffset], id: UInt)? {
+    mutating func begin(
+        _ readers: some Sequence<PartitionReader>,
+        at now: Instant
+    ) -> (offsets: [PartitionOffset], id: UInt)? {
         due = nil
-        var targets: [KafkaTopicPartition: (PartitionReader, Int64)] = [:]
+        var common: [KafkaTopicPartition: Target] = [:]
+        var alone: [(since: Instant, target: Target)] = []
         for reader in readers {
-            if let target = reader.commitTarget { targets[reader.partition] = (reader, target) }
+            guard let target = reader.commitTarget else { continue }
+            if let since = isolated[reader.partition] {
+                alone.append((since, target))
+            } else {
+                common[reader.partition] = target
+            }
         }
-        guard !targets.isEmpty else { return nil }
-        inFlight = targets
+        if common.isEmpty, let first = alone.min(by: { $0.since < $1.since }) {
+            guard first.since <= now else {
+                schedule(at: first.since)
+                return nil
+            }
+            common[first.target.reader.partition] = first.target
+        } else if !alone.isEmpty {
+            schedule(at: now)
+        }
+        guard !common.isEmpty else { return nil }
+        inFlight = common
         id += 1
-        return (targets.map { PartitionOffset(partition: $0.key, offset: $0.value.1) }, id)
+        return (common.map { PartitionOffset(partition: $0.key, offset: $0.value.offset) }, id)
     }
 
-    /// Takes the answer to the commit under way: what succeeded counts, and what did not is returned.
-    mutating func end(_ results: [PartitionOffset], _ error: KafkaError?) -> [(PartitionReader, KafkaError)] {
+    /// Takes the answer to the commit under way: what succeeded counts, and what did not is returned and scheduled again.
+    mutating func end(
+        _ results: [PartitionOffset],
+        _ error: KafkaError?,
+        at now: Instant
+    ) -> [(PartitionReader, KafkaError)] {
         guard let committed = inFlight else { return [] }
         inFlight = nil
         let errors = Dictionary(results.map { ($0.partition, $0.error) }, uniquingKeysWith: { first, _ in first })
-        return committed.compactMap { partition, target in
-            if let error = (errors[partition] ?? nil) ?? error { return (target.reader, error) }
-            target.reader.didCommit(target.offset)
-            return nil
+        var failures: [(PartitionReader, KafkaError)] = []
+        for (partition, target) in committed {
+            guard let error = (errors[partition] ?? nil) ?? error else {
+                target.reader.didCommit(target)
+                isolated[partition] = nil
+                continue
+            }
+            failures.append((target.reader, error))
+            guard error.recovery != .retry else {
+                schedule(at: now.advanced(by: Self.retryInterval))
+                continue
+            }
+            isolated[partition] = committed.count > 1 ? now : now.advanced(by: Self.isolationInterval)
         }
+        // What is committed by itself comes one after the other.
+        if let next = isolated.values.min() { schedule(at: next) }
+        return failures
+    }
+
+    /// Whether an error is a partition's own, and will not pass: then nobody has to wait for it.
+    func isGivenUp(_ partition: KafkaTopicPartition, _ error: KafkaError) -> Bool {
+        guard error.recovery != .retry, let since = isolated[partition] else { return false }
+        return since > .now
+    }
+
+    /// Forgets a partition that went away.
+    mutating func forget(_ partition: KafkaTopicPartition) {
+        isolated[partition] = nil
     }
 
     // MARK: Waiting
@@ -75,7 +134,7 @@ struct Committer {
     /// Those whose offsets are all committed, and those who waited too long.
     mutating func settledWaiters(at now: Instant) -> [(Waiter, KafkaError?)] {
         removeWaiters { waiter in
-            waiter.targets.removeAll { target in (target.reader.committed ?? -1) >= target.offset }
+            waiter.targets.removeAll { $0.reader.isCommitted($0) }
             if waiter.targets.isEmpty { return .some(nil) }
             guard waiter.deadline <= now else { return nil }
             return KafkaError(.timedOut, recovery: .retry, reason: "the commit was not confirmed in time")

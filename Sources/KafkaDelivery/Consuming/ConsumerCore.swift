@@ -23,8 +23,9 @@ final class ConsumerCore: Sendable {
     fileprivate struct State {
         var ready = ReadyPartitions()
         /// Assigned and not yet seen by a loop over `partitions`.
-        var unseen: Deque<PartitionReader> = []
-        var assignmentWaiters: Deque<ReadyPartitions.Waiter> = []
+        var unseen: [(reader: PartitionReader, givenBackBy: UInt64)] = []
+        /// Loops that wait for one, by number: a loop that was started later has a greater one.
+        var assignmentWaiters: [(waiter: ReadyPartitions.Waiter, loop: UInt64)] = []
         var commands: [Command] = []
         var isSubscribed = false
         var phase = Phase.open
@@ -94,16 +95,16 @@ extension ConsumerCore {
         state.withLock { $0.ready.claim(reader) }
     }
 
-    /// Nobody has hold of a partition any longer that was given to a loop over `partitions`: the next loop gets it.
-    func release(_ reader: PartitionReader) {
-        let resumption = state.withLock { state -> ReadyPartitions.Resumption? in
-            guard state.phase == .open, state.failure == nil, !reader.hasEnded else { return nil }
-            let resumption = state.ready.release(reader)
-            if let waiter = state.assignmentWaiters.popFirst() { return (waiter, .partition(reader)) }
-            state.unseen.append(reader)
-            return resumption
-        }
-        if let resumption { resume([resumption]) }
+    /// Nobody has hold of a partition any longer that was given to a loop over `partitions`. A loop that is started later
+    /// gets it; not the same one, which did not want it.
+    func release(_ reader: PartitionReader, from loop: UInt64) {
+        resume(
+            state.withLock { state -> [ReadyPartitions.Resumption] in
+                guard state.phase == .open, state.failure == nil, !reader.hasEnded else { return [] }
+                state.unseen.append((reader, givenBackBy: loop))
+                return [state.ready.release(reader)].compactMap(\.self) + state.matchUnseen()
+            }
+        )
     }
 
     /// Waits for news of a partition that the caller reads alone.
@@ -112,13 +113,17 @@ extension ConsumerCore {
     }
 
     /// The next newly assigned partition. Waits for one; nil when the consumer is closed or the task cancelled.
-    func nextAssigned() async -> PartitionReader? {
+    ///
+    /// - Parameter loop: The number of the loop that asks.
+    func nextAssigned(for loop: UInt64) async -> PartitionReader? {
         subscribe()
         if Task.isCancelled { return nil }
         let wake = await wait { state, waiter in
             if state.phase != .open || state.failure != nil { return .ended }
-            if let reader = state.unseen.popFirst() { return .partition(reader) }
-            state.assignmentWaiters.append(waiter)
+            if let index = state.unseen.firstIndex(where: { $0.givenBackBy < loop }) {
+                return .partition(state.unseen.remove(at: index).reader)
+            }
+            state.assignmentWaiters.append((waiter, loop))
             return nil
         }
         guard case .partition(let reader) = wake else { return nil }
@@ -148,7 +153,8 @@ extension ConsumerCore {
     private func cancelWait(_ id: UInt64, for reader: PartitionReader?) {
         let waiter = state.withLock { state in
             state.ready.cancel(id, for: reader)
-                ?? state.assignmentWaiters.firstIndex { $0.id == id }.map { state.assignmentWaiters.remove(at: $0) }
+                ?? state.assignmentWaiters.firstIndex { $0.waiter.id == id }
+                .map { state.assignmentWaiters.remove(at: $0).waiter }
         }
         waiter?.continuation.resume(returning: .ended)
     }
@@ -193,7 +199,7 @@ extension ConsumerCore {
     }
 
     func beginClosing(within timeout: Duration) {
-        let deadline = ContinuousClock.now.advanced(by: max(timeout, .zero))
+        let deadline = ContinuousClock.now.advanced(by: timeout.asTimeout)
         let resumptions = state.withLock { state -> [ReadyPartitions.Resumption]? in
             guard state.phase != .closed else { return nil }
             state.commands.append(.close(deadline: deadline))
@@ -299,15 +305,12 @@ extension ConsumerCore {
 
     /// Offers newly assigned partitions to loops over `partitions`.
     func offer(_ readers: [PartitionReader]) {
-        let resumptions = state.withLock { state in
-            state.unseen.append(contentsOf: readers)
-            var resumptions: [ReadyPartitions.Resumption] = []
-            while !state.unseen.isEmpty, let waiter = state.assignmentWaiters.popFirst() {
-                resumptions.append((waiter, .partition(state.unseen.removeFirst())))
+        resume(
+            state.withLock { state in
+                state.unseen.append(contentsOf: readers.map { ($0, givenBackBy: 0) })
+                return state.matchUnseen()
             }
-            return resumptions
-        }
-        resume(resumptions)
+        )
     }
 
     /// Ends the loops over a partition; what was handed out of it can still be settled.
@@ -315,7 +318,7 @@ extension ConsumerCore {
         reader.stop()
         resume(
             state.withLock { state in
-                state.unseen.removeAll { $0 === reader }
+                state.unseen.removeAll { $0.reader === reader }
                 return state.ready.end(reader)
             }
         )
@@ -350,6 +353,17 @@ extension ConsumerCore {
 extension ConsumerCore.State {
     fileprivate mutating func endLoops() -> [ReadyPartitions.Resumption] {
         defer { assignmentWaiters = [] }
-        return ready.close() + assignmentWaiters.map { ($0, .ended) }
+        return ready.close() + assignmentWaiters.map { ($0.waiter, .ended) }
+    }
+
+    /// Gives partitions to the loops that wait for one.
+    fileprivate mutating func matchUnseen() -> [ReadyPartitions.Resumption] {
+        var resumptions: [ReadyPartitions.Resumption] = []
+        unseen.removeAll { entry in
+            guard let index = assignmentWaiters.firstIndex(where: { $0.loop > entry.givenBackBy }) else { return false }
+            resumptions.append((assignmentWaiters.remove(at: index).waiter, .partition(entry.reader)))
+            return true
+        }
+        return resumptions
     }
 }

@@ -99,8 +99,10 @@ extension KafkaConsumer {
         /// an idle consumer asks each broker this often.
         public var maximumFetchWait: Duration = .milliseconds(40)
 
-        /// How many deliveries of one partition may be waiting for their verdict, 1 or more. When it is reached nothing
-        /// more is handed out of that partition.
+        /// How many deliveries of one partition may be waiting for their verdict, or be settled behind one that waits, 1 or
+        /// more. When it is reached nothing more is handed out of that partition until the earliest gets its verdict.
+        /// One that was let go of without a verdict never does; the consumer reports a partition that stands still for
+        /// that.
         public var maximumUnsettledPerPartition: Int = 10_000
 
         /// How long an acknowledgement may wait for others to be committed with, 1 ms or more.
@@ -109,8 +111,8 @@ extension KafkaConsumer {
         /// How many acknowledgements are committed together at the latest, 1 or more.
         public var maximumUncommitted: Int = 10_000
 
-        /// How long a partition that goes to another member waits for the deliveries in hand. Less than the group's
-        /// rebalance time-out (`max.poll.interval.ms`, 5 minutes).
+        /// How long a partition that goes to another member waits for the deliveries in hand, and then at most as long for
+        /// their commit. Twice this is to be less than the group's rebalance time-out (`max.poll.interval.ms`, 5 minutes).
         public var revocationTimeout: Duration = .seconds(5)
 
         /// The name the brokers log and account this client under (`client.id`).
@@ -136,6 +138,12 @@ extension KafkaConsumer {
 }
 
 extension KafkaConsumer.Configuration {
+    /// `max.poll.interval.ms` as it will be: the library has no setting for it, and its thread keeps well within.
+    var maximumPollInterval: Duration {
+        let given = additionalProperties[RdKafkaProperty.maximumPollInterval].flatMap { Int64($0) } ?? 300_000
+        return .milliseconds(max(given, 1))
+    }
+
     func rdKafka() throws(KafkaError) -> RdKafkaConfiguration {
         typealias Property = RdKafkaProperty
         var result = RdKafkaConfiguration()

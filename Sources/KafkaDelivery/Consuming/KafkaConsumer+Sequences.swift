@@ -107,12 +107,14 @@ extension KafkaConsumer {
 
         /// Begins, or goes on with, waiting for partitions.
         public func makeAsyncIterator() -> Iterator {
-            Iterator(core: core)
+            Iterator(core: core, loop: WaiterID.next())
         }
 
         /// Waits for partitions.
         public struct Iterator: AsyncIteratorProtocol {
             let core: ConsumerCore
+            /// Later loops have greater numbers.
+            let loop: UInt64
 
             /// The next partition to be assigned; nil when the consumer is closed or the task cancelled.
             ///
@@ -127,8 +129,8 @@ extension KafkaConsumer {
             public mutating func next(
                 isolation: isolated (any Actor)?
             ) async throws(KafkaError) -> Partition? {
-                if let reader = await core.nextAssigned() {
-                    return Partition(claim: Claim(core: core, reader: reader))
+                if let reader = await core.nextAssigned(for: loop) {
+                    return Partition(claim: Claim(core: core, reader: reader, loop: loop))
                 }
                 if let failure = core.failure, !Task.isCancelled { throw failure }
                 return nil
@@ -217,14 +219,16 @@ extension KafkaConsumer {
     final class Claim: Sendable {
         let core: ConsumerCore
         let reader: PartitionReader
+        private let loop: UInt64
 
-        init(core: ConsumerCore, reader: PartitionReader) {
+        init(core: ConsumerCore, reader: PartitionReader, loop: UInt64) {
             self.core = core
             self.reader = reader
+            self.loop = loop
         }
 
         deinit {
-            core.release(reader)
+            core.release(reader, from: loop)
         }
     }
 }

@@ -89,8 +89,8 @@ public final class KafkaConsumer: Service, Sendable {
         /// Verdicts, in the life of the consumer, that came after their partition had gone to another member and changed
         /// nothing.
         public internal(set) var lateVerdicts = 0
-        /// Whether the group knows that this member has left. Where it does not, it finds out after
-        /// `session.timeout.ms`.
+        /// Whether the consumer took its leave in time. Where it did not, the group finds out after `session.timeout.ms`, as
+        /// it does of static members, whose leave is not announced.
         public internal(set) var leftGroup = false
     }
 
@@ -108,13 +108,12 @@ public final class KafkaConsumer: Service, Sendable {
 
     /// Waits for the service group to shut down, then closes within ``Configuration/closeTimeout``.
     ///
-    /// The consumer works whether this runs or not. Cancelling the task that runs it closes the consumer without
-    /// waiting for deliveries in hand.
+    /// The consumer works whether this runs or not. Cancelling the task that runs it closes the consumer within two seconds.
     public func run() async throws {
         do {
             try await gracefulShutdown()
         } catch {
-            // Time to commit what was acknowledged and to say good-bye, none for what is in hand.
+            // Time to commit what was acknowledged and to say good-bye.
             await core.close(within: min(.seconds(2), core.configuration.closeTimeout))
             throw error
         }

@@ -108,6 +108,17 @@ struct OffsetTracker {
         return committable
     }
 
+    /// The partition begins again at another offset: its log was cut or made anew. What was handed out before counts no
+    /// longer, and verdicts on it change nothing.
+    mutating func restart() {
+        firstSequence += Sequence(entries.count)
+        entries = []
+        unsettledCount = 0
+        heldCount = 0
+        committable = nil
+        committed = nil
+    }
+
     /// Notes the broker's word. Answers may come late, and a commit never moves backwards.
     mutating func didCommit(_ offset: Int64) {
         committed = max(offset, committed ?? offset)

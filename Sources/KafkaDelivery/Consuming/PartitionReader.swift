@@ -37,9 +37,13 @@ final class PartitionReader: Sendable {
     private struct State {
         var phase = Phase.reading
         var tracker = OffsetTracker()
-        /// librdkafka may fetch a message again after a rebalance paused the partition; what is not later than this
-        /// was handed out already.
+        /// The first and the last offset that were read.
+        var firstOffset: Int64 = -1
         var lastOffset: Int64 = -1
+        /// Until when librdkafka may fetch again what was read already.
+        var mayRepeatUntil: ContinuousClock.Instant?
+        /// How often the partition began again, see ``OffsetTracker/restart()``.
+        var run = 0
         var isWindowFull = false
         var failure: KafkaError?
         /// Negatively acknowledged and to be handed out again, in the order of the partition.
@@ -95,6 +99,9 @@ final class PartitionReader: Sendable {
             if let failure = state.failure { return .failed(failure) }
             if let taken = takeRejected(&state) { return taken }
             guard state.tracker.windowCount < window else {
+                if !state.isWindowFull, state.tracker.heldCount == 0, state.rejected.isEmpty {
+                    problems.append(standstill())
+                }
                 state.isWindowFull = true
                 return .full
             }
@@ -140,10 +147,14 @@ final class PartitionReader: Sendable {
                 continue
             }
             let offset = message.pointee.offset
-            guard offset > state.lastOffset else {
-                rd_kafka_message_destroy(message)
-                continue
+            if offset <= state.lastOffset {
+                if isRepeated(offset, state) {
+                    rd_kafka_message_destroy(message)
+                    continue
+                }
+                problems.append(restart(&state, at: offset))
             }
+            if state.firstOffset < 0 { state.firstOffset = offset }
             state.lastOffset = offset
             state.readMessages += 1
             state.readBytes += message.pointee.len + message.pointee.key_len
@@ -155,6 +166,43 @@ final class PartitionReader: Sendable {
             )
         }
         return .empty
+    }
+
+    /// Every delivery of a full window was let go of without a verdict, or comes after one that was: nothing can make
+    /// room any more.
+    private func standstill() -> KafkaError {
+        KafkaError(
+            .client,
+            recovery: .fixRequest,
+            reason: "\(partition) stands still: \(window) deliveries are unsettled or wait for one that is, and nobody "
+                + "holds one that could be settled. Give every delivery its verdict"
+        )
+    }
+
+    /// Whether a message that does not come after the last one was fetched again, and not sent anew.
+    ///
+    /// A rebalance pauses what stays assigned and fetches it from where the application was, which may be one message
+    /// before where it is; and where librdkafka 2.0.2 resumes a partition that was not paused, from where it began.
+    private func isRepeated(_ offset: Int64, _ state: State) -> Bool {
+        if offset == state.lastOffset { return true }
+        guard let until = state.mayRepeatUntil, ContinuousClock.now < until else { return false }
+        return offset >= state.firstOffset
+    }
+
+    /// The partition's log was cut or made anew, and librdkafka begins again where the consumer was told to: what comes
+    /// now are other messages under offsets that were seen before.
+    private func restart(_ state: inout State, at offset: Int64) -> KafkaError {
+        state.tracker.restart()
+        state.rejected = []
+        state.firstOffset = offset
+        state.run += 1
+        state.isWindowFull = false
+        return KafkaError(
+            .offsetOutOfRange,
+            recovery: .retry,
+            reason:
+                "\(partition) begins again at offset \(offset), after \(state.lastOffset): its log was cut or made anew"
+        )
     }
 
     /// Whether the fetcher, which stops at a full queue and looks again only when something wakes it, should be woken:
@@ -278,12 +326,26 @@ final class PartitionReader: Sendable {
 
     var heldCount: Int { state.withLock { $0.tracker.heldCount } }
 
-    var commitTarget: Int64? { state.withLock { $0.tracker.commitTarget } }
+    var commitTarget: Committer.Target? {
+        state.withLock { state in
+            state.tracker.commitTarget.map { Committer.Target(reader: self, offset: $0, run: state.run) }
+        }
+    }
 
-    var committed: Int64? { state.withLock { $0.tracker.committed } }
+    /// Whether an offset is committed, or does not have to be any more.
+    func isCommitted(_ target: Committer.Target) -> Bool {
+        state.withLock { state in
+            state.run != target.run || (state.tracker.committed ?? -1) >= target.offset
+        }
+    }
 
-    func didCommit(_ offset: Int64) {
-        state.withLock { $0.tracker.didCommit(offset) }
+    func didCommit(_ target: Committer.Target) {
+        state.withLock { if $0.run == target.run { $0.tracker.didCommit(target.offset) } }
+    }
+
+    /// A rebalance: some messages may be fetched again.
+    func mayRepeat(until instant: ContinuousClock.Instant) {
+        state.withLock { $0.mayRepeatUntil = instant }
     }
 }
 

@@ -97,9 +97,10 @@ public struct KafkaRetryPolicy: Sendable {
     func delay(after attempt: Int) -> Duration {
         var delay = min(initial, maximum)
         // Multiplied step by step, and no further than the maximum, so that no power overflows.
-        for _ in 1..<max(attempt, 1) where delay < maximum {
-            guard multiplier > 1, delay > .zero else { break }
+        var steps = max(attempt, 1) - 1
+        while steps > 0, multiplier > 1, delay > .zero, delay < maximum {
             delay = min(delay * multiplier, maximum)
+            steps -= 1
         }
         return delay
     }

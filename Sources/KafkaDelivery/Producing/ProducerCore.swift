@@ -17,6 +17,8 @@ final class ProducerCore: Sendable {
     // Senders, the thread and whoever closes meet here; nobody holds it for longer than a few list operations.
     private let ledger = Mutex(SendLedger())
     private let closing = Mutex<Closing?>(nil)
+    // Up to where lingering messages are being flushed; nil where nobody does. Taken before the ledger's lock.
+    private let flushTarget = Mutex<UInt64?>(nil)
     private let clock = ContinuousClock()
 
     private struct Closing {
@@ -55,7 +57,7 @@ extension ProducerCore {
         case .accepted:
             let code = client.produce(message, opaque: Unmanaged.passUnretained(pending).toOpaque())
             if code == RD_KAFKA_RESP_ERR_NO_ERROR { return pending }
-            ledger.withLock { $0.remove(pending) }
+            if ledger.withLock({ $0.refuse(pending) }) { queue.interrupt() }
             settleBarriers()
             guard code == RD_KAFKA_RESP_ERR__QUEUE_FULL else { throw refusal(code, of: message) }
         case .wait:
@@ -70,7 +72,7 @@ extension ProducerCore {
     /// Waits until the thread has handed the message to librdkafka, or could not.
     private func waitForRoom(_ message: KafkaMessage, _ pending: PendingDelivery) async -> KafkaError? {
         let id = WaiterID.next()
-        let deadline = clock.now.advanced(by: messageTimeout)
+        let deadline = clock.now.advanced(by: messageTimeout.asTimeout)
         return await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in
                 let waiter = SendLedger.RoomWaiter(
@@ -118,12 +120,35 @@ extension ProducerCore {
 
 extension ProducerCore {
     func flush() async throws(KafkaError) {
-        if lingers {
-            // Sends at once what lingers. Where the system has no thread for it, it is sent when its time has come.
-            _ = BlockingThread.start("kafka-flush") { [client, messageTimeout] in client.flush(within: messageTimeout) }
-        }
+        if lingers { sendLingering() }
         let error = await waitForBarrier { $0.lastSequence }
         if let error { throw error }
+    }
+
+    /// Sends at once what lingers. Where the system has no thread for it, it is sent when its time has come.
+    ///
+    /// `rd_kafka_flush` waits until nothing is in flight, which on a busy producer may be never; so one thread does it,
+    /// in short turns, until what was in flight when it was last asked for has been sent.
+    private func sendLingering() {
+        let target = ledger.withLock { $0.lastSequence }
+        let isRunning = flushTarget.withLock { current in
+            defer { current = max(target, current ?? 0) }
+            return current != nil
+        }
+        guard !isRunning else { return }
+        let isStarted = BlockingThread.start("kafka-flush") { [self] in
+            while isLingering() { client.flush(within: .milliseconds(50)) }
+        }
+        if !isStarted { flushTarget.withLock { $0 = nil } }
+    }
+
+    /// Whether something that is to be flushed is still in flight.
+    private func isLingering() -> Bool {
+        flushTarget.withLock { target in
+            let isOver = ledger.withLock { $0.phase == .closed || $0.isPast(target ?? 0) }
+            if isOver { target = nil }
+            return !isOver
+        }
     }
 
     /// Begins to close, or brings an earlier deadline forward, and waits for the end.
@@ -138,19 +163,18 @@ extension ProducerCore {
     }
 
     func beginClosing(within timeout: Duration) {
-        let deadline = clock.now.advanced(by: max(timeout, .zero))
+        let deadline = clock.now.advanced(by: timeout.asTimeout)
+        // First the ledger: where the thread sees the deadline, nothing new is admitted any more.
+        for waiter in ledger.withLock({ $0.beginClosing() }) {
+            waiter.continuation.resume(returning: .closed())
+        }
         closing.withLock { closing in
             closing = Closing(
                 deadline: min(deadline, closing?.deadline ?? deadline),
                 purgeDeadline: closing?.purgeDeadline
             )
         }
-        for waiter in ledger.withLock({ $0.beginClosing() }) {
-            waiter.continuation.resume(returning: .closed())
-        }
-        if lingers {
-            _ = BlockingThread.start("kafka-flush") { [client] in client.flush(within: timeout) }
-        }
+        if lingers { sendLingering() }
         queue.interrupt()
     }
 
@@ -244,11 +268,12 @@ extension ProducerCore {
         }
         if error.kind == .timedOut, let cause = batch.connectionError {
             // What was on its way reached a broker, which then did not answer.
+            let kind: KafkaError.Kind = error.persistence == .notPersisted ? cause.kind : .timedOut
             return .failure(
                 KafkaError(
-                    error.persistence == .notPersisted ? .brokersUnreachable : .timedOut,
+                    kind,
                     persistence: error.persistence,
-                    recovery: .retry,
+                    recovery: kind == .authentication ? .fixRequest : .retry,
                     reason: "no confirmation within \(messageTimeout), and \(cause.reason)",
                     code: error.code
                 )
@@ -293,24 +318,21 @@ extension ProducerCore {
         while let waiter = ledger.withLock({ $0.nextForRoom() }) {
             let code = client.produce(waiter.message, opaque: Unmanaged.passUnretained(waiter.pending).toOpaque())
             if code == RD_KAFKA_RESP_ERR_NO_ERROR {
+                ledger.withLock { $0.triedWithSuccess() }
                 waiter.continuation.resume(returning: nil)
                 continue
             }
-            let isAlone = ledger.withLock { ledger in
-                if code == RD_KAFKA_RESP_ERR__QUEUE_FULL, ledger.count > 1 {
-                    ledger.noRoom(for: waiter)
-                    return false
-                }
-                ledger.remove(waiter.pending)
-                return true
+            let isFull = code == RD_KAFKA_RESP_ERR__QUEUE_FULL
+            switch ledger.withLock({ $0.triedInVain(waiter, isFull: isFull) }) {
+            case .waitsOn: return settleBarriers()
+            case .refuse(let error): waiter.continuation.resume(returning: error)
+            case .tooLarge: waiter.continuation.resume(returning: tooLargeForBuffer(waiter.message))
+            case nil: waiter.continuation.resume(returning: refusal(code, of: waiter.message))
             }
-            guard isAlone else { return }
-            waiter.continuation.resume(
-                returning: code == RD_KAFKA_RESP_ERR__QUEUE_FULL
-                    ? tooLargeForBuffer(waiter.message) : refusal(code, of: waiter.message)
-            )
         }
         ledger.withLock { $0.roomServed() }
+        // A flush may wait for one that was counted as in flight while it was tried.
+        settleBarriers()
     }
 
     /// Nothing else is in the buffer, and there is still no room.
@@ -361,7 +383,8 @@ extension ProducerCore {
     }
 
     private func finish() {
-        let (abandoned, barriers) = ledger.withLock { $0.close() }
+        let (abandoned, waiters, barriers) = ledger.withLock { $0.close() }
+        for waiter in waiters { waiter.continuation.resume(returning: .closed()) }
         if !abandoned.isEmpty {
             logger.warning(
                 "Producer closed without an answer to some sends",

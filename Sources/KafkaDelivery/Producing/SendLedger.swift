@@ -40,6 +40,8 @@ struct SendLedger {
     private var last: PendingDelivery?
 
     private var roomWaiters: Deque<RoomWaiter> = []
+    /// The waiter that is being tried just now: in no list, and still somebody's to cancel.
+    private var trying: (id: UInt64, isCancelled: Bool)?
     private var lowWater = 0
     private var barriers: [Barrier] = []
 
@@ -83,6 +85,14 @@ extension SendLedger {
         pending.next = nil
         pending.previous = nil
         count -= 1
+    }
+
+    /// Takes off a send that librdkafka did not take after all.
+    ///
+    /// - Returns: Whether somebody waits for what this changes: the thread has to look.
+    mutating func refuse(_ pending: PendingDelivery) -> Bool {
+        remove(pending)
+        return phase != .open || !roomWaiters.isEmpty
     }
 
     /// Takes off a send whose report arrived, and counts it where the producer is closing.
@@ -138,15 +148,39 @@ extension SendLedger {
         guard count <= lowWater || count == 0, let waiter = roomWaiters.popFirst() else { return nil }
         // From the first that is let in on, each next one is tried until librdkafka says no again.
         lowWater = .max
+        trying = (waiter.id, false)
         append(waiter.pending)
         return waiter
     }
 
-    /// There was no room for it after all: it waits on, at the head.
-    mutating func noRoom(for waiter: RoomWaiter) {
+    /// What becomes of a waiter that was tried.
+    enum Trial {
+        /// It waits on, at the head.
+        case waitsOn
+        case refuse(KafkaError)
+        /// Nothing is in flight, and there is no room for it all the same.
+        case tooLarge
+    }
+
+    /// librdkafka has taken it.
+    mutating func triedWithSuccess() {
+        trying = nil
+    }
+
+    /// librdkafka has not taken it.
+    ///
+    /// - Parameter isFull: Whether that was for want of room.
+    mutating func triedInVain(_ waiter: RoomWaiter, isFull: Bool) -> Trial? {
+        let wasCancelled = trying?.isCancelled == true
+        trying = nil
         remove(waiter.pending)
+        if wasCancelled { return .refuse(.cancelled(persistence: .notPersisted)) }
+        guard phase == .open else { return .refuse(.closed()) }
+        guard isFull else { return nil }
+        guard count > 0 else { return .tooLarge }
         lowWater = count - count / 4
         roomWaiters.prepend(waiter)
+        return .waitsOn
     }
 
     /// Nobody waits any longer for room that is there.
@@ -155,7 +189,8 @@ extension SendLedger {
     }
 
     mutating func cancelRoomWaiter(_ id: UInt64) -> RoomWaiter? {
-        roomWaiters.firstIndex { $0.id == id }.map { roomWaiters.remove(at: $0) }
+        if trying?.id == id { trying?.isCancelled = true }
+        return roomWaiters.firstIndex { $0.id == id }.map { roomWaiters.remove(at: $0) }
     }
 
     /// Those that have waited too long. All wait equally long, so the first is always the next to go.
@@ -206,11 +241,14 @@ extension SendLedger {
     }
 
     /// Ends the ledger: what is still in flight is unknown for ever.
-    mutating func close() -> (abandoned: [PendingDelivery], barriers: [Barrier]) {
+    mutating func close() -> (abandoned: [PendingDelivery], waiters: [RoomWaiter], barriers: [Barrier]) {
         let abandoned = inFlight
         phase = .closed
         summary.unknown += abandoned.count
-        defer { barriers = [] }
-        return (abandoned, barriers)
+        defer {
+            barriers = []
+            roomWaiters = []
+        }
+        return (abandoned, Array(roomWaiters), barriers)
     }
 }

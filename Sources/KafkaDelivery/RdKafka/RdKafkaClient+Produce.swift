@@ -1,4 +1,5 @@
 internal import CRdKafka
+internal import Synchronization
 
 /// Sending, at the boundary to librdkafka.
 extension RdKafkaClient {
@@ -14,22 +15,24 @@ extension RdKafkaClient {
             case .failure(let code): return code.code
             }
         }
-        let code = message.topic.withCString { topic in
-            message.key.withOptionalBytes { key, keyCount in
-                message.value.withOptionalBytes { value, valueCount in
-                    kafka_delivery_produce(
-                        raw,
-                        topic,
-                        message.partition.map { Int32(truncatingIfNeeded: $0) } ?? RD_KAFKA_PARTITION_UA,
-                        key,
-                        keyCount,
-                        value,
-                        valueCount,
-                        headers,
-                        message.timestamp?.millisecondsSince1970 ?? 0,
-                        opaque
-                    )
-                }
+        guard let topic = topic(message.topic) else {
+            if let headers { rd_kafka_headers_destroy(headers) }
+            return rd_kafka_last_error()
+        }
+        let code = message.key.withOptionalBytes { key, keyCount in
+            message.value.withOptionalBytes { value, valueCount in
+                kafka_delivery_produce(
+                    raw,
+                    topic,
+                    message.partition.map { Int32(truncatingIfNeeded: $0) } ?? RD_KAFKA_PARTITION_UA,
+                    key,
+                    keyCount,
+                    value,
+                    valueCount,
+                    headers,
+                    message.timestamp?.millisecondsSince1970 ?? 0,
+                    opaque
+                )
             }
         }
         // Only on success do the headers belong to librdkafka.
@@ -37,6 +40,17 @@ extension RdKafkaClient {
             rd_kafka_headers_destroy(headers)
         }
         return code
+    }
+
+    /// The handle of a topic, made on first use and kept until the client is destroyed.
+    private func topic(_ name: String) -> OpaquePointer? {
+        let address = topics.withLock { topics in
+            if let address = topics[name] { return address }
+            let address = UInt(bitPattern: rd_kafka_topic_new(raw, name, nil))
+            if address != 0 { topics[name] = address }
+            return address
+        }
+        return OpaquePointer(bitPattern: address)
     }
 
     private struct HeaderFailure: Error {

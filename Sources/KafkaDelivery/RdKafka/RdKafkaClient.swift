@@ -11,6 +11,9 @@ final class RdKafkaClient: @unchecked Sendable {
     // Sendable because an rd_kafka_t may be used from any thread.
     let raw: OpaquePointer
     private let credentials: Credentials
+    /// The addresses of the topics' handles: an OpaquePointer is not Sendable. Held while librdkafka makes one, so that
+    /// there is one for each name.
+    let topics = Mutex<[String: UInt]>([:])
     /// Whether the client subscribed and was not assigned anything, be it nothing, since.
     private let isJoining = Atomic(false)
 
@@ -30,7 +33,9 @@ final class RdKafkaClient: @unchecked Sendable {
         // An OpaquePointer is not Sendable; its bits are.
         let address = UInt(bitPattern: raw)
         let flags = destroyFlags
+        let topics = Array(topics.withLock { $0.values })
         let destroy: @Sendable () -> Void = {
+            for topic in topics { rd_kafka_topic_destroy(OpaquePointer(bitPattern: topic)) }
             rd_kafka_destroy_flags(OpaquePointer(bitPattern: address), flags)
         }
         if !BlockingThread.start("kafka-destroy", destroy) {

@@ -122,12 +122,18 @@ extension String {
 }
 
 extension Duration {
+    /// At least zero and at most 24 days: what a deadline can be set to, whatever somebody asks for.
+    var asTimeout: Duration {
+        min(max(self, .zero), .milliseconds(Int32.max))
+    }
+
     /// Whole milliseconds; less than one, where it is not zero, counts as one. Durations beyond what a C `int` of
     /// milliseconds holds are cut to it (24 days).
     var milliseconds: Int32 {
+        // Compared before it is taken apart: the parts of a longer duration may not fit into what they are given in.
+        guard self < .milliseconds(Int32.max) else { return .max }
+        guard self > .milliseconds(Int32.min) else { return .min }
         let (seconds, attoseconds) = components
-        guard seconds < Int64(Int32.max) / 1000 else { return .max }
-        guard seconds > Int64(Int32.min) / 1000 else { return .min }
         let milliseconds = seconds * 1000 + attoseconds / 1_000_000_000_000_000
         return Int32(milliseconds == 0 && self > .zero ? 1 : milliseconds)
     }

@@ -78,6 +78,7 @@ enum RdKafkaProperty {
         fetchPartitionBytes: "use `prefetch`",
         "max.partition.fetch.bytes": "use `prefetch`",
         isolation: "use `isolation`",
+        "group.protocol": "the library speaks the classic group protocol",
         partitionEnd: "the library watches the end of partitions itself",
         "test.mock.num.brokers": "use MockCluster of KafkaDeliveryTesting",
     ]
@@ -85,7 +86,7 @@ enum RdKafkaProperty {
     /// Properties whose values are secrets and must never be printed.
     static func isSecret(_ name: String) -> Bool {
         let name = name.lowercased()
-        return ["password", "secret", "key.pem", "ssl.key", "oauthbearer.config", "keystore", "jaas"]
+        return ["password", "passphrase", "secret", "key.pem", "ssl.key", "oauthbearer.config", "keystore", "jaas"]
             .contains { name.contains($0) }
     }
 }

@@ -3,8 +3,9 @@ internal import Synchronization
 
 /// One of librdkafka's queues, kept alive together with its client.
 final class RdKafkaQueue: Sendable {
-    let client: RdKafkaClient
+    // The handle is declared, and so destroyed, before the client.
     private let handle: OwnedHandle
+    let client: RdKafkaClient
     // Guards the retained listener between setting and removing it; never held while librdkafka is called.
     private let listener = Mutex<Unmanaged<Listener>?>(nil)
 
@@ -74,12 +75,11 @@ final class RdKafkaQueue: Sendable {
 
     /// After this returns the listener is not called any more: librdkafka calls it with the queue locked.
     func removeListener() {
+        // Not where there is none: the listener belongs to librdkafka's queue, which the next generation of the same
+        // partition shares, and not to this handle.
+        guard let context = listener.withLock({ $0.take() }) else { return }
         rd_kafka_queue_cb_event_enable(handle.raw, nil, nil)
-        let context = listener.withLock { context in
-            defer { context = nil }
-            return context
-        }
-        context?.release()
+        context.release()
     }
 
     deinit {

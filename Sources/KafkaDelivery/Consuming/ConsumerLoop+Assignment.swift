@@ -1,0 +1,140 @@
+internal import Logging
+
+/// Partitions come and go.
+extension ConsumerLoop {
+    func assign(_ partitions: [PartitionOffset]) {
+        noteRebalance()
+        if closing?.isLeaving == true {
+            // It came while the group is being left: nothing is taken on any more.
+            if let error = core.client.unassign(partitions) { core.report(error) }
+            return
+        }
+        generation += 1
+        let starts = startingPoints(partitions)
+        var assigned: [PartitionReader] = []
+        for start in starts {
+            guard let queue = RdKafkaQueue.partition(start.partition, of: core.client) else { continue }
+            let reader = PartitionReader(
+                start.partition,
+                generation: generation,
+                core: core,
+                queue: queue,
+                configuration: core.configuration
+            )
+            reader.start()
+            readers[start.partition] = reader
+            assigned.append(reader)
+        }
+        if let error = core.client.assign(starts) {
+            // The group waits for an answer, and so it gets one.
+            _ = core.client.unassign(starts)
+            return fail(error)
+        }
+        known.formUnion(starts.lazy.map(\.partition))
+        core.logger.debug("Partitions assigned", metadata: ["kafka_partitions": "\(starts.map(\.partition))"])
+        core.events.send(.assigned(starts.map(\.partition), generation: generation))
+        if closing == nil { core.offer(assigned) } else { for reader in assigned { core.endLoops(of: reader) } }
+    }
+
+    /// librdkafka pauses what is assigned during a rebalance, and may fetch some of it again afterwards.
+    private func noteRebalance() {
+        for reader in readers.values { reader.mayRepeat(until: clock.now.advanced(by: .seconds(30))) }
+    }
+
+    /// Where each partition starts: where the group has committed, unless this consumer was told otherwise.
+    private func startingPoints(_ partitions: [PartitionOffset]) -> [PartitionOffset] {
+        let offset: (KafkaTopicPartition) -> Int64
+        switch core.configuration.start {
+        case .committed: return partitions
+        case .beginning: offset = { _ in PartitionOffset.beginning }
+        case .end: offset = { _ in PartitionOffset.end }
+        case .offset(let given): offset = { _ in given }
+        case .timestamp(let timestamp):
+            let new = partitions.map(\.partition).filter { !known.contains($0) }
+            guard !new.isEmpty else { return partitions }
+            do {
+                let found = try core.client.offsets(for: timestamp, of: new, within: .seconds(10))
+                let offsets = Dictionary(found.map { ($0.partition, $0.offset) }, uniquingKeysWith: { $1 })
+                offset = { offsets[$0] ?? PartitionOffset.end }
+            } catch {
+                fail(error)
+                return partitions
+            }
+        }
+        return partitions.map { entry in
+            var entry = entry
+            if !known.contains(entry.partition) { entry.offset = offset(entry.partition) }
+            return entry
+        }
+    }
+
+    func revoke(_ partitions: [PartitionOffset]) {
+        noteRebalance()
+        let revoked = partitions.compactMap { readers[$0.partition] }
+        for reader in revoked { core.endLoops(of: reader) }
+        revocation = Revocation(
+            partitions: partitions,
+            readers: revoked,
+            drainDeadline: clock.now.advanced(by: core.configuration.revocationTimeout.asTimeout)
+        )
+        advanceRevocation()
+    }
+
+    /// Takes the next step of giving partitions back: wait for what is in hand, commit, unassign.
+    func advanceRevocation() {
+        guard var current = revocation else { return }
+        let now = clock.now
+        if closing?.isLeaving == true || core.client.isAssignmentLost { return finishRevocation(current) }
+        if current.commitDeadline == nil {
+            guard now >= current.drainDeadline || current.readers.allSatisfy({ $0.heldCount == 0 }) else { return }
+            current.commitDeadline = now.advanced(by: core.configuration.revocationTimeout.asTimeout)
+            revocation = current
+            committer.schedule(at: now)
+            advanceCommits()
+        }
+        let isCommitted = committer.inFlight == nil && current.readers.allSatisfy { $0.commitTarget == nil }
+        if isCommitted || now >= current.commitDeadline ?? now { finishRevocation(current) }
+    }
+
+    private func finishRevocation(_ revocation: Revocation) {
+        self.revocation = nil
+        noteRebalance()
+        let isLost = core.client.isAssignmentLost
+        let (unsettled, uncommitted) = endReaders(revocation.readers)
+        closing?.unsettled += unsettled
+        closing?.uncommitted += uncommitted
+        if let error = core.client.unassign(revocation.partitions), !core.client.isConsumerClosed { core.report(error) }
+        let partitions = revocation.partitions.map(\.partition)
+        core.logger.debug(
+            isLost ? "Partitions lost" : "Partitions revoked",
+            metadata: ["kafka_partitions": "\(partitions)", "kafka_unsettled": "\(unsettled)"]
+        )
+        core.events.send(isLost ? .lost(partitions, unsettled: unsettled) : .revoked(partitions, unsettled: unsettled))
+    }
+
+    /// Ends generations.
+    ///
+    /// - Returns: How many deliveries had no verdict, and how many partitions had acknowledgements that did not reach
+    ///   the broker.
+    func endReaders(_ ending: [PartitionReader]) -> (unsettled: Int, uncommitted: Int) {
+        var unsettled = 0
+        var uncommitted = 0
+        let error = KafkaError(
+            .assignmentEnded,
+            recovery: .retry,
+            reason: "the partition went to another member before the commit"
+        )
+        for reader in ending {
+            core.endLoops(of: reader)
+            let rest = reader.end()
+            unsettled += rest.unsettled
+            uncommitted += rest.isUncommitted ? 1 : 0
+            hasLostAcknowledgements = hasLostAcknowledgements || rest.isUncommitted
+            if readers[reader.partition] === reader { readers[reader.partition] = nil }
+            committer.forget(reader.partition)
+            alarms.removeAll { $0.reader === reader }
+            resume(committer.failedWaiters(reader, error))
+        }
+        return (unsettled, uncommitted)
+    }
+}

@@ -1,0 +1,71 @@
+internal import Logging
+
+/// The end.
+extension ConsumerLoop {
+    func beginClosing(by deadline: Instant) {
+        let now = clock.now
+        // A quarter of the time, at most two seconds, is kept for the last commit, and as much for leaving the group.
+        let reserve = min(now.duration(to: deadline) / 4, .seconds(2))
+        if var closing {
+            closing.deadline = min(deadline, closing.deadline)
+            switch closing.stage {
+            case .draining(let until): closing.stage = .draining(until: min(until, deadline - reserve * 2))
+            case .committing(let until): closing.stage = .committing(until: min(until, deadline - reserve))
+            case .leaving, .leavingUnattended: break
+            }
+            self.closing = closing
+            return
+        }
+        for reader in readers.values { core.endLoops(of: reader) }
+        closing = Closing(deadline: deadline, stage: .draining(until: deadline - reserve * 2))
+    }
+
+    /// Takes the next step of closing: wait for what is in hand, commit, leave the group.
+    func advanceClosing() {
+        guard let current = closing else { return }
+        let now = clock.now
+        switch current.stage {
+        case .draining(let until):
+            guard now >= until || readers.values.allSatisfy({ $0.heldCount == 0 }) else { return }
+            let reserve = min(now.duration(to: current.deadline) / 2, .seconds(2))
+            closing?.stage = .committing(until: current.deadline - reserve)
+            committer.schedule(at: now)
+            advanceCommits()
+            advanceClosing()
+        case .committing(let until):
+            let isCommitted = committer.inFlight == nil && readers.values.allSatisfy { $0.commitTarget == nil }
+            guard now >= until || (isCommitted && revocation == nil) else { return }
+            closing?.stage = .leaving
+            if let error = core.client.closeConsumer(eventsTo: core.queue) {
+                // After a fatal error there is no group to leave.
+                core.logger.debug("Group not left", metadata: ["kafka_error": "\(error)"])
+                isFinished = true
+                return finish()
+            }
+            advanceRevocation()
+            advanceClosing()
+        case .leaving:
+            isFinished = core.client.isConsumerClosed
+            guard isFinished || now >= current.deadline else { return }
+            closing?.stage = .leavingUnattended
+            finish()
+        case .leavingUnattended:
+            isFinished = core.client.isConsumerClosed
+        }
+    }
+
+    private func finish() {
+        let hasLeft = core.client.isConsumerClosed
+        if !hasLeft { core.logger.warning("Consumer closed without leaving its group in time") }
+        let (unsettled, uncommitted) = endReaders(Array(readers.values))
+        resume(committer.allWaiters(.closed(persistence: nil)))
+        core.finish(
+            KafkaConsumer.CloseSummary(
+                unsettled: unsettled + (closing?.unsettled ?? 0),
+                uncommittedPartitions: uncommitted + (closing?.uncommitted ?? 0),
+                lateVerdicts: core.lateCount,
+                leftGroup: hasLeft
+            )
+        )
+    }
+}

@@ -1,0 +1,63 @@
+internal import Logging
+
+/// Offsets go to the broker.
+extension ConsumerLoop {
+    func beginWaiting(_ waiter: ConsumerCore.CommitWaiter) {
+        if hasLostAcknowledgements {
+            hasLostAcknowledgements = false
+            waiter.continuation.resume(
+                returning: KafkaError(
+                    .assignmentEnded,
+                    recovery: .retry,
+                    reason: "a partition went to another member before everything acknowledged was committed"
+                )
+            )
+            return
+        }
+        let targets = readers.values.compactMap(\.commitTarget)
+        committer.add(
+            Committer.Waiter(task: waiter, deadline: clock.now.advanced(by: .seconds(30)), targets: targets)
+        )
+        committer.schedule(at: clock.now)
+    }
+
+    func advanceCommits() {
+        let now = clock.now
+        let count = core.uncommittedCount
+        if count >= core.configuration.maximumUncommitted {
+            committer.schedule(at: now)
+        } else if count > 0, committer.due == nil {
+            committer.schedule(at: now.advanced(by: core.configuration.commitInterval.asTimeout))
+        }
+        if committer.isDue(at: now) {
+            // Before the offsets are read, so that what is acknowledged from here on starts the clock again.
+            core.resetUncommittedCount()
+            if let (offsets, id) = committer.begin(readers.values, at: now),
+                let error = core.client.commit(offsets, resultTo: core.queue, opaque: id)
+            {
+                endCommit([], error)
+            }
+        }
+        resume(committer.settledWaiters(at: now))
+    }
+
+    func endCommit(_ results: [PartitionOffset], _ error: KafkaError?) {
+        let failures = committer.end(results, error, at: clock.now)
+        if !failures.isEmpty {
+            for (reader, error) in failures where committer.isGivenUp(reader.partition, error) {
+                resume(committer.failedWaiters(reader, error))
+            }
+            let partitions = failures.map(\.0.partition)
+            core.logger.info(
+                "Commit failed",
+                metadata: ["kafka_partitions": "\(partitions)", "kafka_error": "\(failures[0].1)"]
+            )
+            core.events.send(.commitFailed(partitions, failures[0].1))
+        }
+        resume(committer.settledWaiters(at: clock.now))
+    }
+
+    func resume(_ waiters: [(Committer.Waiter, KafkaError?)]) {
+        for (waiter, error) in waiters { waiter.task.continuation.resume(returning: error) }
+    }
+}
