@@ -57,7 +57,9 @@ struct Committer {
         var alone: [(since: Instant, target: Target)] = []
         for reader in readers {
             guard let target = reader.commitTarget else { continue }
-            if let since = isolated[reader.partition] { alone.append((since, target)) } else {
+            if let since = isolated[reader.partition] {
+                alone.append((since, target))
+            } else {
                 common[reader.partition] = target
             }
         }

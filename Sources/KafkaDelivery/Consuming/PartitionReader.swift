@@ -174,7 +174,8 @@ final class PartitionReader: Sendable {
         return KafkaError(
             .offsetOutOfRange,
             recovery: .retry,
-            reason: "\(partition) begins again at offset \(offset), after \(state.lastOffset): its log was cut or made anew"
+            reason:
+                "\(partition) begins again at offset \(offset), after \(state.lastOffset): its log was cut or made anew"
         )
     }
 
