@@ -1,4 +1,5 @@
 internal import CRdKafka
+internal import DequeModule
 internal import Logging
 internal import Synchronization
 

@@ -233,15 +233,15 @@ extension SendLedger {
     }
 
     /// Refuses new sends from now on, and returns those that still waited to become one.
-    mutating func beginClosing() -> [RoomWaiter] {
+    mutating func beginClosing() -> Deque<RoomWaiter> {
         guard phase == .open else { return [] }
         phase = .closing
         defer { roomWaiters = [] }
-        return Array(roomWaiters)
+        return roomWaiters
     }
 
     /// Ends the ledger: what is still in flight is unknown for ever.
-    mutating func close() -> (abandoned: [PendingDelivery], waiters: [RoomWaiter], barriers: [Barrier]) {
+    mutating func close() -> (abandoned: [PendingDelivery], waiters: Deque<RoomWaiter>, barriers: [Barrier]) {
         let abandoned = inFlight
         phase = .closed
         summary.unknown += abandoned.count
@@ -249,6 +249,6 @@ extension SendLedger {
             barriers = []
             roomWaiters = []
         }
-        return (abandoned, Array(roomWaiters), barriers)
+        return (abandoned, roomWaiters, barriers)
     }
 }
