@@ -33,7 +33,14 @@ extension ConsumerLoop {
         known.formUnion(starts.lazy.map(\.partition))
         core.logger.debug("Partitions assigned", metadata: ["kafka_partitions": "\(starts.map(\.partition))"])
         core.events.send(.assigned(starts.map(\.partition), generation: generation))
-        if closing == nil { core.offer(assigned) } else { for reader in assigned { core.endLoops(of: reader) } }
+        guard closing == nil else {
+            for reader in assigned { core.endLoops(of: reader) }
+            return
+        }
+        core.offer(assigned)
+        // The queue may hold markers of an earlier generation that nobody read any more: then it is not empty, and
+        // librdkafka does not say that it stops being so. Whoever looks clears them away.
+        for reader in assigned { core.signal(reader) }
     }
 
     /// librdkafka pauses what is assigned during a rebalance, and may fetch some of it again afterwards.
