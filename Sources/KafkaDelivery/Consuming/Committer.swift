@@ -31,6 +31,9 @@ struct Committer {
     /// which it is not worth trying again.
     private var isolated: [KafkaTopicPartition: Instant] = [:]
 
+    /// Until when nothing is committed, because the group is rebalancing.
+    private var held: Instant?
+
     /// How soon a commit is tried again after an error that may pass.
     static let retryInterval = Duration.milliseconds(100)
     /// How soon after one that will not pass by itself.
@@ -40,9 +43,25 @@ struct Committer {
         due = min(instant, due ?? instant)
     }
 
+    /// When the next commit begins, where nothing is under way.
+    var nextBegin: Instant? {
+        guard inFlight == nil, let due else { return nil }
+        return max(due, held ?? due)
+    }
+
     func isDue(at now: Instant) -> Bool {
-        guard inFlight == nil, let due else { return false }
-        return due <= now
+        nextBegin.map { $0 <= now } ?? false
+    }
+
+    /// Waits for the end of a rebalance: a commit that meets the next generation is answered with an error, for which
+    /// librdkafka gives up everything that is assigned.
+    mutating func hold(until instant: Instant) {
+        held = instant
+    }
+
+    /// The rebalance has come to this member.
+    mutating func release() {
+        held = nil
     }
 
     /// Begins a commit: of everything that can be committed, or else of one of those that are committed by themselves.

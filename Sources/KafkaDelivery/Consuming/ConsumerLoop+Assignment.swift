@@ -45,6 +45,7 @@ extension ConsumerLoop {
 
     /// librdkafka pauses what is assigned during a rebalance, and may fetch some of it again afterwards.
     private func noteRebalance() {
+        committer.release()
         for reader in readers.values { reader.mayRepeat(until: clock.now.advanced(by: .seconds(30))) }
     }
 
@@ -111,6 +112,10 @@ extension ConsumerLoop {
         closing?.unsettled += unsettled
         closing?.uncommitted += uncommitted
         if let error = core.client.unassign(revocation.partitions), !core.client.isConsumerClosed { core.report(error) }
+        if closing == nil, !isLost, core.client.isCooperative {
+            // The member joins again at once, for a generation that the group may be in before the answer is here.
+            committer.hold(until: clock.now.advanced(by: .seconds(10)))
+        }
         let partitions = revocation.partitions.map(\.partition)
         core.logger.debug(
             isLost ? "Partitions lost" : "Partitions revoked",
@@ -136,7 +141,6 @@ extension ConsumerLoop {
             let rest = reader.end()
             unsettled += rest.unsettled
             uncommitted += rest.isUncommitted ? 1 : 0
-            hasLostAcknowledgements = hasLostAcknowledgements || rest.isUncommitted
             if readers[reader.partition] === reader { readers[reader.partition] = nil }
             committer.forget(reader.partition)
             alarms.removeAll { $0.reader === reader }

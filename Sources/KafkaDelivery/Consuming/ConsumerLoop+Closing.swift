@@ -29,6 +29,7 @@ extension ConsumerLoop {
             guard now >= until || readers.values.allSatisfy({ $0.heldCount == 0 }) else { return }
             let reserve = min(now.duration(to: current.deadline) / 2, .seconds(2))
             closing?.stage = .committing(until: current.deadline - reserve)
+            committer.release()
             committer.schedule(at: now)
             advanceCommits()
             advanceClosing()

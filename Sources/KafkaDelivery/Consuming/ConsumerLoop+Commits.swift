@@ -3,17 +3,6 @@ internal import Logging
 /// Offsets go to the broker.
 extension ConsumerLoop {
     func beginWaiting(_ waiter: ConsumerCore.CommitWaiter) {
-        if hasLostAcknowledgements {
-            hasLostAcknowledgements = false
-            waiter.continuation.resume(
-                returning: KafkaError(
-                    .assignmentEnded,
-                    recovery: .retry,
-                    reason: "a partition went to another member before everything acknowledged was committed"
-                )
-            )
-            return
-        }
         let targets = readers.values.compactMap(\.commitTarget)
         committer.add(
             Committer.Waiter(task: waiter, deadline: clock.now.advanced(by: .seconds(30)), targets: targets)
@@ -53,6 +42,10 @@ extension ConsumerLoop {
                 metadata: ["kafka_partitions": "\(partitions)", "kafka_error": "\(failures[0].1)"]
             )
             core.events.send(.commitFailed(partitions, failures[0].1))
+            // A revocation does not wait: it is what the rebalance asks for.
+            if revocation == nil, failures.contains(where: { $0.1.isRebalanceInProgress }) {
+                committer.hold(until: clock.now.advanced(by: .seconds(10)))
+            }
         }
         resume(committer.settledWaiters(at: clock.now))
     }

@@ -54,9 +54,6 @@ final class ConsumerLoop {
     /// Partitions that were assigned before: where the consumer was told to start counts only the first time.
     var known: Set<KafkaTopicPartition> = []
     var isFinished = false
-    /// Whether a partition went away with acknowledgements that were not committed, and nobody who waits for a commit was
-    /// told.
-    var hasLostAcknowledgements = false
 
     init(_ core: ConsumerCore) {
         self.core = core
@@ -137,7 +134,7 @@ final class ConsumerLoop {
         func consider(_ instant: Instant?) {
             if let instant { next = min(instant, next ?? instant) }
         }
-        if committer.inFlight == nil { consider(committer.due) }
+        consider(committer.nextBegin)
         if let revocation { consider(revocation.commitDeadline ?? revocation.drainDeadline) }
         if let closing {
             switch closing.stage {

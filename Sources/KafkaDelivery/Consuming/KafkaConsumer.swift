@@ -71,10 +71,11 @@ public final class KafkaConsumer: Service, Sendable {
         core.events.listen()
     }
 
-    /// Waits until everything acknowledged so far is committed, as far as it can be: an acknowledged delivery behind an
-    /// unsettled one cannot.
+    /// Waits until everything acknowledged so far in the partitions that are ours is committed, as far as it can be: an
+    /// acknowledged delivery behind an unsettled one cannot. What was acknowledged in partitions that went away before,
+    /// ``Event/revoked(_:unsettled:)`` and ``Event/lost(_:unsettled:)`` tell.
     ///
-    /// - Throws: ``KafkaError``: `assignmentEnded` where a partition went to another member first, `timedOut` after 30
+    /// - Throws: ``KafkaError``: `assignmentEnded` where a partition goes to another member meanwhile, `timedOut` after 30
     ///   seconds, `cancelled`, `closed`, or what the broker says.
     public func commit() async throws(KafkaError) {
         if let error = await core.commit() { throw error }

@@ -72,6 +72,13 @@ extension KafkaError {
     }
 }
 
+extension KafkaError {
+    /// Whether the coordinator answers nothing until the group has rebalanced.
+    var isRebalanceInProgress: Bool {
+        code == RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS.name
+    }
+}
+
 extension rd_kafka_resp_err_t {
     /// librdkafka's name, such as `_MSG_TIMED_OUT`.
     var name: String {

@@ -91,18 +91,58 @@ func expectWithin<Result>(
     return result
 }
 
-/// A value that several tasks of a test change.
+/// A value that several tasks of a test change, and that others wait for.
 final class Shared<Value: Sendable>: Sendable {
-    private let mutex: Mutex<Value>
-
-    init(_ value: Value) {
-        self.mutex = Mutex(value)
+    private struct State {
+        var value: Value
+        var waiters: [UInt64: Waiter] = [:]
+        var nextID: UInt64 = 0
     }
 
-    var value: Value { mutex.withLock { $0 } }
+    private struct Waiter {
+        let condition: @Sendable (Value) -> Bool
+        let continuation: CheckedContinuation<Void, any Error>
+    }
+
+    private let state: Mutex<State>
+
+    init(_ value: Value) {
+        self.state = Mutex(State(value: value))
+    }
+
+    var value: Value { state.withLock { $0.value } }
 
     @discardableResult
     func change<Result: Sendable>(_ body: (inout Value) -> Result) -> Result {
-        mutex.withLock { value in body(&value) }
+        let (result, fulfilled) = state.withLock { state in
+            let result = body(&state.value)
+            let fulfilled = state.waiters.filter { $0.value.condition(state.value) }
+            for id in fulfilled.keys { state.waiters[id] = nil }
+            return (result, fulfilled.values.map(\.continuation))
+        }
+        for continuation in fulfilled { continuation.resume() }
+        return result
+    }
+
+    /// Waits until a change makes something so, or it is so already.
+    func wait(until condition: @escaping @Sendable (Value) -> Bool) async throws {
+        let id = state.withLock { state in
+            state.nextID += 1
+            return state.nextID
+        }
+        try await withTaskCancellationHandler {
+            try await withCheckedThrowingContinuation { continuation in
+                let outcome: Result<Void, any Error>? = state.withLock { state in
+                    if Task.isCancelled { return .failure(CancellationError()) }
+                    if condition(state.value) { return .success(()) }
+                    state.waiters[id] = Waiter(condition: condition, continuation: continuation)
+                    return nil
+                }
+                if let outcome { continuation.resume(with: outcome) }
+            }
+        } onCancel: {
+            let waiter = state.withLock { $0.waiters.removeValue(forKey: id) }
+            waiter?.continuation.resume(throwing: CancellationError())
+        }
     }
 }

@@ -1,0 +1,168 @@
+import KafkaDelivery
+import KafkaDeliveryTesting
+import Testing
+
+@Suite(.timeLimit(.minutes(1)))
+struct ConsumerStartTests {
+    @Test func aNewGroupStartsAtTheBeginning() async throws {
+        let cluster = try TestCluster()
+        let topic = try await cluster.makeTopic()
+        try await cluster.fill(topic, count: 3)
+        try await withKafkaConsumer(cluster.quickConsumer(topic), logger: .test) { consumer in
+            let offsets = try await consumer.takeOffsets(3)
+            #expect(offsets == [0, 1, 2])
+        }
+    }
+
+    @Test(arguments: [true, false])
+    func aConsumerCanStartAtTheEnd(ofANewGroupOnly: Bool) async throws {
+        let cluster = try TestCluster()
+        let topic = try await cluster.makeTopic()
+        try await cluster.fill(topic, count: 10)
+        var configuration = cluster.quickConsumer(topic)
+        if ofANewGroupOnly { configuration.newGroupStart = .end } else { configuration.start = .end }
+        try await withKafkaConsumer(configuration, logger: .test) { consumer in
+            // What is sent before the end was looked up is not received, so there is always one more.
+            let sending = Task {
+                try await withKafkaProducer(cluster.producerConfiguration(), logger: .test) { producer in
+                    while !Task.isCancelled { _ = try await producer.send(KafkaMessage(topic: topic, value: "new")) }
+                }
+            }
+            let deliveries = try await consumer.take(3)
+            sending.cancel()
+            _ = await sending.result
+            #expect(deliveries[0].offset >= 10)
+            #expect(deliveries.allSatisfy { $0.text == "new" })
+            #expect(deliveries.map(\.offset) == (0..<3).map { deliveries[0].offset + $0 })
+        }
+    }
+
+    @Test func aConsumerCanStartAtAnOffsetWhateverWasCommitted() async throws {
+        let cluster = try TestCluster()
+        let topic = try await cluster.makeTopic()
+        try await cluster.fill(topic, count: 10)
+        var configuration = cluster.quickConsumer(topic)
+        configuration.start = .offset(7)
+        try await withKafkaConsumer(configuration, logger: .test) { consumer in
+            let deliveries = try await consumer.take(3)
+            #expect(deliveries.map(\.offset) == [7, 8, 9])
+            for delivery in deliveries { delivery.acknowledge() }
+        }
+        let offsets = GroupOffsets(cluster, configuration.group)
+        #expect(try await offsets.committed(topic) == 10)
+        // The group has committed 10 by now, and this consumer starts where it is told to.
+        configuration.start = .offset(2)
+        try await withKafkaConsumer(configuration, logger: .test) { consumer in
+            let deliveries = try await consumer.take(2)
+            #expect(deliveries.map(\.offset) == [2, 3])
+        }
+        configuration.start = .beginning
+        try await withKafkaConsumer(configuration, logger: .test) { consumer in
+            let deliveries = try await consumer.take(1)
+            #expect(deliveries.map(\.offset) == [0])
+        }
+    }
+
+    /// The mock brokers find no offset by its timestamp.
+    @Test(.enabled(if: !TestCluster.isMock)) func aConsumerCanStartAtATimestamp() async throws {
+        let cluster = try TestCluster()
+        let topic = try await cluster.makeTopic(partitions: 2)
+        try await withKafkaProducer(cluster.producerConfiguration(), logger: .test) { producer in
+            for number in 0..<10 {
+                let timestamp = KafkaTimestamp(millisecondsSince1970: 1_700_000_000_000 + Int64(number) * 1_000)
+                let message = KafkaMessage(topic: topic, partition: 0, value: "\(number)", timestamp: timestamp)
+                _ = try await producer.send(message)
+            }
+        }
+        var configuration = cluster.quickConsumer(topic)
+        configuration.start = .timestamp(KafkaTimestamp(millisecondsSince1970: 1_700_000_005_500))
+        try await withKafkaConsumer(configuration, logger: .test) { consumer in
+            let deliveries = try await consumer.take(4)
+            #expect(deliveries.map(\.text) == ["6", "7", "8", "9"])
+            #expect(deliveries[0].timestamp == KafkaTimestamp(millisecondsSince1970: 1_700_000_006_000))
+            #expect(deliveries[0].timestampType == .created)
+        }
+    }
+
+    @Test func aGroupWithoutOffsetsFailsWhereItIsToldTo() async throws {
+        let cluster = try TestCluster()
+        let topic = try await cluster.makeTopic()
+        try await cluster.fill(topic, count: 3)
+        var configuration = cluster.quickConsumer(topic)
+        configuration.newGroupStart = .failure
+        try await withKafkaConsumer(configuration, logger: .test) { consumer in
+            for _ in 0..<2 {
+                let error = try await #require(throws: KafkaError.self) { try await consumer.take(1) }
+                #expect(error.kind == .offsetOutOfRange)
+                #expect(error.recovery == .fixRequest)
+            }
+        }
+    }
+
+    @Test func aPatternReceivesTheTopicsThatMatch() async throws {
+        let cluster = try TestCluster()
+        let prefix = TestCluster.uniqueName("pattern")
+        let one = try await cluster.makeTopic(name: "\(prefix)one")
+        let two = try await cluster.makeTopic(name: "\(prefix)two")
+        let other = try await cluster.makeTopic(name: "other\(prefix)")
+        for topic in [one, two, other] { try await cluster.fill(topic, count: 2) }
+        let legal = prefix.filter { $0 != "-" }
+        try await withKafkaConsumer(cluster.quickConsumer("^\(legal).*"), logger: .test) { consumer in
+            let deliveries = try await consumer.take(4)
+            #expect(Set(deliveries.map(\.topic)) == [one, two])
+            #expect(deliveries.filter { $0.topic == one }.map(\.offset) == [0, 1])
+        }
+    }
+
+    @Test func aGoodTopicIsReceivedAndAMissingOneReported() async throws {
+        let cluster = try TestCluster()
+        let good = try await cluster.makeTopic()
+        let missing = TestCluster.uniqueName("missing")
+        if TestCluster.isMock {
+            try cluster.mock.setError(.unknownTopicOrPartition, forTopic: missing)
+        }
+        try await cluster.fill(good, count: 3)
+        let consumer = try KafkaConsumer(cluster.quickConsumer(good, missing), logger: .test)
+        let events = consumer.events
+        let topics = try await consumer.take(3).map(\.topic)
+        #expect(topics == [good, good, good])
+        let problem = try await events.first { event in
+            if case .problem(let error, _) = event, error.kind == .unknownTopicOrPartition { error } else { nil }
+        }
+        #expect(problem.reason.contains(missing))
+        await consumer.close()
+    }
+
+    @Test func offsetsNeedNotBeNextToOneAnother() async throws {
+        let cluster = try TestCluster()
+        let topic = try await cluster.makeTopic()
+        // Transactions leave control records, and aborted ones messages, that nobody is given. The mock brokers keep
+        // neither, but drop what is older than the newest 5 MiB, so that the partition does not begin at 0.
+        let stored: [Int64]
+        if TestCluster.isMock {
+            let large = [UInt8](repeating: 7, count: 900_000)
+            try await withKafkaProducer(cluster.producerConfiguration(), logger: .test) { producer in
+                for _ in 0..<10 { _ = try await producer.send(KafkaMessage(topic: topic, value: large)) }
+            }
+            let kept = try await Kcat(cluster).count(topic, partition: 0)
+            #expect(kept < 10)
+            stored = Array(Int64(10 - kept)..<10)
+        } else {
+            try await TransactionalWriter.write(to: topic, cluster.bootstrapServers)
+            stored = TransactionalWriter.visibleOffsets
+        }
+        let configuration = cluster.quickConsumer(topic)
+        let offsets = GroupOffsets(cluster, configuration.group)
+        try await withKafkaConsumer(configuration, logger: .test) { consumer in
+            let deliveries = try await consumer.take(stored.count)
+            #expect(deliveries.map(\.offset) == stored)
+            // Backwards, so that nothing is committed before the first.
+            for delivery in deliveries.dropFirst().reversed() { delivery.acknowledge() }
+            try await consumer.commit()
+            #expect(try await offsets.committed(topic) == nil)
+            deliveries[0].acknowledge()
+            try await consumer.commit()
+            #expect(try await offsets.committed(topic) == stored[stored.count - 1] + 1)
+        }
+    }
+}
