@@ -7,18 +7,9 @@ import Testing
 @Suite(.timeLimit(.minutes(2)))
 struct ProcessTests {
     /// The tool, where `swift build --build-tests` puts it.
-    private static func tool(_ arguments: [String]) throws -> (process: Process, output: FileHandle) {
-        let executable = URL(fileURLWithPath: CommandLine.arguments[0]).deletingLastPathComponent()
-            .appendingPathComponent("kafka-delivery")
-        let process = Process()
-        process.executableURL = executable
-        process.arguments = arguments
-        let output = Pipe()
-        process.standardOutput = output
-        process.standardError = FileHandle.nullDevice
-        process.standardInput = Pipe()
-        try process.run()
-        return (process, output.fileHandleForReading)
+    private static func tool(_ arguments: [String]) throws -> ChildProcess {
+        let folder = URL(fileURLWithPath: CommandLine.arguments[0]).deletingLastPathComponent()
+        return try ChildProcess(folder.appendingPathComponent("kafka-delivery").path, arguments)
     }
 
     @Test func aConsumerThatIsKilledBeforeItAcknowledgesLosesNothing() async throws {
@@ -27,16 +18,15 @@ struct ProcessTests {
         try await cluster.fill(topic, count: 1)
         let configuration = cluster.quickConsumer(topic)
         // Delivered, written out, acknowledged; but killed before the acknowledgement is committed, which takes a second.
-        let (process, output) = try Self.tool([
+        let process = try Self.tool([
             "receive", topic, "--group", configuration.group, "--from", "beginning",
             "--bootstrap-servers", cluster.bootstrapServers.joined(separator: ","),
             "-X", "session.timeout.ms=\(TestCluster.isMock ? 4_000 : 6_000)",
         ])
-        let written = await Self.read(output, count: 2)
+        let written = await Self.read(process.output, count: 2)
         #expect(String(decoding: written, as: UTF8.self) == "0\n")
-        kill(process.processIdentifier, SIGKILL)
-        process.waitUntilExit()
-        #expect(process.terminationReason == .uncaughtSignal)
+        kill(process.identifier, SIGKILL)
+        #expect(process.wait() == SIGKILL)
         try await withKafkaConsumer(configuration, logger: .test) { consumer in
             let again = try await consumer.take(1)
             #expect(again.map(\.text) == ["0"])
@@ -45,43 +35,45 @@ struct ProcessTests {
     }
 
     #if os(Linux)
-    @Test func anIdleClientWakesUpForNothingOfItsOwn() async throws {
-        let cluster = try TestCluster()
-        let topic = try await cluster.makeTopic()
-        try await cluster.fill(topic, count: 1)
-        let servers = cluster.bootstrapServers.joined(separator: ",")
-        let (consumer, output) = try Self.tool(["receive", topic, "--group", topic, "-b", servers])
-        let (producer, _) = try Self.tool(["send", topic, "-b", servers])
-        defer {
-            consumer.terminate()
-            producer.terminate()
-        }
-        _ = await Self.read(output, count: 2)
-        for (process, name) in [(consumer, "kafka-consumer"), (producer, "kafka-producer")] {
-            // What there was to do, the commit too, is over when the thread has not woken up while librdkafka's own has
-            // done so several times: it does once a second.
-            var quietRounds = 0
-            while quietRounds < 2 {
-                let before = try Self.wakeUps(process, name)
-                let ticks = try Self.wakeUps(process, "rdk:main")
-                while try Self.wakeUps(process, "rdk:main") < ticks + 3 { await Task.yield() }
-                quietRounds = try Self.wakeUps(process, name) == before ? quietRounds + 1 : 0
+        @Test func anIdleClientWakesUpForNothingOfItsOwn() async throws {
+            let cluster = try TestCluster()
+            let topic = try await cluster.makeTopic()
+            try await cluster.fill(topic, count: 1)
+            let servers = cluster.bootstrapServers.joined(separator: ",")
+            let consumer = try Self.tool(["receive", topic, "--group", topic, "-b", servers])
+            let producer = try Self.tool(["send", topic, "-b", servers])
+            defer {
+                for process in [consumer, producer] {
+                    kill(process.identifier, SIGKILL)
+                    _ = process.wait()
+                }
+            }
+            _ = await Self.read(consumer.output, count: 2)
+            for (process, name) in [(consumer, "kafka-consumer"), (producer, "kafka-producer")] {
+                // What there was to do, the commit too, is over when the thread has not woken up while librdkafka's own has
+                // done so several times: it does once a second.
+                var quietRounds = 0
+                while quietRounds < 2 {
+                    let before = try Self.wakeUps(process, name)
+                    let ticks = try Self.wakeUps(process, "rdk:main")
+                    while try Self.wakeUps(process, "rdk:main") < ticks + 3 { await Task.yield() }
+                    quietRounds = try Self.wakeUps(process, name) == before ? quietRounds + 1 : 0
+                }
             }
         }
-    }
 
-    /// How often a thread of a process has gone to sleep.
-    private static func wakeUps(_ process: Process, _ name: String) throws -> Int {
-        let tasks = "/proc/\(process.processIdentifier)/task"
-        for task in try FileManager.default.contentsOfDirectory(atPath: tasks) {
-            let found = try? String(contentsOfFile: "\(tasks)/\(task)/comm", encoding: .utf8)
-            guard found?.trimmingCharacters(in: .newlines) == name else { continue }
-            let status = try String(contentsOfFile: "\(tasks)/\(task)/status", encoding: .utf8)
-            let line = status.split(separator: "\n").first { $0.hasPrefix("voluntary_ctxt_switches") }
-            return line.flatMap { $0.split(separator: "\t").last }.flatMap { Int($0) } ?? 0
+        /// How often a thread of a process has gone to sleep.
+        private static func wakeUps(_ process: ChildProcess, _ name: String) throws -> Int {
+            let tasks = "/proc/\(process.identifier)/task"
+            for task in try FileManager.default.contentsOfDirectory(atPath: tasks) {
+                let found = try? String(contentsOfFile: "\(tasks)/\(task)/comm", encoding: .utf8)
+                guard found?.trimmingCharacters(in: .newlines) == name else { continue }
+                let status = try String(contentsOfFile: "\(tasks)/\(task)/status", encoding: .utf8)
+                let line = status.split(separator: "\n").first { $0.hasPrefix("voluntary_ctxt_switches") }
+                return line.flatMap { $0.split(separator: "\t").last }.flatMap { Int($0) } ?? 0
+            }
+            return 0
         }
-        return 0
-    }
     #endif
 
     private static func read(_ handle: FileHandle, count: Int) async -> Data {

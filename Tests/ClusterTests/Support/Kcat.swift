@@ -37,27 +37,18 @@ struct Kcat {
     }
 
     func run(_ arguments: [String], input: Data = Data()) async throws -> Data {
-        let process = Process()
-        process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
-        process.arguments = ["kcat", "-b", bootstrapServers.joined(separator: ",")] + arguments
-        let standardInput = Pipe()
-        let standardOutput = Pipe()
-        process.standardInput = standardInput
-        process.standardOutput = standardOutput
-        process.standardError = FileHandle.nullDevice
-        try process.run()
+        let arguments = ["-b", bootstrapServers.joined(separator: ",")] + arguments
+        let process = try ChildProcess("kcat", arguments)
         return try await withCheckedThrowingContinuation { continuation in
             Thread.detachNewThread {
-                try? standardInput.fileHandleForWriting.write(contentsOf: input)
-                try? standardInput.fileHandleForWriting.close()
-                let output = standardOutput.fileHandleForReading.readDataToEndOfFile()
-                process.waitUntilExit()
-                if process.terminationStatus == 0 {
+                try? process.input.write(contentsOf: input)
+                try? process.input.close()
+                let output = process.output.readDataToEndOfFile()
+                let status = process.wait()
+                if status == 0 {
                     continuation.resume(returning: output)
                 } else {
-                    continuation.resume(
-                        throwing: TestFailure("kcat \(arguments) ended with status \(process.terminationStatus)")
-                    )
+                    continuation.resume(throwing: TestFailure("kcat \(arguments) ended with status \(status)"))
                 }
             }
         }
