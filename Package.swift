@@ -58,7 +58,6 @@ let package = Package(
                 "KafkaDeliveryTesting",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
-                .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ],
             exclude: ["Resources/README.md"],
             resources: [.copy("Resources/earthquakes.jsonl")],
