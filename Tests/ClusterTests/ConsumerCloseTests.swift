@@ -6,7 +6,8 @@ import Testing
 /// Closing ends within its deadline in every state. What it may take longer is the machine's scheduling.
 @Suite(.timeLimit(.minutes(1)))
 struct ConsumerCloseTests {
-    private static let slack = Duration.seconds(2)
+    // Far from the 30 s and more of a time-out that is waited out, and enough for a busy machine.
+    private static let slack = Duration.seconds(10)
 
     @Test func aConsumerThatNeverStartedClosesAtOnce() async throws {
         let cluster = try TestCluster()
