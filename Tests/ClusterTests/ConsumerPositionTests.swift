@@ -26,9 +26,11 @@ struct ConsumerPositionTests {
             #expect(consumer.position(of: foreign[0]) == nil)
 
             let watermarks = try await consumer.watermarks(of: mine + foreign)
-            #expect(watermarks.mapValues(\.end) == [
-                mine[0]: 10, mine[1]: 10, mine[2]: 0, foreign[0]: 4, foreign[1]: 0,
-            ])
+            #expect(
+                watermarks.mapValues(\.end) == [
+                    mine[0]: 10, mine[1]: 10, mine[2]: 0, foreign[0]: 4, foreign[1]: 0,
+                ]
+            )
             #expect(Set(watermarks.values.map(\.beginning)) == [0])
             #expect(try await consumer.committed(mine + foreign) == [mine[0]: 6])
             #expect(try await consumer.lag(of: mine) == [mine[0]: 4, mine[1]: 10, mine[2]: 0])

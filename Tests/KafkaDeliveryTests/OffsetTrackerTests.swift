@@ -91,23 +91,6 @@ struct OffsetTrackerTests {
             #expect(tracker.heldCount == tracker.unsettledCount)
         }
     }
-}
-
-/// Random numbers that come again for the same seed (SplitMix64).
-struct SeededGenerator: RandomNumberGenerator {
-    private var state: UInt64
-
-    init(seed: UInt64) {
-        self.state = seed
-    }
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var mixed = state
-        mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
-        return mixed ^ (mixed >> 31)
-    }
 
     @Test func afterARestartASmallerOffsetMayBeCommittedAndOldVerdictsChangeNothing() {
         var tracker = OffsetTracker()
@@ -128,5 +111,22 @@ struct SeededGenerator: RandomNumberGenerator {
         #expect(tracker.commitTarget == nil)
         #expect(tracker.settle(new) == .settled)
         #expect(tracker.commitTarget == 4)
+    }
+}
+
+/// Random numbers that come again for the same seed (SplitMix64).
+struct SeededGenerator: RandomNumberGenerator {
+    private var state: UInt64
+
+    init(seed: UInt64) {
+        self.state = seed
+    }
+
+    mutating func next() -> UInt64 {
+        state &+= 0x9E37_79B9_7F4A_7C15
+        var mixed = state
+        mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
+        mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
+        return mixed ^ (mixed >> 31)
     }
 }
