@@ -50,7 +50,8 @@ public final class KafkaProducer: Service, Sendable {
     ///   message had not been handed over, otherwise with `possiblyPersisted`, for it cannot be recalled.
     @discardableResult
     public func send(_ message: KafkaMessage) async throws(KafkaError) -> KafkaDeliveryReport {
-        try await core.enqueue(message).report
+        if let pending = try core.enqueueNow(message) { return try await pending.report }
+        return try await core.enqueueWithRoom(message).report
     }
 
     /// Accepts a message for sending, and returns without waiting for the broker.
@@ -61,7 +62,8 @@ public final class KafkaProducer: Service, Sendable {
     /// - Returns: The send that is under way, whose report can be awaited later.
     /// - Throws: ``KafkaError`` with `notPersisted`: the message was not accepted.
     public func enqueue(_ message: KafkaMessage) async throws(KafkaError) -> PendingDelivery {
-        try await core.enqueue(message)
+        if let pending = try core.enqueueNow(message) { return pending }
+        return try await core.enqueueWithRoom(message)
     }
 
     /// Sends many messages, in order, and waits once for all of them.
@@ -75,7 +77,11 @@ public final class KafkaProducer: Service, Sendable {
         pending.reserveCapacity(messages.underestimatedCount)
         for message in messages {
             do {
-                pending.append(.success(try await core.enqueue(message)))
+                if let accepted = try core.enqueueNow(message) {
+                    pending.append(.success(accepted))
+                } else {
+                    pending.append(.success(try await core.enqueueWithRoom(message)))
+                }
             } catch {
                 pending.append(.failure(error))
             }
@@ -83,7 +89,7 @@ public final class KafkaProducer: Service, Sendable {
         let accepted = pending.compactMap { try? $0.get() }
         let batch = PendingBatch(count: accepted.count)
         for delivery in accepted {
-            delivery.add(PendingDelivery.Waiter(id: WaiterID.next(), resume: .batch(batch)))
+            delivery.add(PendingDelivery.Waiter(id: 0, resume: .batch(batch)))
         }
         await batch.wait()
         return pending.map { result in

@@ -20,13 +20,20 @@ extension KafkaProducer {
             let resume: Resume
 
             enum Resume {
-                case task(CheckedContinuation<Outcome, Never>)
+                // Unsafe, because the checked one costs an allocation for each send and a copy of the outcome; whoever
+                // takes a waiter out of the state, which happens once, resumes it.
+                case task(UnsafeContinuation<Void, Never>)
                 case batch(PendingBatch)
+            }
+
+            /// Only tasks are cancelled.
+            func isTask(_ id: UInt64) -> Bool {
+                if case .task = resume { self.id == id } else { false }
             }
 
             func callAsFunction(_ outcome: Outcome) {
                 switch resume {
-                case .task(let continuation): continuation.resume(returning: outcome)
+                case .task(let continuation): continuation.resume()
                 case .batch(let batch): batch.oneIsDone()
                 }
             }
@@ -37,6 +44,7 @@ extension KafkaProducer {
 
         // A lock and not an actor: reports arrive on a thread of librdkafka's making, which cannot await.
         private let state = Mutex<State>(.pending)
+        private let lastWaiter = Atomic<UInt64>(0)
 
         // Links of the list of sends in flight, and this send's place in it; guarded by that list's lock.
         nonisolated(unsafe) var next: PendingDelivery?
@@ -55,7 +63,10 @@ extension KafkaProducer {
         ///   await the same report are not affected.
         public var report: KafkaDeliveryReport {
             get async throws(KafkaError) {
-                try await outcome().get()
+                switch await outcome() {
+                case .success(let report): return report
+                case .failure(let error): throw error
+                }
             }
         }
 
@@ -68,9 +79,10 @@ extension KafkaProducer {
 
         func outcome() async -> Outcome {
             if let outcome = outcomeNow { return outcome }
-            let id = WaiterID.next()
-            return await withTaskCancellationHandler {
-                await withCheckedContinuation { continuation in
+            // Numbers of this send alone: one counter for all of them would be fought over by all threads.
+            let id = lastWaiter.wrappingAdd(1, ordering: .relaxed).newValue
+            await withTaskCancellationHandler {
+                await withUnsafeContinuation { continuation in
                     add(Waiter(id: id, resume: .task(continuation)))
                     // Cancelled before the waiter was there: its handler has run already and found nobody.
                     if Task.isCancelled { cancel(id) }
@@ -78,6 +90,7 @@ extension KafkaProducer {
             } onCancel: {
                 cancel(id)
             }
+            return outcomeNow ?? .failure(.cancelled(persistence: .possiblyPersisted))
         }
 
         /// Adds somebody to be told, or tells them at once.
@@ -97,11 +110,11 @@ extension KafkaProducer {
         private func cancel(_ id: UInt64) {
             let cancelled: Waiter? = state.withLock { state in
                 switch state {
-                case .awaited(let waiter) where waiter.id == id:
+                case .awaited(let waiter) where waiter.isTask(id):
                     state = .pending
                     return waiter
                 case .awaitedByMany(var waiters):
-                    guard let index = waiters.firstIndex(where: { $0.id == id }) else { return nil }
+                    guard let index = waiters.firstIndex(where: { $0.isTask(id) }) else { return nil }
                     let waiter = waiters.remove(at: index)
                     state = .awaitedByMany(waiters)
                     return waiter

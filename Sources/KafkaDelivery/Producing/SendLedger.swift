@@ -33,6 +33,8 @@ struct SendLedger {
     /// How many sends are in flight: accepted, and without an outcome.
     private(set) var count = 0
     private(set) var lastSequence: UInt64 = 0
+    /// Where the last message went: the next one goes there too, more often than not, and no dictionary is searched.
+    var lastTopic: RdKafkaTopic?
 
     // In flight, oldest first, linked through the sends themselves: librdkafka carries a pointer to each, this list
     // keeps it alive, and no dictionary is searched when its report arrives.
@@ -53,7 +55,8 @@ struct SendLedger {
 
 extension SendLedger {
     enum Admission {
-        case accepted
+        /// To librdkafka, with the topic's handle where it is at hand.
+        case accepted(RdKafkaTopic?)
         /// Others wait for room already and have the earlier claim.
         case wait
         case refused(KafkaError)
@@ -64,7 +67,7 @@ extension SendLedger {
         guard phase == .open else { return .refused(.closed()) }
         guard roomWaiters.isEmpty else { return .wait }
         append(pending)
-        return .accepted
+        return .accepted(lastTopic?.name == pending.topic ? lastTopic : nil)
     }
 
     private mutating func append(_ pending: PendingDelivery) {

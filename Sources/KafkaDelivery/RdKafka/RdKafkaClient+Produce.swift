@@ -5,9 +5,15 @@ internal import Synchronization
 extension RdKafkaClient {
     /// Hands a message to librdkafka, which copies it.
     ///
-    /// - Parameter opaque: Comes back with the delivery report.
+    /// - Parameters:
+    ///   - topic: The message's.
+    ///   - opaque: Comes back with the delivery report.
     /// - Returns: `RD_KAFKA_RESP_ERR_NO_ERROR` where it was taken: then there will be exactly one report.
-    func produce(_ message: KafkaMessage, opaque: UnsafeMutableRawPointer) -> rd_kafka_resp_err_t {
+    func produce(
+        _ message: KafkaMessage,
+        to topic: RdKafkaTopic,
+        opaque: UnsafeMutableRawPointer
+    ) -> rd_kafka_resp_err_t {
         var headers: OpaquePointer?
         if !message.headers.isEmpty {
             switch makeHeaders(message.headers) {
@@ -15,15 +21,11 @@ extension RdKafkaClient {
             case .failure(let code): return code.code
             }
         }
-        guard let topic = topic(message.topic) else {
-            if let headers { rd_kafka_headers_destroy(headers) }
-            return rd_kafka_last_error()
-        }
         let code = message.key.withOptionalBytes { key, keyCount in
             message.value.withOptionalBytes { value, valueCount in
                 kafka_delivery_produce(
                     raw,
-                    topic,
+                    topic.raw,
                     message.partition.map { Int32(truncatingIfNeeded: $0) } ?? RD_KAFKA_PARTITION_UA,
                     key,
                     keyCount,
@@ -43,14 +45,14 @@ extension RdKafkaClient {
     }
 
     /// The handle of a topic, made on first use and kept until the client is destroyed.
-    func topic(_ name: String) -> OpaquePointer? {
+    func topic(_ name: String) -> RdKafkaTopic? {
         let address = topics.withLock { topics in
             if let address = topics[name] { return address }
             let address = UInt(bitPattern: rd_kafka_topic_new(raw, name, nil))
             if address != 0 { topics[name] = address }
             return address
         }
-        return OpaquePointer(bitPattern: address)
+        return OpaquePointer(bitPattern: address).map { RdKafkaTopic(name: name, raw: $0) }
     }
 
     private struct HeaderFailure: Error {
@@ -90,6 +92,13 @@ extension RdKafkaClient {
     func flush(within timeout: Duration) {
         _ = rd_kafka_flush(raw, timeout.milliseconds)
     }
+}
+
+/// A topic's handle, which lives as long as its client.
+struct RdKafkaTopic: @unchecked Sendable {
+    // Sendable because an rd_kafka_topic_t may be used from any thread.
+    let name: String
+    let raw: OpaquePointer
 }
 
 extension KafkaBytes? {
