@@ -48,7 +48,12 @@ let package = Package(
         ),
         .target(
             name: "KafkaDeliveryTesting",
-            dependencies: ["CRdKafka"],
+            dependencies: [
+                "CRdKafka",
+                // The relay is put into the configurations of its clients.
+                "KafkaDelivery",
+                .product(name: "DequeModule", package: "swift-collections"),
+            ],
             swiftSettings: settings
         ),
         .executableTarget(
