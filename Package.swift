@@ -70,7 +70,7 @@ let package = Package(
         ),
         .testTarget(
             name: "KafkaDeliveryTests",
-            dependencies: ["KafkaDelivery"],
+            dependencies: ["KafkaDelivery", "KafkaDeliveryTesting"],
             swiftSettings: settings
         ),
         .testTarget(

@@ -186,11 +186,9 @@ struct FaultRelaySocketTests {
 
     /// A sender that is not read waits, and the relay does not keep what it sends.
     @Test func whatIsHeldIsBounded() async throws {
-        let isOver = Shared(false)
-        let server = try PlainSocket.Server { socket in
-            // Reads nothing; ends with the test.
-            while !isOver.value, socket.isSilent(for: .milliseconds(20)) || !isOver.value {}
-        }
+        let end = DispatchSemaphore(value: 0)
+        // Reads nothing.
+        let server = try PlainSocket.Server { _ in end.wait() }
         let socket = try PlainSocket(port: relay.port(for: "127.0.0.1", port: server.port))
         let sending = Task { try await onThread { try? socket.send([UInt8](repeating: 0, count: 64 << 20)) } }
         try await waitUntil { relay.statistics.requestBytes > 1 << 20 }
@@ -207,7 +205,7 @@ struct FaultRelaySocketTests {
             }
         } while relay.statistics.requestBytes > last + 200
         #expect(relay.statistics.requestBytes < 32 << 20)
-        isOver.change { $0 = true }
+        end.signal()
         await relay.shutdown()
         _ = await sending.result
     }

@@ -32,16 +32,20 @@ final class FaultFilter: RelayFilter {
     /// Whether answers are being lost, and when that ends with a cut.
     private var isLosing = false
     private var cutAt: Instant?
-    private var faults: FaultRelay.Faults
     private var wasCut = false
 
     init(_ state: FaultState) {
         self.state = state
-        (faults, cutsSeen, lossesSeen) = state.withLock { shared in
+        (cutsSeen, lossesSeen) = state.withLock { shared in
             shared.statistics.connections += 1
             shared.statistics.openConnections += 1
-            return (shared.faults, shared.cuts, shared.losses)
+            return (shared.cuts, shared.losses)
         }
+    }
+
+    /// Asked for each time, so that a change holds for all that is sent after it.
+    private var faults: FaultRelay.Faults {
+        state.withLock { $0.faults }
     }
 
     func close() {
@@ -64,19 +68,27 @@ final class FaultFilter: RelayFilter {
     }
 
     func advance(at now: Instant, _ pipes: inout RelayPipes) {
+        obey(at: now, &pipes)
+        guard let cutAt, cutAt <= now else { return }
+        wasCut = true
+        pipes.cut()
+    }
+
+    /// Does what was asked for by hand.
+    private func obey(at now: Instant, _ pipes: inout RelayPipes) {
         let (isCut, isLost, cutsAfter) = state.withLock { shared in
-            faults = shared.faults
             defer { (cutsSeen, lossesSeen) = (shared.cuts, shared.losses) }
             return (shared.cuts != cutsSeen, shared.losses != lossesSeen, shared.lossCutsAfter)
         }
         if isLost { beginLosing(at: now, cutsAfter: cutsAfter) }
-        if isCut || cutAt.map({ $0 <= now }) ?? false {
+        if isCut {
             wasCut = true
             pipes.cut()
         }
     }
 
     func receive(_ bytes: UnsafeRawBufferPointer, from side: RelaySide, at now: Instant, into pipes: inout RelayPipes) {
+        obey(at: now, &pipes)
         switch side {
         case .client:
             for frame in requests.frames.observe(bytes) { note(request: frame.head) }

@@ -11,7 +11,7 @@ struct FrameTracker {
     }
 
     /// What is longer than any request that a broker would take (`socket.request.max.bytes` is 100 MiB by default).
-    private static let maximumBytes = 1 << 29
+    private static let maximumBytes = 1 << 28
 
     private let headBytes: Int
     private var head: [UInt8] = []

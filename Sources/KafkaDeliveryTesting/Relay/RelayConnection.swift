@@ -26,6 +26,8 @@ final class RelayConnection {
     private let filter: any RelayFilter
     private var pipes = RelayPipes()
     private var isConnecting = true
+    /// The client's end is broken, and the broker's is kept for as long as the filter needs it.
+    private var isClientGone = false
 
     init(client: Int32, broker: Int32, filter: any RelayFilter) {
         self.client = End(descriptor: client)
@@ -79,8 +81,10 @@ final class RelayConnection {
         switch Socket.read(descriptor(side), into: buffer) {
         case .count(let count):
             filter.receive(.init(rebasing: buffer.prefix(count)), from: side, at: now, into: &pipes)
-        case .end: self[side].isFinished = true
-        case .failure: pipes.cut()
+        case .end:
+            self[side].isFinished = true
+            if side == .broker { filter.brokerIsFinished(&pipes) }
+        case .failure: breakDown(side)
         case .wouldBlock: break
         }
     }
@@ -92,6 +96,7 @@ final class RelayConnection {
         filter.advance(at: now, &pipes)
         write(to: .client, at: now)
         if !isConnecting { write(to: .broker, at: now) }
+        if isClientGone, !filter.needsBroker { return false }
         switch pipes.end {
         case nil: return !(client.isTold && broker.isTold)
         case .cut: return false
@@ -101,16 +106,28 @@ final class RelayConnection {
 
     private func write(to side: RelaySide, at now: Instant) {
         guard pipes.end != .cut, !self[side].isBlocked, filter.mayWrite(to: side) else { return }
+        if side == .client, isClientGone {
+            pipes.toClient = RelayQueue()
+            return
+        }
         let descriptor = descriptor(side)
         switch pipes[to: side].write(at: now, { Socket.write(descriptor, $0) }) {
         case .wouldBlock: self[side].isBlocked = true
-        case .failure, .end: pipes.cut()
+        case .failure, .end: breakDown(side)
         case .count:
             // All is said that the other end had to say.
             guard self[side.other].isFinished, !self[side].isTold, pipes[to: side].isEmpty else { return }
+            if side == .broker, filter.needsBroker { return }
             self[side].isTold = true
             Socket.finishWriting(descriptor)
         }
+    }
+
+    private func breakDown(_ side: RelaySide) {
+        guard side == .client else { return pipes.cut() }
+        filter.clientIsGone()
+        client.isFinished = true
+        isClientGone = true
     }
 
     private subscript(_ side: RelaySide) -> End {

@@ -60,6 +60,23 @@ protocol RelayFilter: AnyObject {
     /// Whether bytes may be written to an end.
     func mayWrite(to side: RelaySide) -> Bool
 
+    /// Whether the broker's end has to stay open, though the client's is gone.
+    var needsBroker: Bool { get }
+
+    /// The client's end is broken: nothing that is said to it will be heard.
+    func clientIsGone()
+
+    /// The broker says nothing more.
+    func brokerIsFinished(_ pipes: inout RelayPipes)
+
     /// The connection is over.
     func close()
+}
+
+extension RelayFilter {
+    var needsBroker: Bool { false }
+
+    func clientIsGone() {}
+
+    func brokerIsFinished(_ pipes: inout RelayPipes) {}
 }

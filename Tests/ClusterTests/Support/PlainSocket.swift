@@ -23,7 +23,9 @@ final class PlainSocket: Sendable {
     func send(_ bytes: [UInt8]) throws {
         var sent = 0
         while sent < bytes.count {
-            let count = bytes[sent...].withUnsafeBytes { Foundation.send(descriptor, $0.baseAddress, $0.count, Self.flags) }
+            let count = bytes[sent...].withUnsafeBytes {
+                Foundation.send(descriptor, $0.baseAddress, $0.count, Self.flags)
+            }
             guard count > 0 else { throw TestFailure("not sent: \(String(cString: strerror(errno)))") }
             sent += count
         }
@@ -33,7 +35,7 @@ final class PlainSocket: Sendable {
     func receive(_ count: Int) -> [UInt8] {
         var bytes: [UInt8] = []
         while bytes.count < count {
-            let more = receiveSome(upTo: count - bytes.count)
+            let more = receiveSome(upTo: min(count - bytes.count, 65_536))
             if more.isEmpty { break }
             bytes += more
         }
