@@ -50,7 +50,6 @@ let package = Package(
             name: "KafkaDeliveryTesting",
             dependencies: [
                 "CRdKafka",
-                // The relay is put into the configurations of its clients.
                 "KafkaDelivery",
                 .product(name: "DequeModule", package: "swift-collections"),
             ],
@@ -66,6 +65,17 @@ let package = Package(
             ],
             exclude: ["Resources/README.md"],
             resources: [.copy("Resources/earthquakes.jsonl")],
+            swiftSettings: settings
+        ),
+        // Processes that tests start, to see what becomes of a member that is killed. Not a product.
+        .executableTarget(
+            name: "TestMember",
+            dependencies: [
+                "KafkaDelivery",
+                "KafkaDeliveryTesting",
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            path: "Tests/TestMember",
             swiftSettings: settings
         ),
         .testTarget(
@@ -88,6 +98,7 @@ let package = Package(
                 "CRdKafka",
                 "KafkaDelivery",
                 "KafkaDeliveryTesting",
+                "TestMember",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ],
