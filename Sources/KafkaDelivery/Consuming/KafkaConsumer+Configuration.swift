@@ -128,6 +128,9 @@ extension KafkaConsumer {
         /// on are refused.
         public var additionalProperties = KafkaAdditionalProperties()
 
+        /// Set by `FaultRelay.route` of KafkaDeliveryTesting.
+        package var route: ConnectionRoute?
+
         /// The safe settings for a group that reads some topics.
         public init(bootstrapServers: [String], group: String, topics: [String]) {
             self.bootstrapServers = bootstrapServers
@@ -148,6 +151,7 @@ extension KafkaConsumer.Configuration {
         typealias Property = RdKafkaProperty
         var result = RdKafkaConfiguration()
         try result.setCommon(bootstrapServers: bootstrapServers, clientID: clientID, security: security)
+        result.route = route
         try validate()
 
         result.set(Property.group, group)

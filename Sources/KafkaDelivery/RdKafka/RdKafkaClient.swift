@@ -11,6 +11,8 @@ final class RdKafkaClient: @unchecked Sendable {
     // Sendable because an rd_kafka_t may be used from any thread.
     let raw: OpaquePointer
     private let credentials: Credentials
+    /// librdkafka has a pointer to it.
+    private let route: ConnectionRoute?
     /// The addresses of the topics' handles: an OpaquePointer is not Sendable. Held while librdkafka makes one, so that
     /// there is one for each name.
     let topics = Mutex<[String: UInt]>([:])
@@ -22,9 +24,10 @@ final class RdKafkaClient: @unchecked Sendable {
         let password: String
     }
 
-    init(_ raw: OpaquePointer, credentials: Credentials) {
+    init(_ raw: OpaquePointer, credentials: Credentials, route: ConnectionRoute? = nil) {
         self.raw = raw
         self.credentials = credentials
+        self.route = route
         // From here on librdkafka's log lines are events on the main queue.
         rd_kafka_set_log_queue(raw, nil)
     }
@@ -34,9 +37,13 @@ final class RdKafkaClient: @unchecked Sendable {
         let address = UInt(bitPattern: raw)
         let flags = destroyFlags
         let topics = Array(topics.withLock { $0.values })
+        // librdkafka's threads use the route until they have ended. With DESTROY_F_IMMEDIATE (see destroyFlags) nothing
+        // says when that is, and it is kept for ever.
+        let route = route.map { Unmanaged.passRetained($0) }
         let destroy: @Sendable () -> Void = {
             for topic in topics { rd_kafka_topic_destroy(OpaquePointer(bitPattern: topic)) }
             rd_kafka_destroy_flags(OpaquePointer(bitPattern: address), flags)
+            if flags & 0x4 == 0 { route?.release() }
         }
         if !BlockingThread.start("kafka-destroy", destroy) {
             destroy()

@@ -4,6 +4,9 @@ internal import CRdKafka
 struct RdKafkaConfiguration {
     private(set) var properties: [(name: String, value: String)] = []
 
+    /// Where connections go instead of the brokers' own addresses.
+    var route: ConnectionRoute?
+
     mutating func set(_ name: String, _ value: String) {
         properties.append((name, value))
     }
@@ -75,6 +78,7 @@ struct RdKafkaConfiguration {
             var buffer = [CChar](repeating: 0, count: 64)
             _ = rd_kafka_conf_set(configuration.raw, RdKafkaProperty.fetchQueueBackoff, "10", &buffer, buffer.count)
         }
+        route?.apply(to: configuration.raw)
         rd_kafka_conf_set_events(configuration.raw, RD_KAFKA_EVENT_LOG | RD_KAFKA_EVENT_ERROR | events)
 
         var reason = [CChar](repeating: 0, count: 512)
@@ -83,7 +87,7 @@ struct RdKafkaConfiguration {
             rd_kafka_conf_destroy(raw2)
             throw .invalidConfiguration(redacted(String(nullTerminated: reason)))
         }
-        return RdKafkaClient(client, credentials: credentials)
+        return RdKafkaClient(client, credentials: credentials, route: route)
     }
 
     private static func apply(_ name: String, _ value: String, to configuration: OpaquePointer) throws(KafkaError) {
