@@ -80,9 +80,14 @@ final class ConsumerCore: Sendable {
         self.configuration = configuration
         self.logger = logger
         self.backoff = backoff
+        client.groupLog?.wake(queue.raw)
         guard BlockingThread.start("kafka-consumer", { ConsumerLoop(self).run() }) else {
             throw KafkaError(.client, recovery: .retry, reason: "the system has no thread left for the consumer")
         }
+    }
+
+    deinit {
+        client.groupLog?.wake(nil)
     }
 }
 

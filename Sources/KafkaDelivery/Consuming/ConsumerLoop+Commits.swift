@@ -18,6 +18,12 @@ extension ConsumerLoop {
         } else if count > 0, committer.due == nil {
             committer.schedule(at: now.advanced(by: core.configuration.commitInterval.asTimeout))
         }
+        committer.note(
+            // A revocation asks for a commit before the member joins again.
+            isJoining: revocation == nil && core.client.groupLog?.isJoining == true,
+            at: now,
+            limit: closing == nil ? .seconds(10) : .milliseconds(500)
+        )
         if committer.isDue(at: now) {
             // Before the offsets are read, so that what is acknowledged from here on starts the clock again.
             core.resetUncommittedCount()

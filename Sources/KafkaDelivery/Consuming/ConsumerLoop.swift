@@ -63,6 +63,7 @@ final class ConsumerLoop {
 
     func run() {
         while true {
+            core.client.groupLog?.write(to: core.logger)
             for command in core.takeCommands() { handle(command) }
             soundAlarms()
             advanceStarts()
