@@ -19,7 +19,7 @@ final class PartitionReader: Sendable {
         case failed(KafkaError)
     }
 
-    private enum Phase {
+    enum Phase {
         case reading
         /// Nothing more is handed out; verdicts still count.
         case stopped
@@ -27,16 +27,20 @@ final class PartitionReader: Sendable {
         case ended
     }
 
-    private struct Rejected {
+    struct Rejected {
         let message: ReceivedMessage
         let due: ContinuousClock.Instant
         /// Whether nothing else of the partition is handed out before it.
         let holdsPartition: Bool
     }
 
-    private struct State {
+    struct State {
         var phase = Phase.reading
         var tracker = OffsetTracker()
+        /// The transaction that some of the deliveries are part of.
+        var transaction: UInt64?
+        /// Which run of offsets those belong to.
+        var transactionRun = 0
         /// The first and the last offset that were read.
         var firstOffset: Int64 = -1
         var lastOffset: Int64 = -1
@@ -55,12 +59,12 @@ final class PartitionReader: Sendable {
 
     let partition: KafkaTopicPartition
     let generation: Int
-    private let core: ConsumerCore
+    let core: ConsumerCore
     private let queue: RdKafkaQueue
     private let window: Int
     private let prefetch: KafkaConsumer.Configuration.Prefetch
     // Readers and verdicts come from any task.
-    private let state = Mutex(State())
+    let state = Mutex(State())
 
     // Guarded by the lock around the consumer's ReadyPartitions.
     nonisolated(unsafe) var place = ReadyPartitions.Place.idle
@@ -256,13 +260,7 @@ final class PartitionReader: Sendable {
             guard state.phase != .ended else { return KafkaConsumer.Verdict.ended }
             guard state.tracker.reject(message.sequence) == .settled else { return .repeated }
             isDrained = state.phase == .stopped && state.tracker.heldCount == 0
-            if state.phase == .reading {
-                let index = state.rejected.firstIndex { $0.message.sequence > message.sequence }
-                state.rejected.insert(
-                    Rejected(message: message, due: due, holdsPartition: holdsPartition),
-                    at: index ?? state.rejected.endIndex
-                )
-            }
+            state.keep(Rejected(message: message, due: due, holdsPartition: holdsPartition))
             return .settled
         }
         switch verdict {
@@ -328,7 +326,9 @@ final class PartitionReader: Sendable {
 
     var commitTarget: Committer.Target? {
         state.withLock { state in
-            state.tracker.commitTarget.map { Committer.Target(reader: self, offset: $0, run: state.run) }
+            // A plain commit must not overtake a transaction's, or be overtaken by it.
+            guard state.transaction == nil else { return nil }
+            return state.tracker.commitTarget.map { Committer.Target(reader: self, offset: $0, run: state.run) }
         }
     }
 
@@ -346,6 +346,15 @@ final class PartitionReader: Sendable {
     /// A rebalance: some messages may be fetched again.
     func mayRepeat(until instant: ContinuousClock.Instant) {
         state.withLock { $0.mayRepeatUntil = instant }
+    }
+}
+
+extension PartitionReader.State {
+    /// Keeps a rejected message until it is handed out again, in the order of the partition.
+    mutating func keep(_ rejected: PartitionReader.Rejected) {
+        guard phase == .reading else { return }
+        let index = self.rejected.firstIndex { $0.message.sequence > rejected.message.sequence }
+        self.rejected.insert(rejected, at: index ?? self.rejected.endIndex)
     }
 }
 
