@@ -105,26 +105,3 @@ struct GroupMetadata: ~Copyable {
         return buffer.loadUnaligned(fromByteOffset: 7, as: Int32.self)
     }
 }
-
-extension RdKafkaClient {
-    /// What the client's group has committed, once no transaction is about to change it: of a consumer of committed
-    /// messages librdkafka asks for stable offsets (KIP-447). Blocks.
-    ///
-    /// - Returns: The offsets of the partitions that have one.
-    func committedOffsets(
-        of partitions: [KafkaTopicPartition],
-        within timeout: Duration
-    ) throws(KafkaError) -> [KafkaTopicPartition: Int64] {
-        let entries = partitions.map { PartitionOffset(partition: $0, offset: PartitionOffset.none) }
-        let answer = entries.withList { list in
-            (rd_kafka_committed(raw, list, timeout.milliseconds), [PartitionOffset](list))
-        }
-        guard let (code, found) = answer else { throw .noMemory }
-        guard code == RD_KAFKA_RESP_ERR_NO_ERROR else { throw KafkaError(code) }
-        if let error = found.lazy.compactMap(\.error).first { throw error }
-        return Dictionary(
-            found.lazy.filter { $0.offset >= 0 }.map { ($0.partition, $0.offset) },
-            uniquingKeysWith: { $1 }
-        )
-    }
-}

@@ -27,7 +27,7 @@ struct TransactionClaims: Sendable {
         case .repeated:
             throw .invalidArgument("\(delivery) has its verdict already")
         case .otherTransaction:
-            throw .invalidArgument("\(delivery): another transaction has deliveries of its partition, and has not ended")
+            throw .invalidArgument("\(delivery): another transaction has deliveries of its partition")
         case .ended:
             throw KafkaError(
                 .assignmentEnded,

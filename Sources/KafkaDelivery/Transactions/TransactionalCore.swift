@@ -199,7 +199,7 @@ extension TransactionalCore {
                 let client = consumer.client
                 let answer = await call(until: deadline, isCancellable: true) {
                     Result { () throws(KafkaError) in
-                        try client.committedOffsets(of: partitions, within: deadline.remaining)
+                        try client.committed(partitions, until: deadline)
                     }
                 }
                 guard let answer else {
