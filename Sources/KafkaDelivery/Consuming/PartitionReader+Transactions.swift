@@ -62,8 +62,6 @@ extension PartitionReader {
     /// The transaction has committed.
     func settleClaims(at offset: Int64) {
         endTransaction { $0.tracker.settleClaims(at: offset) }
-        // What was acknowledged meanwhile, behind what the transaction had, can be committed now.
-        core.noteAcknowledged()
     }
 
     /// The transaction was aborted: its deliveries are handed out again, in order and before anything later.
@@ -76,12 +74,14 @@ extension PartitionReader {
     }
 
     private func endTransaction(_ body: (inout State) -> Void) {
-        let isDrained = state.withLock { state in
+        let (isDrained, isUncommitted) = state.withLock { state in
             if state.mayEndTransaction { body(&state) }
             state.transaction = nil
             state.isWindowFull = false
-            return state.phase == .stopped && state.tracker.heldCount == 0
+            return (state.phase == .stopped && state.tracker.heldCount == 0, state.tracker.commitTarget != nil)
         }
+        // What was acknowledged the plain way had to wait for the transaction, and its commit may have been due.
+        if isUncommitted { core.noteAcknowledged() }
         // There is something to hand out again, or room to read more.
         core.signal(self)
         if isDrained { core.interrupt() }

@@ -50,12 +50,6 @@ enum BlockingThread {
         return status == 0
     }
 
-    /// Lets a little time pass before a call is tried again that librdkafka said to try again: nothing tells when it will
-    /// get further. Blocks for 20 ms.
-    static func pause() {
-        usleep(20_000)
-    }
-
     private static func main(_ argument: UnsafeMutableRawPointer) -> UnsafeMutableRawPointer? {
         let body = Unmanaged<Body>.fromOpaque(argument).takeRetainedValue()
         kafka_delivery_name_thread(body.name)

@@ -66,7 +66,7 @@ final class TransactionEnd: Sendable {
             guard let failure = client.sendOffsets(offsets, of: group, within: deadline.remaining) else { return nil }
             switch failure.remedy {
             case .recreate: return .failed(failure.error, isCommitSent: false)
-            case .repeatCall where deadline.remaining > .zero: BlockingThread.pause()
+            case .repeatCall where deadline.remaining > .zero: RdKafkaClient.pause()
             case .repeatCall, .abort, .none: return .toBeAborted(failure.error, isCommitSent: false)
             }
         }
@@ -86,7 +86,7 @@ final class TransactionEnd: Sendable {
             switch failure.remedy {
             case .abort: return .toBeAborted(failure.error, isCommitSent: true)
             case .recreate: return .failed(failure.error, isCommitSent: true)
-            case .repeatCall where deadline.remaining > .zero: BlockingThread.pause()
+            case .repeatCall where deadline.remaining > .zero: RdKafkaClient.pause()
             case .repeatCall, .none: return .unknown(failure.error)
             }
         }

@@ -146,7 +146,7 @@ extension TransactionalCore {
                 guard let failure, failure.remedy == .repeatCall, deadline.remaining > .zero else {
                     return Result<Void, RdKafkaClient.TransactionFailure>(failure: failure)
                 }
-                BlockingThread.pause()
+                RdKafkaClient.pause()
             }
         }
         switch answer {
@@ -405,7 +405,7 @@ extension TransactionalCore {
                 guard let failure, failure.remedy == .repeatCall, deadline.remaining > .zero else {
                     return Result<Void, RdKafkaClient.TransactionFailure>(failure: failure)
                 }
-                BlockingThread.pause()
+                RdKafkaClient.pause()
             }
         }
         switch answer {
