@@ -38,7 +38,7 @@ final class MemberRun: Sendable {
         async let watching: Void = member.watch(events)
         do {
             try await consume()
-        } catch where Task.isCancelled {
+        } catch  where Task.isCancelled {
         }
         await watching
         await producer.close(within: .seconds(5))

@@ -21,7 +21,12 @@ extension HistoryIndex {
             unsettled(before: Position(commit.partition, commit.offset), at: commit.time)
                 .filter { reported.insert($0.0).inserted }
                 .map { position, message in
-                    anomaly(position, message, at: commit.time, "was not settled when offset \(commit.offset) was committed")
+                    anomaly(
+                        position,
+                        message,
+                        at: commit.time,
+                        "was not settled when offset \(commit.offset) was committed"
+                    )
                 }
         }
     }
@@ -37,7 +42,12 @@ extension HistoryIndex {
             guard let first = steps.first else { return [] }
             return unsettled(before: Position(run.ownership.partition, first.offset), at: first.time)
                 .map { position, message in
-                    anomaly(position, message, at: first.time, "was not settled when \(run.ownership) began at \(first.offset)")
+                    anomaly(
+                        position,
+                        message,
+                        at: first.time,
+                        "was not settled when \(run.ownership) began at \(first.offset)"
+                    )
                 }
         }
     }

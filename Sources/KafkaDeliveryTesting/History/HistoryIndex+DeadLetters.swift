@@ -8,7 +8,9 @@ extension HistoryIndex {
             func report(_ what: String) -> Anomaly {
                 Anomaly(.deadLetterWithoutOriginal, original, "the dead letter at \(position) \(what)")
             }
-            guard let message = messages[original] else { return report("names \(original), where no message is known") }
+            guard let message = messages[original] else {
+                return report("names \(original), where no message is known")
+            }
             guard message.values.isEmpty || message.values.contains(value) else {
                 return report("has the value \"\(value)\", and \(original) has \(message.values.sorted())")
             }

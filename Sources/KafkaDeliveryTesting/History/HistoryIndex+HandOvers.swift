@@ -20,7 +20,9 @@ extension HistoryIndex {
         for record in records {
             switch record.event {
             case .assigned(let partitions, let generation):
-                for partition in partitions { tenures[record.process, default: [:]][partition] = Tenure(generation: generation) }
+                for partition in partitions {
+                    tenures[record.process, default: [:]][partition] = Tenure(generation: generation)
+                }
                 buried[record.process] = []
             case .commitFailed(let partitions):
                 for partition in partitions { tenures[record.process]?[partition]?.hasFailedCommits = true }
@@ -50,7 +52,8 @@ extension HistoryIndex {
             }
         }
         return records.compactMap { record in
-            guard case .delivered(let attempt, _, _) = record.event, let (owner, time) = settled[attempt.position] else {
+            guard case .delivered(let attempt, _, _) = record.event, let (owner, time) = settled[attempt.position]
+            else {
                 return nil
             }
             let ownership = Ownership(record.process, attempt)

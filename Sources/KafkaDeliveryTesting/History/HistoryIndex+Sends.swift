@@ -68,7 +68,8 @@ extension HistoryIndex {
             found.append(Anomaly(.inconsistentOffsets, position, "\(position) holds \(message.values.sorted())"))
         }
         for record in records {
-            guard case .sendFailed(let value, mayBeStored: false) = record.event, let position = places[value]?.min() else {
+            guard case .sendFailed(let value, mayBeStored: false) = record.event, let position = places[value]?.min()
+            else {
                 continue
             }
             found.append(

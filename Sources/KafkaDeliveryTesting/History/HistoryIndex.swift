@@ -122,7 +122,8 @@ struct HistoryIndex {
         places[value, default: []].insert(position)
     }
 
-    private mutating func addStep(_ record: DeliveryHistory.Record, _ attempt: DeliveryHistory.Attempt, isFailure: Bool) {
+    private mutating func addStep(_ record: DeliveryHistory.Record, _ attempt: DeliveryHistory.Attempt, isFailure: Bool)
+    {
         let position = attempt.position
         var run = Run(ownership: Ownership(record.process, attempt))
         switch processes[record.process]?.order ?? .none {

@@ -35,7 +35,9 @@ final class ClusterObserver: Sendable {
         await onQueue { client in
             Self.withPartitions(topic, partitions) { list in
                 let milliseconds = Int32(timeout / .milliseconds(1))
-                guard rd_kafka_committed(client.raw, list, milliseconds) == RD_KAFKA_RESP_ERR_NO_ERROR else { return nil }
+                guard rd_kafka_committed(client.raw, list, milliseconds) == RD_KAFKA_RESP_ERR_NO_ERROR else {
+                    return nil
+                }
                 let entries = (0..<partitions).map { list.pointee.elems[$0] }
                 guard entries.allSatisfy({ $0.err == RD_KAFKA_RESP_ERR_NO_ERROR }) else { return nil }
                 return Dictionary(
@@ -76,7 +78,9 @@ final class ClusterObserver: Sendable {
         _ partitions: Int,
         _ body: (UnsafeMutablePointer<rd_kafka_topic_partition_list_t>) -> Result
     ) -> Result {
-        guard let list = rd_kafka_topic_partition_list_new(Int32(partitions)) else { fatalError("no memory for a list") }
+        guard let list = rd_kafka_topic_partition_list_new(Int32(partitions)) else {
+            fatalError("no memory for a list")
+        }
         defer { rd_kafka_topic_partition_list_destroy(list) }
         for partition in 0..<Int32(partitions) {
             rd_kafka_topic_partition_list_add(list, topic, partition).pointee.offset = Int64(RD_KAFKA_OFFSET_BEGINNING)

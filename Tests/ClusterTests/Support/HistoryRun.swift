@@ -129,7 +129,9 @@ final class HistoryRun: Sendable {
         let name = member.name
         let progress = progress
         guard isChild else {
-            let run = try MemberRun(member, recorder: recorder, logger: .test) { progress.change { $0.acknowledged += 1 } }
+            let run = try MemberRun(member, recorder: recorder, logger: .test) {
+                progress.change { $0.acknowledged += 1 }
+            }
             let task = Task { try await run.run() }
             members.change { $0[name] = .task(run, task) }
             return
@@ -175,7 +177,9 @@ final class HistoryRun: Sendable {
         guard case .process(let child) = members.change({ $0.removeValue(forKey: name) }) else { return }
         Foundation.kill(child.identifier, SIGKILL)
         let status = child.wait()
-        if status != SIGKILL { problems.change { $0.append("\(name) ended before it was killed, with status \(status)") } }
+        if status != SIGKILL {
+            problems.change { $0.append("\(name) ended before it was killed, with status \(status)") }
+        }
     }
 
     // MARK: Messages
@@ -218,7 +222,9 @@ final class HistoryRun: Sendable {
 
     @discardableResult
     private func recordCommits(within timeout: Duration) async -> [Int: Int64]? {
-        guard let committed = await observer.committed(topic, partitions: plan.partitions, within: timeout) else { return nil }
+        guard let committed = await observer.committed(topic, partitions: plan.partitions, within: timeout) else {
+            return nil
+        }
         for (partition, offset) in committed {
             recorder.record(.committed(.init(topic: topic, partition: partition), offset: offset), by: "observer")
         }
@@ -228,7 +234,9 @@ final class HistoryRun: Sendable {
     /// Waits until everything that is in the log is committed.
     private func finish() async throws {
         let reader = try ClusterObserver(cluster.bootstrapServers, group: group + "-log")
-        let ends = try await reader.log(topic, partitions: plan.partitions).reduce(into: [Int: Int64]()) { ends, message in
+        let ends = try await reader.log(topic, partitions: plan.partitions).reduce(into: [Int: Int64]()) {
+            ends,
+            message in
             let partition = message.position.partition.partition
             ends[partition] = max(ends[partition] ?? 0, message.position.offset + 1)
         }
@@ -278,7 +286,9 @@ final class HistoryRun: Sendable {
         let files = try FileManager.default.contentsOfDirectory(atPath: folder.path).filter { $0.hasSuffix(".jsonl") }
         let children = try files.map { try DeliveryHistory(contentsOfFile: folder.appendingPathComponent($0).path) }
         let history = DeliveryHistory(merging: children + [try recorder.history])
-        func count(_ condition: (DeliveryHistory.Event) -> Bool) -> Int { history.records.count { condition($0.event) } }
+        func count(_ condition: (DeliveryHistory.Event) -> Bool) -> Int {
+            history.records.count { condition($0.event) }
+        }
         let sent = count { if case .sent = $0 { true } else { false } }
         let delivered = count { if case .delivered = $0 { true } else { false } }
         let letters = count { if case .deadLetter = $0 { true } else { false } }
