@@ -240,7 +240,7 @@ extension KafkaConsumer.Configuration {
 
     private func validatePartitions() throws(KafkaError) {
         guard topics.isEmpty else {
-            throw .invalidConfiguration("topics and partitions: the group gives partitions out, or they are named, not both")
+            throw .invalidConfiguration("topics and partitions are set: it can be either, not both")
         }
         for partition in partitions {
             guard !partition.topic.isEmpty, !partition.topic.utf8.contains(0), partition.topic.first != "^",
@@ -248,10 +248,10 @@ extension KafkaConsumer.Configuration {
             else { throw .invalidConfiguration("partitions: \(partition) cannot be a partition") }
         }
         guard groupInstanceID == nil else {
-            throw .invalidConfiguration("groupInstanceID: a consumer with partitions of its own is no member of a group")
+            throw .invalidConfiguration("groupInstanceID is set, and a consumer of named partitions joins no group")
         }
         if !hasGroup, start == .committed, newGroupStart == .failure {
-            throw .invalidConfiguration("newGroupStart is failure, and without a group there is nothing else to start at")
+            throw .invalidConfiguration("newGroupStart is failure, and without a group nothing is committed")
         }
     }
 }
