@@ -44,6 +44,7 @@ extension ConsumerLoop {
                 error.map(explainRefusal),
                 at: clock.now
             )
+        releaseWaitersForEndOfCommit()
         if !failures.isEmpty {
             for (reader, error) in failures where committer.isGivenUp(reader.partition, error) {
                 resume(committer.failedWaiters(reader, error))
@@ -72,6 +73,11 @@ extension ConsumerLoop {
             reason: "the group \(core.configuration.group) has members, and only they may commit for it",
             code: error.code
         )
+    }
+
+    func releaseWaitersForEndOfCommit() {
+        for wait in waitersForEndOfCommit { wait.resume(true) }
+        waitersForEndOfCommit = []
     }
 
     func resume(_ waiters: [(Committer.Waiter, KafkaError?)]) {
