@@ -196,6 +196,7 @@ extension ConsumerCore {
     }
 
     func commit() async -> KafkaError? {
+        guard configuration.hasGroup else { return .noGroup }
         let id = WaiterID.next()
         return await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in
@@ -260,6 +261,7 @@ extension ConsumerCore {
     }
 
     func noteAcknowledged() {
+        guard configuration.hasGroup else { return }
         let count = uncommitted.wrappingAdd(1, ordering: .relaxed).newValue
         // The first one starts the clock, the last one that may wait ends it.
         if count == 1 || count == configuration.maximumUncommitted { queue.interrupt() }
@@ -396,4 +398,12 @@ extension ConsumerCore.State {
         }
         return resumptions
     }
+}
+
+extension KafkaError {
+    static let noGroup = KafkaError(
+        .invalidArgument,
+        recovery: .fixRequest,
+        reason: "the consumer has no group, and so nothing is committed"
+    )
 }
