@@ -121,6 +121,11 @@ extension FaultRelay {
         configuration.route = route
     }
 
+    /// Makes a transactional producer's connections go through the relay.
+    public func route(_ configuration: inout KafkaTransactionalProducer.Configuration) {
+        configuration.producer.route = route
+    }
+
     /// A port on loopback that leads to an address through the relay, for whatever else speaks TCP. A Kafka client that is
     /// not routed follows the addresses that brokers advertise, and so past the relay.
     ///
