@@ -48,7 +48,11 @@ let package = Package(
         ),
         .target(
             name: "KafkaDeliveryTesting",
-            dependencies: ["CRdKafka", "KafkaDelivery"],
+            dependencies: [
+                "CRdKafka",
+                "KafkaDelivery",
+                .product(name: "DequeModule", package: "swift-collections"),
+            ],
             swiftSettings: settings
         ),
         .executableTarget(
@@ -76,7 +80,7 @@ let package = Package(
         ),
         .testTarget(
             name: "KafkaDeliveryTests",
-            dependencies: ["KafkaDelivery"],
+            dependencies: ["KafkaDelivery", "KafkaDeliveryTesting"],
             swiftSettings: settings
         ),
         .testTarget(

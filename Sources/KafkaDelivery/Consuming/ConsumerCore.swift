@@ -11,6 +11,8 @@ final class ConsumerCore: Sendable {
         case commit(CommitWaiter)
         case cancelCommit(UInt64)
         case close(deadline: ContinuousClock.Instant)
+        /// Wait for the end of the commit under way.
+        case awaitCommitUnderWay(TimedWait<Bool>)
         /// A rejected delivery is due then.
         case wake(PartitionReader, at: ContinuousClock.Instant)
         /// A partition was brought to where the consumer was told to start.
@@ -80,9 +82,14 @@ final class ConsumerCore: Sendable {
         self.configuration = configuration
         self.logger = logger
         self.backoff = backoff
+        client.groupLog?.wake(queue.raw)
         guard BlockingThread.start("kafka-consumer", { ConsumerLoop(self).run() }) else {
             throw KafkaError(.client, recovery: .retry, reason: "the system has no thread left for the consumer")
         }
+    }
+
+    deinit {
+        client.groupLog?.wake(nil)
     }
 }
 
@@ -194,6 +201,7 @@ extension ConsumerCore {
     }
 
     func commit() async -> KafkaError? {
+        guard configuration.hasGroup else { return .noGroup }
         let id = WaiterID.next()
         return await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in
@@ -206,6 +214,11 @@ extension ConsumerCore {
         } onCancel: {
             send(.cancelCommit(id))
         }
+    }
+
+    /// Tells `wait` when no plain commit is under way that was begun before this call.
+    func awaitCommitUnderWay(_ wait: TimedWait<Bool>) {
+        if !send(.awaitCommitUnderWay(wait)) { wait.resume(true) }
     }
 
     func beginClosing(within timeout: Duration) {
@@ -253,6 +266,7 @@ extension ConsumerCore {
     }
 
     func noteAcknowledged() {
+        guard configuration.hasGroup else { return }
         let count = uncommitted.wrappingAdd(1, ordering: .relaxed).newValue
         // The first one starts the clock, the last one that may wait ends it.
         if count == 1 || count == configuration.maximumUncommitted { queue.interrupt() }
@@ -361,7 +375,13 @@ extension ConsumerCore {
             }
             return (state.closeWaiters, state.commands)
         }
-        for case .commit(let waiter) in commands { waiter.continuation.resume(returning: .closed(persistence: nil)) }
+        for command in commands {
+            switch command {
+            case .commit(let waiter): waiter.continuation.resume(returning: .closed(persistence: nil))
+            case .awaitCommitUnderWay(let wait): wait.resume(true)
+            default: break
+            }
+        }
         for waiter in waiters { waiter.resume() }
         events.finish()
     }
@@ -383,4 +403,12 @@ extension ConsumerCore.State {
         }
         return resumptions
     }
+}
+
+extension KafkaError {
+    static let noGroup = KafkaError(
+        .invalidArgument,
+        recovery: .fixRequest,
+        reason: "the consumer has no group, and so nothing is committed"
+    )
 }

@@ -46,6 +46,8 @@ final class ConsumerLoop {
     let clock = ContinuousClock()
     var readers: [KafkaTopicPartition: PartitionReader] = [:]
     var committer = Committer()
+    /// Transactions that must not be overtaken by the commit under way.
+    var waitersForEndOfCommit: [TimedWait<Bool>] = []
     var revocation: Revocation?
     var closing: Closing?
     /// Partitions to look at again, soonest first.
@@ -63,6 +65,7 @@ final class ConsumerLoop {
 
     func run() {
         while true {
+            core.client.groupLog?.write(to: core.logger)
             for command in core.takeCommands() { handle(command) }
             soundAlarms()
             advanceStarts()
@@ -78,11 +81,13 @@ final class ConsumerLoop {
     private func handle(_ command: ConsumerCore.Command) {
         switch command {
         case .subscribe:
-            if let error = core.client.subscribe(to: core.configuration.topics) { fail(error) }
+            begin()
         case .commit(let waiter):
             beginWaiting(waiter)
         case .cancelCommit(let id):
             committer.cancel(id)?.task.continuation.resume(returning: .cancelled(persistence: nil))
+        case .awaitCommitUnderWay(let wait):
+            if committer.inFlight == nil { wait.resume(true) } else { waitersForEndOfCommit.append(wait) }
         case .close(let deadline):
             beginClosing(by: deadline)
         case .wake(let reader, let due):
@@ -108,6 +113,8 @@ final class ConsumerLoop {
             event.log(to: core.logger)
         case .error:
             guard let error = event.error else { return }
+            // Without a group there is one all the same for librdkafka, and nobody has to be allowed to use it.
+            if !core.configuration.hasGroup, error.code == "GROUP_AUTHORIZATION_FAILED" { return }
             if event.isFatal {
                 let fatal = core.client.fatalError ?? error
                 core.logger.error("Consumer failed for good", metadata: ["kafka_error": "\(fatal)"])
@@ -117,6 +124,17 @@ final class ConsumerLoop {
             }
         case .deliveryReports, .message, .other:
             break
+        }
+    }
+
+    /// Joins the group, or takes the partitions that were named.
+    private func begin() {
+        let configuration = core.configuration
+        if configuration.joinsGroup {
+            if let error = core.client.subscribe(to: configuration.topics) { fail(error) }
+        } else {
+            let partitions = Set(configuration.partitions).sorted()
+            assign(partitions.map { PartitionOffset(partition: $0, offset: PartitionOffset.none) })
         }
     }
 

@@ -24,6 +24,7 @@ extension KafkaProducer {
                 // takes a waiter out of the state, which happens once, resumes it.
                 case task(UnsafeContinuation<Void, Never>)
                 case batch(PendingBatch)
+                case transaction(TransactionScope)
             }
 
             /// Only tasks are cancelled.
@@ -35,6 +36,7 @@ extension KafkaProducer {
                 switch resume {
                 case .task(let continuation): continuation.resume()
                 case .batch(let batch): batch.oneIsDone()
+                case .transaction(let scope): scope.noteOutcome(outcome)
                 }
             }
         }

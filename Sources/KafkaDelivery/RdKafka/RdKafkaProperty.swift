@@ -5,6 +5,7 @@ enum RdKafkaProperty {
     static let bootstrapServers = "bootstrap.servers"
     static let clientID = "client.id"
     static let logQueue = "log.queue"
+    static let debug = "debug"
 
     static let securityProtocol = "security.protocol"
     static let certificateAuthority = "ssl.ca.location"
@@ -24,6 +25,7 @@ enum RdKafkaProperty {
     static let partitioner = "partitioner"
     static let deliveryReportsOnlyForErrors = "delivery.report.only.error"
     static let transactionalID = "transactional.id"
+    static let transactionTimeout = "transaction.timeout.ms"
     static let requestTimeout = "request.timeout.ms"
 
     static let group = "group.id"
@@ -65,7 +67,8 @@ enum RdKafkaProperty {
         compression: "use `compression`",
         "compression.codec": "use `compression`",
         deliveryReportsOnlyForErrors: "every send gets its report",
-        transactionalID: "a transactional producer is a type of its own",
+        transactionalID: "a transactional producer is a type of its own, KafkaTransactionalProducer",
+        transactionTimeout: "use `transactionTimeout` of a KafkaTransactionalProducer",
         group: "use `group`",
         groupInstance: "use `groupInstanceID`",
         automaticCommit: "nothing is committed that was not acknowledged",
