@@ -75,25 +75,26 @@ public final class KafkaProducer: Service, Sendable {
     ) async -> [Result<KafkaDeliveryReport, KafkaError>] {
         var pending: [Result<PendingDelivery, KafkaError>] = []
         pending.reserveCapacity(messages.underestimatedCount)
+        var accepted = 0
         for message in messages {
             do {
-                if let accepted = try core.enqueueNow(message) {
-                    pending.append(.success(accepted))
+                if let next = try core.enqueueNow(message) {
+                    pending.append(.success(next))
                 } else {
                     pending.append(.success(try await core.enqueueWithRoom(message)))
                 }
+                accepted += 1
             } catch {
                 pending.append(.failure(error))
             }
         }
-        let accepted = pending.compactMap { try? $0.get() }
-        let batch = PendingBatch(count: accepted.count)
-        for delivery in accepted {
+        let batch = PendingBatch(count: accepted)
+        for case .success(let delivery) in pending {
             delivery.add(PendingDelivery.Waiter(id: 0, resume: .batch(batch)))
         }
         await batch.wait()
         return pending.map { result in
-            result.flatMap { $0.outcomeNow ?? .failure(.cancelled(persistence: .possiblyPersisted)) }
+            result.flatMap { $0.resultNow ?? .failure(.cancelled(persistence: .possiblyPersisted)) }
         }
     }
 

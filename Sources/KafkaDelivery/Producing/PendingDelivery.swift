@@ -5,7 +5,15 @@ extension KafkaProducer {
     ///
     /// Await ``report`` now, later, more than once, from several tasks, or never: the message is sent all the same.
     public final class PendingDelivery: Sendable {
-        typealias Outcome = Result<KafkaDeliveryReport, KafkaError>
+        typealias Outcome = Result<Place, KafkaError>
+
+        /// A report without its topic, which whoever awaits it adds: retained by the thread that reads reports, the one
+        /// topic of all senders would wander between processor cores.
+        struct Place: Sendable {
+            let partition: Int32
+            let offset: Int64
+            let timestamp: KafkaTimestamp?
+        }
 
         private enum State {
             case pending
@@ -48,8 +56,9 @@ extension KafkaProducer {
         private let state = Mutex<State>(.pending)
         private let lastWaiter = Atomic<UInt64>(0)
 
-        // Links of the list of sends in flight, and this send's place in it; guarded by that list's lock.
-        nonisolated(unsafe) var next: PendingDelivery?
+        // Links of the list of sends in flight, and this send's place in it; guarded by that list's lock, and nil outside of
+        // the list, which owns what is on it.
+        nonisolated(unsafe) unowned(unsafe) var next: PendingDelivery?
         nonisolated(unsafe) unowned(unsafe) var previous: PendingDelivery?
         nonisolated(unsafe) var sequence: UInt64 = 0
 
@@ -66,10 +75,24 @@ extension KafkaProducer {
         public var report: KafkaDeliveryReport {
             get async throws(KafkaError) {
                 switch await outcome() {
-                case .success(let report): return report
+                case .success(let place): return report(place)
                 case .failure(let error): throw error
                 }
             }
+        }
+
+        private func report(_ place: Place) -> KafkaDeliveryReport {
+            KafkaDeliveryReport(
+                topic: topic,
+                partition: Int(place.partition),
+                offset: place.offset,
+                timestamp: place.timestamp
+            )
+        }
+
+        /// The report, or why there is none, where that is known already.
+        var resultNow: Result<KafkaDeliveryReport, KafkaError>? {
+            outcomeNow.map { $0.map { report($0) } }
         }
 
         /// What became of the message, where that is known already.
@@ -157,23 +180,21 @@ enum WaiterID {
 /// Waits once for many sends.
 final class PendingBatch: Sendable {
     private struct State {
-        var remaining: Int
         var continuation: CheckedContinuation<Void, Never>?
         var isCancelled = false
     }
 
-    private let state: Mutex<State>
+    private let remaining: Atomic<Int>
+    // The last report and the waiting task meet here.
+    private let state = Mutex(State())
 
     init(count: Int) {
-        self.state = Mutex(State(remaining: count))
+        self.remaining = Atomic(count)
     }
 
     func oneIsDone() {
-        let continuation = state.withLock { state in
-            state.remaining -= 1
-            return state.remaining == 0 ? state.continuation.take() : nil
-        }
-        continuation?.resume()
+        guard remaining.wrappingSubtract(1, ordering: .acquiringAndReleasing).newValue == 0 else { return }
+        state.withLock { $0.continuation.take() }?.resume()
     }
 
     /// Waits until all are done, or until the task is cancelled.
@@ -181,7 +202,7 @@ final class PendingBatch: Sendable {
         await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in
                 let isOver = state.withLock { state in
-                    if state.remaining == 0 || state.isCancelled { return true }
+                    if remaining.load(ordering: .acquiring) == 0 || state.isCancelled { return true }
                     state.continuation = continuation
                     return false
                 }

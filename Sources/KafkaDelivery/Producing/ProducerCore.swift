@@ -284,7 +284,8 @@ extension ProducerCore {
 
     /// One event's reports, with the array kept from event to event.
     private struct ReportBatch {
-        var reports: [(pending: PendingDelivery, outcome: PendingDelivery.Outcome)] = []
+        /// Alive for as long as they are on the ledger's list, and then until they are released.
+        var reports: [(pending: Unmanaged<PendingDelivery>, outcome: PendingDelivery.Outcome)] = []
         /// The last thing that was wrong with a connection, until a message gets through again.
         var connectionError: KafkaError?
 
@@ -311,9 +312,8 @@ extension ProducerCore {
     private func handleReports(_ event: borrowing RdKafkaEvent, _ batch: inout ReportBatch) {
         while let report = event.nextMessage() {
             guard let opaque = report.pointee._private else { continue }
-            let pending = Unmanaged<PendingDelivery>.fromOpaque(opaque).takeUnretainedValue()
-            let outcome = PendingDelivery.Outcome(report, topic: pending.topic)
-            batch.reports.append((pending, explain(outcome, &batch)))
+            let pending = Unmanaged<PendingDelivery>.fromOpaque(opaque)
+            batch.reports.append((pending, explain(PendingDelivery.Outcome(report), &batch)))
         }
         // Some at a time, so that senders do not have to wait for long.
         for start in stride(from: 0, to: batch.reports.count, by: 64) {
@@ -324,7 +324,7 @@ extension ProducerCore {
             }
         }
         let barriers = ledger.withLock { $0.passedBarriers() }
-        for (pending, outcome) in batch.reports { pending.resolve(outcome) }
+        for (pending, outcome) in batch.reports { pending.takeRetainedValue().resolve(outcome) }
         for barrier in barriers { barrier.continuation.resume(returning: nil) }
         batch.reports.removeAll(keepingCapacity: true)
     }

@@ -37,9 +37,10 @@ struct SendLedger {
     var lastTopic: RdKafkaTopic?
 
     // In flight, oldest first, linked through the sends themselves: librdkafka carries a pointer to each, this list
-    // keeps it alive, and no dictionary is searched when its report arrives.
-    private var first: PendingDelivery?
-    private var last: PendingDelivery?
+    // keeps it alive, and no dictionary is searched when its report arrives. The links do not count references: the list
+    // has one of each send from `append` on, and gives it up in `remove` or, by `settle`, to the caller.
+    private unowned(unsafe) var first: PendingDelivery?
+    private unowned(unsafe) var last: PendingDelivery?
 
     private var roomWaiters: Deque<RoomWaiter> = []
     /// The waiter that is being tried just now: in no list, and still somebody's to cancel.
@@ -71,6 +72,7 @@ extension SendLedger {
     }
 
     private mutating func append(_ pending: PendingDelivery) {
+        _ = Unmanaged.passRetained(pending)
         lastSequence += 1
         pending.sequence = lastSequence
         pending.previous = last
@@ -79,8 +81,13 @@ extension SendLedger {
         count += 1
     }
 
-    /// Takes a send off the list. It must be on it.
+    /// Takes a send off the list, which no longer keeps it alive. It must be on it.
     mutating func remove(_ pending: PendingDelivery) {
+        unlink(pending)
+        Unmanaged.passUnretained(pending).release()
+    }
+
+    private mutating func unlink(_ pending: PendingDelivery) {
         let next = pending.next
         let previous = pending.previous
         if let next { next.previous = previous } else { last = previous }
@@ -98,9 +105,9 @@ extension SendLedger {
         return phase != .open || !roomWaiters.isEmpty
     }
 
-    /// Takes off a send whose report arrived, and counts it where the producer is closing.
-    mutating func settle(_ pending: PendingDelivery, _ outcome: PendingDelivery.Outcome) {
-        remove(pending)
+    /// Takes off a send whose report arrived, and counts it where the producer is closing. The caller has to release it.
+    mutating func settle(_ pending: Unmanaged<PendingDelivery>, _ outcome: PendingDelivery.Outcome) {
+        pending._withUnsafeGuaranteedRef { unlink($0) }
         guard phase == .closing else { return }
         switch outcome {
         case .success: summary.delivered += 1

@@ -113,7 +113,7 @@ extension KafkaBytes? {
 
 extension KafkaProducer.PendingDelivery.Outcome {
     /// What a delivery report says.
-    init(_ report: UnsafePointer<rd_kafka_message_t>, topic: String) {
+    init(_ report: UnsafePointer<rd_kafka_message_t>) {
         let message = report.pointee
         guard message.err == RD_KAFKA_RESP_ERR_NO_ERROR else {
             let persistence: KafkaError.Persistence =
@@ -125,9 +125,8 @@ extension KafkaProducer.PendingDelivery.Outcome {
         var type = RD_KAFKA_TIMESTAMP_NOT_AVAILABLE
         let milliseconds = rd_kafka_message_timestamp(report, &type)
         self = .success(
-            KafkaDeliveryReport(
-                topic: topic,
-                partition: Int(message.partition),
+            KafkaProducer.PendingDelivery.Place(
+                partition: message.partition,
                 offset: message.offset < 0 ? -1 : message.offset,
                 timestamp: type == RD_KAFKA_TIMESTAMP_NOT_AVAILABLE
                     ? nil : KafkaTimestamp(millisecondsSince1970: milliseconds)
