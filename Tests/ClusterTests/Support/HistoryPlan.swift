@@ -41,7 +41,9 @@ struct HistoryPlan {
         var author = Author(seed: seed, strategy: strategy, random: random, withFaults: withFaults)
         author.join()
         if author.random.happens(in: 50) { author.join() }
-        for _ in 0..<Int.random(in: 5...8, using: &author.random) { author.addStep() }
+        // A real group rebalances in no time, and has time for more.
+        let count = withFaults ? 5...8 : 8...16
+        for _ in 0..<Int.random(in: count, using: &author.random) { author.addStep() }
         steps = author.steps
         finishers = (0..<Int.random(in: 1...2, using: &author.random)).map { _ in author.member(mayHang: false) }
     }
