@@ -104,7 +104,9 @@ extension PartitionReader {
 
     var commitTarget: Committer.Target? {
         state.withLock { state in
-            state.tracker.commitTarget.map { Committer.Target(reader: self, offset: $0, run: state.run) }
+            // A plain commit must not overtake a transaction's, or be overtaken by it.
+            guard state.transaction == nil else { return nil }
+            return state.tracker.commitTarget.map { Committer.Target(reader: self, offset: $0, run: state.run) }
         }
     }
 

@@ -43,6 +43,10 @@ final class PartitionReader: Sendable {
         /// The offset from which the next message is read; nil until that is known.
         var position: Int64?
         var tracker = OffsetTracker()
+        /// The transaction that some of the deliveries are part of.
+        var transaction: UInt64?
+        /// Which run of offsets those belong to.
+        var transactionRun = 0
         /// The first and the last offset that were read.
         var firstOffset: Int64 = -1
         var lastOffset: Int64 = -1
