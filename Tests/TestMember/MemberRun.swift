@@ -49,13 +49,13 @@ final class MemberRun: Sendable {
         await consumer.close(within: .seconds(4))
     }
 
-    /// Pauses or resumes whatever it has of a topic's partitions.
-    func hold(_ isHeld: Bool, partitions: Int) {
-        for partition in 0..<partitions {
-            let partition = KafkaTopicPartition(topic: plan.topic, partition: partition)
-            // Those of other members cannot be paused.
-            if isHeld { try? consumer.pause([partition]) } else { consumer.resume([partition]) }
-        }
+    func pause() {
+        // What goes away meanwhile cannot be paused.
+        try? consumer.pause(consumer.assignment)
+    }
+
+    func resume() {
+        consumer.resume(consumer.assignment)
     }
 
     private func consume() async throws {

@@ -105,11 +105,7 @@ final class HistoryRun: Sendable {
             if case .stop = step { Foundation.kill(child.identifier, SIGSTOP) } else { child.goOn() }
         case .pause(let name), .resume(let name):
             guard case .task(let run, _) = members.value[name] else { break }
-            if case .pause = step {
-                run.hold(true, partitions: plan.partitions)
-            } else {
-                run.hold(false, partitions: plan.partitions)
-            }
+            if case .pause = step { run.pause() } else { run.resume() }
         case .takeDown(let broker): try cluster.mock.takeDown(broker: broker)
         case .bringUp(let broker): try cluster.mock.bringUp(broker: broker)
         case .inject(let errors, let kind): try cluster.mock.inject(errors, into: kind)
@@ -304,6 +300,8 @@ final class HistoryRun: Sendable {
         let sent = count { if case .sent = $0 { true } else { false } }
         let delivered = count { if case .delivered = $0 { true } else { false } }
         let letters = count { if case .deadLetter = $0 { true } else { false } }
+        let lost = count { if case .lost(let partitions) = $0 { !partitions.isEmpty } else { false } }
+        let revoked = count { if case .revoked(let partitions, _) = $0 { !partitions.isEmpty } else { false } }
         let commits = count { if case .committed = $0 { true } else { false } }
         let (kills, joins, leaves, others) = faults.value
         return Outcome(
@@ -311,7 +309,7 @@ final class HistoryRun: Sendable {
             problems: problems.value,
             summary: """
                 seed \(plan.seed): \(plan.partitions) partitions, \(plan.strategy), \(sent) confirmed, \(delivered) delivered, \
-                \(letters) dead letters, \(commits) offsets read back; \(joins) joins, \(leaves) leaves, \(kills) kills, \
+                \(letters) dead letters, \(commits) offsets read back; \(revoked) revocations, \(lost) losses; \(joins) joins, \(leaves) leaves, \(kills) kills, \
                 \(others) faults; \(duration.formatted(.units(allowed: [.seconds], fractionalPart: .show(length: 1))))
                 """,
             folder: folder.path
