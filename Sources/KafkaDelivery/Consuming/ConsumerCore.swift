@@ -11,6 +11,12 @@ final class ConsumerCore: Sendable {
         case commit(CommitWaiter)
         case cancelCommit(UInt64)
         case close(deadline: ContinuousClock.Instant)
+        /// Counts starts from the next assignment on.
+        case guardStarts(maximum: Int)
+        /// The committed offsets of newly assigned partitions.
+        case committed([PartitionReader], Result<[PartitionOffset], KafkaError>)
+        /// A message waits for a commit, or for its turn.
+        case ask
         /// A rejected delivery is due then.
         case wake(PartitionReader, at: ContinuousClock.Instant)
     }
@@ -228,7 +234,7 @@ extension ConsumerCore {
 
     /// False where the thread is gone.
     @discardableResult
-    private func send(_ command: Command) -> Bool {
+    func send(_ command: Command) -> Bool {
         let isAlive = state.withLock { state in
             guard state.phase != .closed else { return false }
             state.commands.append(command)
@@ -250,6 +256,11 @@ extension ConsumerCore {
 
     func interrupt() {
         queue.interrupt()
+    }
+
+    /// A message of a partition waits for the consumer's thread.
+    func askThread(for reader: PartitionReader) {
+        send(.ask)
     }
 
     /// Looks at a partition again at some time.

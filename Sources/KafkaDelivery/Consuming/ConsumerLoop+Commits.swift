@@ -33,6 +33,7 @@ extension ConsumerLoop {
     func endCommit(_ results: [PartitionOffset], _ error: KafkaError?) {
         let failures = committer.end(results, error, at: clock.now)
         if !failures.isEmpty {
+            if failures.contains(where: { $0.1.isMetadataTooLarge }) { stopCountingStarts() }
             for (reader, error) in failures where committer.isGivenUp(reader.partition, error) {
                 resume(committer.failedWaiters(reader, error))
             }

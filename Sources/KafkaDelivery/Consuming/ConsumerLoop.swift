@@ -53,6 +53,7 @@ final class ConsumerLoop {
     var generation = 0
     /// Partitions that were assigned before: where the consumer was told to start counts only the first time.
     var known: Set<KafkaTopicPartition> = []
+    var starts = Starts()
     var isFinished = false
 
     init(_ core: ConsumerCore) {
@@ -63,6 +64,7 @@ final class ConsumerLoop {
         while true {
             for command in core.takeCommands() { handle(command) }
             soundAlarms()
+            advanceStarts()
             advanceCommits()
             advanceRevocation()
             advanceClosing()
@@ -82,6 +84,12 @@ final class ConsumerLoop {
             committer.cancel(id)?.task.continuation.resume(returning: .cancelled(persistence: nil))
         case .close(let deadline):
             beginClosing(by: deadline)
+        case .guardStarts(let maximum):
+            starts.maximum = maximum
+        case .committed(let readers, let result):
+            handleCommitted(readers, result)
+        case .ask:
+            handleAsk()
         case .wake(let reader, let due):
             alarms.insert((due, reader), at: alarms.firstIndex { $0.due > due } ?? alarms.endIndex)
         }
@@ -135,6 +143,7 @@ final class ConsumerLoop {
             if let instant { next = min(instant, next ?? instant) }
         }
         consider(committer.nextBegin)
+        consider(nextNoteReading)
         if let revocation { consider(revocation.commitDeadline ?? revocation.drainDeadline) }
         if let closing {
             switch closing.stage {

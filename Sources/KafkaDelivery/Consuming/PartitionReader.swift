@@ -19,7 +19,7 @@ final class PartitionReader: Sendable {
         case failed(KafkaError)
     }
 
-    private enum Phase {
+    enum Phase {
         case reading
         /// Nothing more is handed out; verdicts still count.
         case stopped
@@ -27,14 +27,14 @@ final class PartitionReader: Sendable {
         case ended
     }
 
-    private struct Rejected {
+    struct Rejected {
         let message: ReceivedMessage
         let due: ContinuousClock.Instant
         /// Whether nothing else of the partition is handed out before it.
         let holdsPartition: Bool
     }
 
-    private struct State {
+    struct State {
         var phase = Phase.reading
         var tracker = OffsetTracker()
         /// The first and the last offset that were read.
@@ -48,6 +48,12 @@ final class PartitionReader: Sendable {
         var failure: KafkaError?
         /// Negatively acknowledged and to be handed out again, in the order of the partition.
         var rejected: [Rejected] = []
+        /// Counts starts, where that is asked for; see ``StartGuard``.
+        var starts: StartGuard?
+        /// Read, and not to be handed out before the guard says so.
+        var pending: FetchedMessage?
+        /// How many of the messages that were handed out are committed.
+        var committedSequence: OffsetTracker.Sequence = 0
         /// Read since the broker threads were woken last.
         var readMessages = 0
         var readBytes = 0
@@ -55,12 +61,12 @@ final class PartitionReader: Sendable {
 
     let partition: KafkaTopicPartition
     let generation: Int
-    private let core: ConsumerCore
+    let core: ConsumerCore
     private let queue: RdKafkaQueue
     private let window: Int
     private let prefetch: KafkaConsumer.Configuration.Prefetch
     // Readers and verdicts come from any task.
-    private let state = Mutex(State())
+    let state = Mutex(State())
 
     // Guarded by the lock around the consumer's ReadyPartitions.
     nonisolated(unsafe) var place = ReadyPartitions.Place.idle
@@ -94,6 +100,7 @@ final class PartitionReader: Sendable {
         var problems: [KafkaError] = []
         var isAtEnd = false
         var isHungry = false
+        var asksThread = false
         let taken = state.withLock { state in
             guard state.phase == .reading else { return Taken.ended }
             if let failure = state.failure { return .failed(failure) }
@@ -105,34 +112,50 @@ final class PartitionReader: Sendable {
                 state.isWindowFull = true
                 return .full
             }
-            let taken = read(&state, &problems, &isAtEnd)
+            let taken = read(&state, &problems, &isAtEnd, &asksThread)
             isHungry = mayFetchMore(&state, after: taken)
             return taken
         }
         if isHungry { queue.client.wakeBrokerThreads() }
         for problem in problems { core.report(problem, of: partition) }
         if isAtEnd { core.events.send(.caughtUp(partition, generation: generation)) }
+        if asksThread { core.askThread(for: self) }
         return taken
     }
 
     /// What was negatively acknowledged comes first, when its time has come.
     private func takeRejected(_ state: inout State) -> Taken? {
         guard !state.rejected.isEmpty else { return nil }
+        let isOneAtATime = state.starts?.isOneAtATime ?? false
+        // Another message may be on trial, which nothing else may be blamed for.
+        if isOneAtATime, state.starts?.isTurnOut == true { return .empty }
         let now = core.backoff.now
         if let index = state.rejected.firstIndex(where: { $0.due <= now }) {
             let message = state.rejected.remove(at: index).message
             state.tracker.handOutAgain(message.sequence)
             return .delivery(KafkaConsumer.Delivery(ReceivedMessage(after: message)))
         }
-        return state.rejected.contains(where: \.holdsPartition) ? .empty : nil
+        return isOneAtATime || state.rejected.contains(where: \.holdsPartition) ? .empty : nil
     }
 
-    private func read(_ state: inout State, _ problems: inout [KafkaError], _ isAtEnd: inout Bool) -> Taken {
+    private func read(
+        _ state: inout State,
+        _ problems: inout [KafkaError],
+        _ isAtEnd: inout Bool,
+        _ asksThread: inout Bool
+    ) -> Taken {
+        if let pending = state.pending {
+            guard mayHandOut(pending.offset, &state, &asksThread) else { return .empty }
+            state.pending = nil
+            guard let message = pending.release() else { return .empty }
+            return handOut(message, &state)
+        }
         while let message = queue.consume() {
             let code = message.pointee.err
             if code == RD_KAFKA_RESP_ERR__PARTITION_EOF {
                 rd_kafka_message_destroy(message)
                 isAtEnd = true
+                state.starts?.reachedEnd(isEmpty: state.tracker.windowCount == 0)
                 continue
             }
             guard code == RD_KAFKA_RESP_ERR_NO_ERROR else {
@@ -158,14 +181,26 @@ final class PartitionReader: Sendable {
             state.lastOffset = offset
             state.readMessages += 1
             state.readBytes += message.pointee.len + message.pointee.key_len
-            let sequence = state.tracker.handOut(offset)
-            return .delivery(
-                KafkaConsumer.Delivery(
-                    ReceivedMessage(message, client: queue.client, reader: self, sequence: sequence)
-                )
-            )
+            guard mayHandOut(offset, &state, &asksThread) else {
+                state.pending = FetchedMessage(message, client: queue.client)
+                return .empty
+            }
+            return handOut(message, &state)
         }
         return .empty
+    }
+
+    private func handOut(_ message: UnsafeMutablePointer<rd_kafka_message_t>, _ state: inout State) -> Taken {
+        let offset = message.pointee.offset
+        let isCulprit = state.starts?.isCulprit(offset) ?? false
+        let received = ReceivedMessage(
+            message,
+            client: queue.client,
+            reader: self,
+            sequence: state.tracker.handOut(offset),
+            fatalStarts: isCulprit ? state.starts?.earlierStarts : nil
+        )
+        return .delivery(KafkaConsumer.Delivery(received))
     }
 
     /// Every delivery of a full window was let go of without a verdict, or comes after one that was: nothing can make
@@ -194,6 +229,8 @@ final class PartitionReader: Sendable {
     private func restart(_ state: inout State, at offset: Int64) -> KafkaError {
         state.tracker.restart()
         state.rejected = []
+        state.starts?.restart()
+        state.committedSequence = state.tracker.nextSequence
         state.firstOffset = offset
         state.run += 1
         state.isWindowFull = false
@@ -228,14 +265,16 @@ final class PartitionReader: Sendable {
     func acknowledge(_ sequence: OffsetTracker.Sequence) -> KafkaConsumer.Verdict {
         var hasRoom = false
         var isDrained = false
+        var asksThread = false
         let verdict = state.withLock { state in
             guard state.phase != .ended else { return KafkaConsumer.Verdict.ended }
             guard state.tracker.settle(sequence) == .settled else { return .repeated }
+            asksThread = noteSettled(&state)
             if state.isWindowFull, state.tracker.windowCount < window {
                 state.isWindowFull = false
                 hasRoom = true
             }
-            isDrained = state.phase == .stopped && state.tracker.heldCount == 0
+            isDrained = isWaitedFor(&state)
             return .settled
         }
         switch verdict {
@@ -243,6 +282,7 @@ final class PartitionReader: Sendable {
         case .ended: core.noteLate(partition)
         case .repeated: break
         }
+        if asksThread { core.askThread(for: self) }
         if hasRoom { core.signal(self) }
         if isDrained { core.interrupt() }
         return verdict
@@ -255,7 +295,7 @@ final class PartitionReader: Sendable {
         let verdict = state.withLock { state in
             guard state.phase != .ended else { return KafkaConsumer.Verdict.ended }
             guard state.tracker.reject(message.sequence) == .settled else { return .repeated }
-            isDrained = state.phase == .stopped && state.tracker.heldCount == 0
+            isDrained = isWaitedFor(&state)
             if state.phase == .reading {
                 let index = state.rejected.firstIndex { $0.message.sequence > message.sequence }
                 state.rejected.insert(
@@ -295,7 +335,7 @@ final class PartitionReader: Sendable {
     func abandon(_ sequence: OffsetTracker.Sequence) {
         let isDrained = state.withLock { state in
             state.tracker.abandon(sequence)
-            return state.phase == .stopped && state.tracker.heldCount == 0
+            return isWaitedFor(&state)
         }
         if isDrained { core.interrupt() }
     }
@@ -305,12 +345,16 @@ final class PartitionReader: Sendable {
     /// Hands out nothing more; verdicts still count.
     func stop() {
         // Let go of outside of the lock: each is the owner of a C object.
-        let rejected = state.withLock { state in
+        let (rejected, pending) = state.withLock { state in
             if state.phase == .reading { state.phase = .stopped }
-            defer { state.rejected = [] }
-            return state.rejected
+            defer {
+                state.rejected = []
+                state.pending = nil
+            }
+            return (state.rejected, state.pending)
         }
         _ = consume rejected
+        _ = consume pending
     }
 
     /// Verdicts change nothing from now on.
@@ -327,9 +371,7 @@ final class PartitionReader: Sendable {
     var heldCount: Int { state.withLock { $0.tracker.heldCount } }
 
     var commitTarget: Committer.Target? {
-        state.withLock { state in
-            state.tracker.commitTarget.map { Committer.Target(reader: self, offset: $0, run: state.run) }
-        }
+        state.withLock { commitTarget($0) }
     }
 
     /// Whether an offset is committed, or does not have to be any more.
@@ -340,7 +382,12 @@ final class PartitionReader: Sendable {
     }
 
     func didCommit(_ target: Committer.Target) {
-        state.withLock { if $0.run == target.run { $0.tracker.didCommit(target.offset) } }
+        let isAwaited = state.withLock { state in
+            guard state.run == target.run else { return false }
+            state.tracker.didCommit(target.offset)
+            return noteCommitted(target, &state)
+        }
+        if isAwaited { core.signal(self) }
     }
 
     /// A rebalance: some messages may be fetched again.

@@ -19,6 +19,20 @@ struct GroupOffsets {
 
     /// The committed offsets of several partitions. Those that have none are not in it.
     func committed(_ topic: String, partitions: ClosedRange<Int>) async throws -> [Int: Int64] {
+        try await entries(topic, partitions).mapValues(\.offset)
+    }
+
+    /// The texts beside the committed offsets. Those that have none are not in it.
+    func metadata(_ topic: String, partitions: ClosedRange<Int>) async throws -> [Int: String] {
+        try await entries(topic, partitions).mapValues(\.metadata).filter { !$0.value.isEmpty }
+    }
+
+    private struct Entry {
+        let offset: Int64
+        let metadata: String
+    }
+
+    private func entries(_ topic: String, _ partitions: ClosedRange<Int>) async throws -> [Int: Entry] {
         try await withCheckedThrowingContinuation { continuation in
             Thread.detachNewThread {
                 continuation.resume(with: Result { try ask(topic, partitions) })
@@ -26,7 +40,7 @@ struct GroupOffsets {
         }
     }
 
-    private func ask(_ topic: String, _ partitions: ClosedRange<Int>) throws -> [Int: Int64] {
+    private func ask(_ topic: String, _ partitions: ClosedRange<Int>) throws -> [Int: Entry] {
         let client = try RawClient(
             RD_KAFKA_CONSUMER,
             ["bootstrap.servers": bootstrapServers.joined(separator: ","), "group.id": group]
@@ -46,7 +60,11 @@ struct GroupOffsets {
         }
         let entries = (0..<Int(list.pointee.cnt)).map { list.pointee.elems[$0] }
         return Dictionary(
-            uniqueKeysWithValues: entries.filter { $0.offset >= 0 }.map { (Int($0.partition), $0.offset) }
+            uniqueKeysWithValues: entries.filter { $0.offset >= 0 }.map { entry in
+                let text = entry.metadata.map { UnsafeRawBufferPointer(start: $0, count: entry.metadata_size) }
+                let metadata = text.map { String(decoding: $0, as: UTF8.self) } ?? ""
+                return (Int(entry.partition), Entry(offset: entry.offset, metadata: metadata))
+            }
         )
     }
 }
