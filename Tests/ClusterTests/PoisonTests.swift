@@ -23,11 +23,13 @@ struct PoisonTests {
         until committed: [Int: Int64]
     ) async throws -> Run {
         let folder = URL(fileURLWithPath: CommandLine.arguments[0]).deletingLastPathComponent()
-        let properties = ["session.timeout.ms", "heartbeat.interval.ms", "group.instance.id"]
+        var properties = ["session.timeout.ms", "heartbeat.interval.ms"]
             .compactMap { name in configuration.additionalProperties[name].map { "\(name)=\($0)" } }
+        if let instance = configuration.groupInstanceID { properties.append("group.instance.id=\(instance)") }
         let arguments =
             [
-                cluster.bootstrapServers.joined(separator: ","), configuration.group, configuration.topics[0], letters, "2",
+                cluster.bootstrapServers.joined(separator: ","), configuration.group, configuration.topics[0], letters,
+                "2",
                 concurrency, fatal.joined(separator: ","),
             ] + properties
         // The child that is alive when the dead letter arrives is the one that survives.
@@ -83,6 +85,67 @@ struct PoisonTests {
         }
     }
 
+    @Test func aStartIsNotedBeforeTheFirstMessageAndTakenBackByACleanEnd() async throws {
+        struct Failure: Error {}
+        let cluster = try TestCluster()
+        let topic = try await cluster.makeTopic()
+        try await cluster.fill(topic, count: 3)
+        let configuration = cluster.quickConsumer(topic)
+        let offsets = GroupOffsets(cluster, configuration.group)
+        let producer = try KafkaProducer(cluster.producerConfiguration(), logger: .test)
+        let noted = Shared<[Int: String]>([:])
+        try await withKafkaConsumer(configuration, logger: .test) { consumer in
+            try await consumer.forEach(
+                retry: .fixed(.seconds(3_600), maximumAttempts: nil),
+                deadLetters: KafkaDeadLetters(producer: producer, maximumStarts: 3)
+            ) { _ in
+                let texts = try await offsets.metadata(topic, partitions: 0...0)
+                noted.change { $0 = texts }
+                Task { await consumer.close() }
+                throw Failure()
+            }
+        }
+        #expect(noted.value == [0: "kafka-delivery/1 starts=1"])
+        #expect(try await offsets.metadata(topic, partitions: 0...0) == [:])
+        #expect(try await offsets.committed(topic) == 0)
+        await producer.close()
+    }
+
+    @Test func whatAnotherClientWroteBesideTheOffsetIsTolerated() async throws {
+        let cluster = try TestCluster()
+        let topic = try await cluster.makeTopic()
+        try await cluster.fill(topic, count: 3)
+        let configuration = cluster.quickConsumer(topic)
+        let offsets = GroupOffsets(cluster, configuration.group)
+        try await offsets.commit(topic, 1, metadata: "kafka-streams: AAAB 7 starts=99")
+        let producer = try KafkaProducer(cluster.producerConfiguration(), logger: .test)
+        let handled = Recorder()
+        try await withKafkaConsumer(configuration, logger: .test) { consumer in
+            try await consumer.forEach(deadLetters: KafkaDeadLetters(producer: producer, maximumStarts: 2)) {
+                delivery in
+                if handled.record(key: "", Int(delivery.offset)) == 2 { Task { await consumer.close() } }
+            }
+        }
+        #expect(handled.numbers == ["": [1, 2]])
+        #expect(try await offsets.committed(topic) == 3)
+        #expect(try await offsets.metadata(topic, partitions: 0...0) == [:])
+        await producer.close()
+    }
+
+    @Test func countingStartsNeedsTheCommittedOffsetAsStart() async throws {
+        let cluster = try TestCluster()
+        var configuration = cluster.consumerConfiguration(topics: ["nowhere"])
+        configuration.start = .beginning
+        let producer = try KafkaProducer(cluster.producerConfiguration(), logger: .test)
+        try await withKafkaConsumer(configuration, logger: .test) { consumer in
+            let error = await #expect(throws: KafkaError.self) {
+                try await consumer.forEach(deadLetters: KafkaDeadLetters(producer: producer, maximumStarts: 2)) { _ in }
+            }
+            #expect(error?.kind == .invalidConfiguration)
+        }
+        await producer.close()
+    }
+
     @Test(arguments: ["perPartition", "perKey", "batch"])
     func aMessageThatKillsTheProcessBecomesADeadLetter(concurrency: String) async throws {
         let cluster = try TestCluster()
@@ -93,7 +156,7 @@ struct PoisonTests {
         var configuration = cluster.quickConsumer(topic)
         if !TestCluster.isMock {
             // A static member that died comes back at once.
-            configuration.additionalProperties["group.instance.id"] = "child"
+            configuration.groupInstanceID = "child"
         }
         let poison = "141"
         try await withKafkaProducer(cluster.producerConfiguration(), logger: .test) { producer in

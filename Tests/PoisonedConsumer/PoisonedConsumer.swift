@@ -27,7 +27,12 @@ struct PoisonedConsumer {
         )
         for property in arguments.dropFirst(8) {
             let parts = property.split(separator: "=", maxSplits: 1).map(String.init)
-            if parts.count == 2 { configuration.additionalProperties[parts[0]] = parts[1] }
+            guard parts.count == 2 else { continue }
+            if parts[0] == "group.instance.id" {
+                configuration.groupInstanceID = parts[1]
+            } else {
+                configuration.additionalProperties[parts[0]] = parts[1]
+            }
         }
         let logger = Logger(label: "child", factory: { _ in SwiftLogNoOpLogHandler() })
         let producer = try KafkaProducer(.init(bootstrapServers: servers), logger: logger)

@@ -136,8 +136,8 @@ extension ConsumerLoop {
             KafkaError(
                 .broker,
                 recovery: .fixRequest,
-                reason: "the broker refuses the text beside committed offsets (offset.metadata.max.bytes), so messages that "
-                    + "kill the process cannot be found",
+                reason: "the broker refuses the text beside committed offsets (offset.metadata.max.bytes), so that "
+                    + "messages that kill the process cannot be found",
                 code: "OFFSET_METADATA_TOO_LARGE"
             )
         )
