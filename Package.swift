@@ -48,7 +48,7 @@ let package = Package(
         ),
         .target(
             name: "KafkaDeliveryTesting",
-            dependencies: ["CRdKafka"],
+            dependencies: ["CRdKafka", "KafkaDelivery"],
             swiftSettings: settings
         ),
         .executableTarget(
@@ -61,6 +61,17 @@ let package = Package(
             ],
             exclude: ["Resources/README.md"],
             resources: [.copy("Resources/earthquakes.jsonl")],
+            swiftSettings: settings
+        ),
+        // Processes that tests start, to see what becomes of a member that is killed. Not a product.
+        .executableTarget(
+            name: "TestMember",
+            dependencies: [
+                "KafkaDelivery",
+                "KafkaDeliveryTesting",
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            path: "Tests/TestMember",
             swiftSettings: settings
         ),
         .testTarget(
@@ -91,6 +102,7 @@ let package = Package(
                 "KafkaDelivery",
                 "KafkaDeliveryTesting",
                 "PoisonedConsumer",
+                "TestMember",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ],

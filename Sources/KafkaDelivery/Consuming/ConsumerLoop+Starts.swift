@@ -74,7 +74,7 @@ extension ConsumerLoop {
     var nextNoteReading: Instant? { starts.unread.map(\.due).min() }
 
     /// Takes the next step of counting starts.
-    func advanceStarts() {
+    func advanceStartCounts() {
         guard starts.maximum != nil else { return }
         let now = clock.now
         if starts.unread.contains(where: { $0.due <= now }) {

@@ -139,6 +139,8 @@ extension PartitionReader {
     func hasEndedTurn() -> Bool {
         state.withLock { state in
             guard state.phase == .reading else { return state.tracker.heldCount == 0 }
+            // Nobody can take it meanwhile, and the others would wait. It asks again.
+            if state.isPaused || state.pendingSeeks > 0 { state.starts?.returnTurn() }
             switch state.starts?.turn {
             case .taken where state.tracker.heldCount == 0:
                 state.starts?.endTurn()

@@ -36,6 +36,12 @@ final class PartitionReader: Sendable {
 
     struct State {
         var phase = Phase.reading
+        /// Nothing is handed out until the application resumes.
+        var isPaused = false
+        /// How many seeks are under way: nothing is handed out until the last of them is over.
+        var pendingSeeks = 0
+        /// The offset from which the next message is read; nil until that is known.
+        var position: Int64?
         var tracker = OffsetTracker()
         /// The first and the last offset that were read.
         var firstOffset: Int64 = -1
@@ -57,16 +63,36 @@ final class PartitionReader: Sendable {
         /// Read since the broker threads were woken last.
         var readMessages = 0
         var readBytes = 0
+
+        /// The partition goes on at another offset: what was handed out before counts no longer.
+        ///
+        /// - Returns: What was kept to be handed out again, to be let go of outside of the lock: each owns a C object.
+        mutating func beginAgain() -> [Rejected] {
+            tracker.restart()
+            starts?.restart()
+            committedSequence = tracker.nextSequence
+            pending = nil
+            firstOffset = -1
+            lastOffset = -1
+            run += 1
+            isWindowFull = false
+            failure = nil
+            defer { rejected = [] }
+            return rejected
+        }
     }
 
     let partition: KafkaTopicPartition
     let generation: Int
     let core: ConsumerCore
-    private let queue: RdKafkaQueue
-    private let window: Int
+    let queue: RdKafkaQueue
+    let window: Int
     private let prefetch: KafkaConsumer.Configuration.Prefetch
     // Readers and verdicts come from any task.
     let state = Mutex(State())
+    // Held while librdkafka is told to go on at another offset, which takes a moment, and while the generation ends: a seek
+    // of this generation must not move the next one. Before the state's lock, and never on a task.
+    let moving = Mutex(())
 
     // Guarded by the lock around the consumer's ReadyPartitions.
     nonisolated(unsafe) var place = ReadyPartitions.Place.idle
@@ -100,9 +126,11 @@ final class PartitionReader: Sendable {
         var problems: [KafkaError] = []
         var isAtEnd = false
         var isHungry = false
+        var outdated: [Rejected] = []
         var asksThread = false
         let taken = state.withLock { state in
             guard state.phase == .reading else { return Taken.ended }
+            guard !state.isPaused, state.pendingSeeks == 0 else { return .empty }
             if let failure = state.failure { return .failed(failure) }
             if let taken = takeRejected(&state) { return taken }
             guard state.tracker.windowCount < window else {
@@ -112,10 +140,11 @@ final class PartitionReader: Sendable {
                 state.isWindowFull = true
                 return .full
             }
-            let taken = read(&state, &problems, &isAtEnd, &asksThread)
+            let taken = read(&state, &problems, &isAtEnd, &outdated, &asksThread)
             isHungry = mayFetchMore(&state, after: taken)
             return taken
         }
+        _ = consume outdated
         if isHungry { queue.client.wakeBrokerThreads() }
         for problem in problems { core.report(problem, of: partition) }
         if isAtEnd { core.events.send(.caughtUp(partition, generation: generation)) }
@@ -142,6 +171,7 @@ final class PartitionReader: Sendable {
         _ state: inout State,
         _ problems: inout [KafkaError],
         _ isAtEnd: inout Bool,
+        _ outdated: inout [Rejected],
         _ asksThread: inout Bool
     ) -> Taken {
         if let pending = state.pending {
@@ -153,6 +183,7 @@ final class PartitionReader: Sendable {
         while let message = queue.consume() {
             let code = message.pointee.err
             if code == RD_KAFKA_RESP_ERR__PARTITION_EOF {
+                state.position = message.pointee.offset
                 rd_kafka_message_destroy(message)
                 isAtEnd = true
                 state.starts?.reachedEnd(isEmpty: state.tracker.windowCount == 0)
@@ -175,10 +206,11 @@ final class PartitionReader: Sendable {
                     rd_kafka_message_destroy(message)
                     continue
                 }
-                problems.append(restart(&state, at: offset))
+                problems.append(restart(&state, at: offset, &outdated))
             }
             if state.firstOffset < 0 { state.firstOffset = offset }
             state.lastOffset = offset
+            state.position = OffsetTracker.nextToRead(after: offset)
             state.readMessages += 1
             state.readBytes += message.pointee.len + message.pointee.key_len
             guard mayHandOut(offset, &state, &asksThread) else {
@@ -226,19 +258,15 @@ final class PartitionReader: Sendable {
 
     /// The partition's log was cut or made anew, and librdkafka begins again where the consumer was told to: what comes
     /// now are other messages under offsets that were seen before.
-    private func restart(_ state: inout State, at offset: Int64) -> KafkaError {
-        state.tracker.restart()
-        state.rejected = []
-        state.starts?.restart()
-        state.committedSequence = state.tracker.nextSequence
-        state.firstOffset = offset
-        state.run += 1
-        state.isWindowFull = false
+    private func restart(_ state: inout State, at offset: Int64, _ outdated: inout [Rejected]) -> KafkaError {
+        let last = state.lastOffset
+        outdated += state.beginAgain()
+        core.noteRestart()
         return KafkaError(
             .offsetOutOfRange,
             recovery: .retry,
             reason:
-                "\(partition) begins again at offset \(offset), after \(state.lastOffset): its log was cut or made anew"
+                "\(partition) begins again at offset \(offset), after \(last): its log was cut or made anew"
         )
     }
 
@@ -258,149 +286,5 @@ final class PartitionReader: Sendable {
         state.readMessages = 0
         state.readBytes = 0
         return true
-    }
-
-    // MARK: Verdicts
-
-    func acknowledge(_ sequence: OffsetTracker.Sequence) -> KafkaConsumer.Verdict {
-        var hasRoom = false
-        var isDrained = false
-        var asksThread = false
-        let verdict = state.withLock { state in
-            guard state.phase != .ended else { return KafkaConsumer.Verdict.ended }
-            guard state.tracker.settle(sequence) == .settled else { return .repeated }
-            asksThread = noteSettled(&state)
-            if state.isWindowFull, state.tracker.windowCount < window {
-                state.isWindowFull = false
-                hasRoom = true
-            }
-            isDrained = isWaitedFor(&state)
-            return .settled
-        }
-        switch verdict {
-        case .settled: core.noteAcknowledged()
-        case .ended: core.noteLate(partition)
-        case .repeated: break
-        }
-        if asksThread { core.askThread(for: self) }
-        if hasRoom { core.signal(self) }
-        if isDrained { core.interrupt() }
-        return verdict
-    }
-
-    /// Hands the message out again when the delay is over, before anything later of the partition where it holds that.
-    func reject(_ message: ReceivedMessage, after delay: Duration, holdsPartition: Bool) -> KafkaConsumer.Verdict {
-        let due = core.backoff.now.advanced(by: min(max(delay, .zero), .seconds(1 << 40)))
-        var isDrained = false
-        let verdict = state.withLock { state in
-            guard state.phase != .ended else { return KafkaConsumer.Verdict.ended }
-            guard state.tracker.reject(message.sequence) == .settled else { return .repeated }
-            isDrained = isWaitedFor(&state)
-            if state.phase == .reading {
-                let index = state.rejected.firstIndex { $0.message.sequence > message.sequence }
-                state.rejected.insert(
-                    Rejected(message: message, due: due, holdsPartition: holdsPartition),
-                    at: index ?? state.rejected.endIndex
-                )
-            }
-            return .settled
-        }
-        switch verdict {
-        case .settled where delay > .zero: core.wake(self, at: due)
-        case .settled: core.signal(self)
-        case .ended: core.noteLate(partition)
-        case .repeated: break
-        }
-        if isDrained { core.interrupt() }
-        return verdict
-    }
-
-    func noteRejection(_ delivery: KafkaConsumer.Delivery, _ error: (any Error)?, _ delay: Duration) {
-        core.logger.debug(
-            "Delivery failed, to be handed over again",
-            metadata: [
-                "kafka_delivery": "\(delivery)", "kafka_attempt": "\(delivery.attempt)", "kafka_delay": "\(delay)",
-                "kafka_error": "\(error.map { String(describing: $0) } ?? "")",
-            ]
-        )
-    }
-
-    func reportContradiction(offset: Int64, attempt: Int) {
-        core.reportContradiction(partition, offset: offset, attempt: attempt)
-    }
-
-    var isReading: Bool { state.withLock { $0.phase == .reading } }
-
-    /// The last reference to a delivery went without a verdict.
-    func abandon(_ sequence: OffsetTracker.Sequence) {
-        let isDrained = state.withLock { state in
-            state.tracker.abandon(sequence)
-            return isWaitedFor(&state)
-        }
-        if isDrained { core.interrupt() }
-    }
-
-    // MARK: For the consumer's thread
-
-    /// Hands out nothing more; verdicts still count.
-    func stop() {
-        // Let go of outside of the lock: each is the owner of a C object.
-        let (rejected, pending) = state.withLock { state in
-            if state.phase == .reading { state.phase = .stopped }
-            defer {
-                state.rejected = []
-                state.pending = nil
-            }
-            return (state.rejected, state.pending)
-        }
-        _ = consume rejected
-        _ = consume pending
-    }
-
-    /// Verdicts change nothing from now on.
-    ///
-    /// - Returns: How many deliveries were not settled, and how many were acknowledged in vain.
-    func end() -> (unsettled: Int, isUncommitted: Bool) {
-        queue.removeListener()
-        return state.withLock { state in
-            state.phase = .ended
-            return (state.tracker.unsettledCount, state.tracker.commitTarget != nil)
-        }
-    }
-
-    var heldCount: Int { state.withLock { $0.tracker.heldCount } }
-
-    var commitTarget: Committer.Target? {
-        state.withLock { commitTarget($0) }
-    }
-
-    /// Whether an offset is committed, or does not have to be any more.
-    func isCommitted(_ target: Committer.Target) -> Bool {
-        state.withLock { state in
-            state.run != target.run || (state.tracker.committed ?? -1) >= target.offset
-        }
-    }
-
-    func didCommit(_ target: Committer.Target) {
-        let isAwaited = state.withLock { state in
-            guard state.run == target.run else { return false }
-            state.tracker.didCommit(target.offset)
-            return noteCommitted(target, &state)
-        }
-        if isAwaited { core.signal(self) }
-    }
-
-    /// A rebalance: some messages may be fetched again.
-    func mayRepeat(until instant: ContinuousClock.Instant) {
-        state.withLock { $0.mayRepeatUntil = instant }
-    }
-}
-
-extension KafkaConsumer {
-    enum Verdict {
-        case settled
-        case repeated
-        /// The partition is not ours any more.
-        case ended
     }
 }

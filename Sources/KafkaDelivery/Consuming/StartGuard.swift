@@ -194,6 +194,14 @@ struct StartGuard {
         return true
     }
 
+    /// Gives back a turn that was not taken.
+    mutating func returnTurn() {
+        switch turn {
+        case .noting, .granted: turn = .none
+        case .none, .wanted, .taken: break
+        }
+    }
+
     /// The message has its verdict.
     mutating func endTurn() {
         if case .taken = turn { turn = .none }
