@@ -107,7 +107,10 @@ extension PartitionReader {
     var heldCount: Int { state.withLock { $0.tracker.heldCount } }
 
     var commitTarget: Committer.Target? {
-        state.withLock { commitTarget($0) }
+        state.withLock { state in
+            // A plain commit must not overtake a transaction's, or be overtaken by it.
+            state.transaction == nil ? commitTarget(state) : nil
+        }
     }
 
     /// Whether an offset is committed, or does not have to be any more.

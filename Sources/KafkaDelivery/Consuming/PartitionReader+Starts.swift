@@ -59,6 +59,14 @@ extension PartitionReader {
         return state.pending != nil
     }
 
+    /// A transaction committed the partition, with no text beside the offset.
+    func noteTransaction(at offset: Int64, _ state: inout State) {
+        guard state.starts != nil else { return }
+        if state.tracker.windowCount == 0 { state.starts?.settledAll() }
+        state.committedSequence = state.tracker.firstSequence
+        state.starts?.didCommit(offset, .none, settled: state.committedSequence)
+    }
+
     // MARK: For the consumer's thread
 
     /// Counts starts from the beginning of this generation on.
