@@ -148,6 +148,9 @@ extension ConsumerCore {
     /// Counts starts from the next assignment on, where a maximum is given.
     func countStarts(_ maximum: Int?) throws(KafkaError) {
         guard let maximum else { return }
+        guard configuration.hasGroup else {
+            throw .invalidConfiguration("maximumStarts keeps its count beside the group's offsets, and there is no group")
+        }
         guard configuration.start == .committed else {
             throw .invalidConfiguration(
                 "maximumStarts counts starts at the committed offset, and the consumer's start is \(configuration.start)"

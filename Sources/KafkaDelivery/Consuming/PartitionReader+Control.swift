@@ -97,7 +97,8 @@ extension PartitionReader {
         return moving.withLock { _ in
             state.withLock { state in
                 state.phase = .ended
-                return (state.tracker.unsettledCount, state.tracker.commitTarget != nil)
+                let isUncommitted = core.configuration.hasGroup && state.tracker.commitTarget != nil
+                return (state.tracker.unsettledCount, isUncommitted)
             }
         }
     }
@@ -107,7 +108,8 @@ extension PartitionReader {
     var heldCount: Int { state.withLock { $0.tracker.heldCount } }
 
     var commitTarget: Committer.Target? {
-        state.withLock { state in
+        guard core.configuration.hasGroup else { return nil }
+        return state.withLock { state in
             // A plain commit must not overtake a transaction's, or be overtaken by it.
             state.transaction == nil ? commitTarget(state) : nil
         }
