@@ -149,7 +149,7 @@ extension ConsumerCore {
     func countStarts(_ maximum: Int?) throws(KafkaError) {
         guard let maximum else { return }
         guard configuration.hasGroup else {
-            throw .invalidConfiguration("maximumStarts keeps its count beside the group's offsets, and there is no group")
+            throw .invalidConfiguration("maximumStarts counts beside the group's offsets, and there is no group")
         }
         guard configuration.start == .committed else {
             throw .invalidConfiguration(
