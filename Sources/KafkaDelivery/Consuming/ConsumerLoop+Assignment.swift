@@ -25,6 +25,7 @@ extension ConsumerLoop {
             readers[start.partition] = reader
             assigned.append(reader)
         }
+        beginCountingStarts(assigned)
         let sought = assigned.filter { isSought($0.partition) && $0.beginSeek() }
         if let error = core.client.assign(starts) {
             // The group waits for an answer, and so it gets one.
@@ -173,6 +174,7 @@ extension ConsumerLoop {
             if readers[reader.partition] === reader { readers[reader.partition] = nil }
             committer.forget(reader.partition)
             alarms.removeAll { $0.reader === reader }
+            starts.turns.remove(reader.partition)
             resume(committer.failedWaiters(reader, error))
         }
         return (unsettled, uncommitted)
