@@ -51,7 +51,9 @@ struct BareWorker: Worker {
             try makeProducer()
             try send(min(job.cell.count / 10, 5_000) + 1, window: 1_000)
         case .transactions(let size):
-            try makeProducer(["transactional.id", job.group])
+            // A message has no longer than its transaction, as with the library.
+            let times = ["transaction.timeout.ms", "60000", "message.timeout.ms", "60000"]
+            try makeProducer(["transactional.id", job.group] + times)
             try check(bare_begin(producer))
             try transactions(size, of: size, nil)
         case .receive, .standStill:
