@@ -101,6 +101,17 @@ extension PartitionReader {
 
     // MARK: Committing
 
+    /// Finds the deliveries that were handed out before a moment and are in somebody's hands still; each is found once.
+    func markStuck(before late: HandlingWatch.Stamp) -> [OffsetTracker.Stuck] {
+        state.withLock { $0.tracker.markStuck(before: late) }
+    }
+
+    /// How many of those are in somebody's hands still.
+    var stuckCount: Int { state.withLock { $0.tracker.stuckCount } }
+
+    /// How many deliveries are in somebody's hands and may still get their verdict before long.
+    var busyCount: Int { state.withLock { $0.tracker.heldCount - $0.tracker.stuckCount } }
+
     var heldCount: Int { state.withLock { $0.tracker.heldCount } }
 
     var commitTarget: Committer.Target? {

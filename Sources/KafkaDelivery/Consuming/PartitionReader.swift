@@ -152,7 +152,7 @@ final class PartitionReader: Sendable {
         for (index, rejected) in state.rejected.enumerated() {
             if rejected.due <= now {
                 state.rejected.remove(at: index)
-                state.tracker.handOutAgain(rejected.message.sequence)
+                state.tracker.handOutAgain(rejected.message.sequence, at: core.stamp)
                 return .delivery(KafkaConsumer.Delivery(ReceivedMessage(after: rejected.message)))
             }
             // What failed after one that holds the partition comes after it, though its own time may have come: they fail
@@ -200,7 +200,7 @@ final class PartitionReader: Sendable {
             state.position = OffsetTracker.nextToRead(after: offset)
             state.readMessages += 1
             state.readBytes += message.pointee.len + message.pointee.key_len
-            let sequence = state.tracker.handOut(offset)
+            let sequence = state.tracker.handOut(offset, at: core.stamp)
             return .delivery(
                 KafkaConsumer.Delivery(
                     ReceivedMessage(message, client: queue.client, reader: self, sequence: sequence)
