@@ -158,6 +158,9 @@ extension KafkaConsumer {
         /// on are refused.
         public var additionalProperties = KafkaAdditionalProperties()
 
+        /// Set by `FaultRelay.route` of KafkaDeliveryTesting.
+        package var route: ConnectionRoute?
+
         /// The safe settings for a group that reads some topics.
         public init(bootstrapServers: [String], group: String, topics: [String]) {
             self.bootstrapServers = bootstrapServers
@@ -200,6 +203,7 @@ extension KafkaConsumer.Configuration {
         typealias Property = RdKafkaProperty
         var result = RdKafkaConfiguration()
         try result.setCommon(bootstrapServers: bootstrapServers, clientID: clientID, security: security)
+        result.route = route
         try validate()
 
         // librdkafka assigns nothing to a client without a group, so it gets one of which nobody is ever a member.

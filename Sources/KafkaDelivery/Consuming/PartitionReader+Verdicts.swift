@@ -6,17 +6,19 @@ extension PartitionReader {
     func acknowledge(_ sequence: OffsetTracker.Sequence) -> KafkaConsumer.Verdict {
         var hasRoom = false
         var isDrained = false
+        var asksThread = false
         let verdict = state.withLock { state in
             guard state.phase != .ended else {
                 isDrained = state.letGo(of: sequence)
                 return KafkaConsumer.Verdict.ended
             }
             guard state.tracker.settle(sequence) == .settled else { return state.afterthought(on: sequence) }
+            asksThread = noteSettled(&state)
             if state.isWindowFull, state.tracker.windowCount < window {
                 state.isWindowFull = false
                 hasRoom = true
             }
-            isDrained = state.phase == .stopped && state.tracker.heldCount == 0
+            isDrained = isWaitedFor(&state)
             return .settled
         }
         switch verdict {
@@ -24,6 +26,7 @@ extension PartitionReader {
         case .ended: core.noteLate(partition)
         case .repeated: break
         }
+        if asksThread { core.askThread(for: self) }
         if hasRoom { core.signal(self) }
         if isDrained { core.interrupt() }
         return verdict
@@ -41,7 +44,7 @@ extension PartitionReader {
             guard state.tracker.reject(message.sequence) == .settled else {
                 return state.afterthought(on: message.sequence)
             }
-            isDrained = state.phase == .stopped && state.tracker.heldCount == 0
+            isDrained = isWaitedFor(&state)
             state.keep(Rejected(message: message, due: due, holdsPartition: holdsPartition))
             return .settled
         }
@@ -80,7 +83,7 @@ extension PartitionReader {
     func abandon(_ sequence: OffsetTracker.Sequence) {
         let isDrained = state.withLock { state in
             let isFree = state.letGo(of: sequence)
-            return isFree || (state.phase == .stopped && state.tracker.heldCount == 0)
+            return isWaitedFor(&state) || isFree
         }
         if isDrained { core.interrupt() }
     }
