@@ -15,6 +15,7 @@ final class ProducerCore: Sendable {
     private let logger: Logger
     private let messageTimeout: Duration
     private let lingers: Bool
+    private let stampsIdempotencyKey: Bool
     // Senders, the thread and whoever closes meet here; nobody holds it for longer than a few list operations.
     private let ledger = Mutex(SendLedger())
     private let closing = Mutex<Closing?>(nil)
@@ -44,6 +45,7 @@ final class ProducerCore: Sendable {
         self.logger = logger
         self.messageTimeout = configuration.messageTimeout
         self.lingers = configuration.linger > .zero
+        self.stampsIdempotencyKey = configuration.stampsIdempotencyKey
         guard BlockingThread.start("kafka-producer", { self.serveQueue() }) else {
             throw KafkaError(.client, recovery: .retry, reason: "the system has no thread left for the producer")
         }
@@ -59,6 +61,7 @@ final class ProducerCore: Sendable {
 extension ProducerCore {
     func enqueue(_ message: KafkaMessage) async throws(KafkaError) -> PendingDelivery {
         try message.validate()
+        let message = stampsIdempotencyKey ? message.stampedWithIdempotencyKey() : message
         if Task.isCancelled { throw .cancelled(persistence: .notPersisted) }
         let pending = PendingDelivery(topic: message.topic)
         switch ledger.withLock({ $0.admit(pending) }) {

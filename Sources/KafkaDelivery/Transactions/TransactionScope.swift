@@ -22,13 +22,16 @@ final class TransactionScope: Sendable {
 
     let id = WaiterID.next()
     let core: ProducerCore
-    let begun = ContinuousClock.now
+    private let begun = ContinuousClock.now
     // Senders on any task, reports on the producer's thread, and whoever ends the transaction meet here.
     private let state = Mutex(State())
 
     init(_ core: ProducerCore) {
         self.core = core
     }
+
+    /// How long it has been going on.
+    var age: Duration { begun.duration(to: .now) }
 
     // MARK: Inside
 
