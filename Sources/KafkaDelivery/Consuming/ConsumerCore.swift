@@ -11,6 +11,12 @@ final class ConsumerCore: Sendable {
         case commit(CommitWaiter)
         case cancelCommit(UInt64)
         case close(deadline: ContinuousClock.Instant)
+        /// Counts starts from the next assignment on.
+        case guardStarts(maximum: Int)
+        /// The committed offsets of newly assigned partitions.
+        case committed([PartitionReader], Result<[PartitionOffset], KafkaError>)
+        /// A message waits for a commit, or for its turn.
+        case ask
         /// Wait for the end of the commit under way.
         case awaitCommitUnderWay(TimedWait<Bool>)
         /// A rejected delivery is due then.
@@ -82,9 +88,14 @@ final class ConsumerCore: Sendable {
         self.configuration = configuration
         self.logger = logger
         self.backoff = backoff
+        client.groupLog?.wake(queue.raw)
         guard BlockingThread.start("kafka-consumer", { ConsumerLoop(self).run() }) else {
             throw KafkaError(.client, recovery: .retry, reason: "the system has no thread left for the consumer")
         }
+    }
+
+    deinit {
+        client.groupLog?.wake(nil)
     }
 }
 
@@ -211,6 +222,7 @@ extension ConsumerCore {
     }
 
     func commit() async -> KafkaError? {
+        guard configuration.hasGroup else { return .noGroup }
         let id = WaiterID.next()
         return await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in
@@ -275,6 +287,7 @@ extension ConsumerCore {
     }
 
     func noteAcknowledged() {
+        guard configuration.hasGroup else { return }
         let count = uncommitted.wrappingAdd(1, ordering: .relaxed).newValue
         // The first one starts the clock, the last one that may wait ends it.
         if count == 1 || count == configuration.maximumUncommitted { queue.interrupt() }
@@ -282,6 +295,11 @@ extension ConsumerCore {
 
     func interrupt() {
         queue.interrupt()
+    }
+
+    /// A message of a partition waits for the consumer's thread.
+    func askThread(for reader: PartitionReader) {
+        send(.ask)
     }
 
     /// Looks at a partition again at some time.
@@ -411,4 +429,12 @@ extension ConsumerCore.State {
         }
         return resumptions
     }
+}
+
+extension KafkaError {
+    static let noGroup = KafkaError(
+        .invalidArgument,
+        recovery: .fixRequest,
+        reason: "the consumer has no group, and so nothing is committed"
+    )
 }

@@ -25,6 +25,7 @@ extension ConsumerLoop {
             readers[start.partition] = reader
             assigned.append(reader)
         }
+        beginCountingStarts(assigned)
         let sought = assigned.filter { isSought($0.partition) && $0.beginSeek() }
         if let error = core.client.assign(starts) {
             // The group waits for an answer, and so it gets one.
@@ -57,7 +58,10 @@ extension ConsumerLoop {
     private func startingPoints(_ partitions: [PartitionOffset]) -> [PartitionOffset] {
         let offset: Int64
         switch core.configuration.start {
-        case .committed: return partitions
+        case .committed where core.configuration.hasGroup: return partitions
+        // librdkafka would ask for the offsets of the group that it was given in place of none.
+        case .committed:
+            offset = core.configuration.newGroupStart == .end ? PartitionOffset.end : PartitionOffset.beginning
         case .beginning: offset = PartitionOffset.beginning
         // Until the offset of the timestamp is known, there is no need to fetch much.
         case .end, .timestamp: offset = PartitionOffset.end
@@ -155,6 +159,7 @@ extension ConsumerLoop {
             if readers[reader.partition] === reader { readers[reader.partition] = nil }
             committer.forget(reader.partition)
             alarms.removeAll { $0.reader === reader }
+            starts.turns.remove(reader.partition)
             resume(committer.failedWaiters(reader, error))
         }
         return (unsettled, uncommitted)

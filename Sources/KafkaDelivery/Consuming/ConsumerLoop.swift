@@ -57,6 +57,7 @@ final class ConsumerLoop {
     var generation = 0
     /// Partitions that were assigned before: where the consumer was told to start counts only the first time.
     var known: Set<KafkaTopicPartition> = []
+    var starts = Starts()
     var isFinished = false
 
     init(_ core: ConsumerCore) {
@@ -65,9 +66,11 @@ final class ConsumerLoop {
 
     func run() {
         while true {
+            core.client.groupLog?.write(to: core.logger)
             for command in core.takeCommands() { handle(command) }
             soundAlarms()
             advanceStarts()
+            advanceStartCounts()
             advanceCommits()
             advanceRevocation()
             advanceClosing()
@@ -80,7 +83,7 @@ final class ConsumerLoop {
     private func handle(_ command: ConsumerCore.Command) {
         switch command {
         case .subscribe:
-            if let error = core.client.subscribe(to: core.configuration.topics) { fail(error) }
+            begin()
         case .commit(let waiter):
             beginWaiting(waiter)
         case .cancelCommit(let id):
@@ -89,6 +92,12 @@ final class ConsumerLoop {
             if committer.inFlight == nil { wait.resume(true) } else { waitersForEndOfCommit.append(wait) }
         case .close(let deadline):
             beginClosing(by: deadline)
+        case .guardStarts(let maximum):
+            starts.maximum = maximum
+        case .committed(let readers, let result):
+            handleCommitted(readers, result)
+        case .ask:
+            handleAsk()
         case .wake(let reader, let due):
             alarms.insert((due, reader), at: alarms.firstIndex { $0.due > due } ?? alarms.endIndex)
         case .started(let reader):
@@ -112,6 +121,8 @@ final class ConsumerLoop {
             event.log(to: core.logger)
         case .error:
             guard let error = event.error else { return }
+            // Without a group there is one all the same for librdkafka, and nobody has to be allowed to use it.
+            if !core.configuration.hasGroup, error.code == "GROUP_AUTHORIZATION_FAILED" { return }
             if event.isFatal {
                 let fatal = core.client.fatalError ?? error
                 core.logger.error("Consumer failed for good", metadata: ["kafka_error": "\(fatal)"])
@@ -121,6 +132,17 @@ final class ConsumerLoop {
             }
         case .deliveryReports, .message, .other:
             break
+        }
+    }
+
+    /// Joins the group, or takes the partitions that were named.
+    private func begin() {
+        let configuration = core.configuration
+        if configuration.joinsGroup {
+            if let error = core.client.subscribe(to: configuration.topics) { fail(error) }
+        } else {
+            let partitions = Set(configuration.partitions).sorted()
+            assign(partitions.map { PartitionOffset(partition: $0, offset: PartitionOffset.none) })
         }
     }
 
@@ -146,6 +168,7 @@ final class ConsumerLoop {
             if let instant { next = min(instant, next ?? instant) }
         }
         consider(committer.nextBegin)
+        consider(nextNoteReading)
         consider(lateStarts.map(\.due).min())
         if let revocation { consider(revocation.commitDeadline ?? revocation.drainDeadline) }
         if let closing {

@@ -29,6 +29,9 @@ extension KafkaConsumer {
         case deadLettered(Source, KafkaDeliveryReport)
         /// A message was given up, its dead letter could not be published, and that is tried again.
         case deadLetterFailed(Source, KafkaError)
+        /// So many processes began at the same offset and died that the message which kills them is looked for: the consumer
+        /// hands out one message at a time meanwhile. See ``KafkaDeadLetters/maximumStarts``.
+        case startsExceeded(KafkaTopicPartition, starts: Int)
         /// A delivery was acknowledged after it had been negatively acknowledged, or the other way round. The first verdict
         /// counts.
         case contradictingVerdict(Source)

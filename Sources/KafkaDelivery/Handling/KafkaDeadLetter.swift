@@ -97,10 +97,11 @@ extension KafkaDeadLetter {
         self.originalOffset = delivery.offset
         self.originalTimestamp = delivery.timestamp
         self.originalTimestampType = delivery.timestampType
-        self.originalConsumerGroup = group
+        self.originalConsumerGroup = group.isEmpty ? nil : group
         self.exceptionType = String(reflecting: type(of: error))
         self.exceptionMessage = String(describing: error).shortened(toBytes: Self.maximumMessageBytes)
-        self.attempts = delivery.attempt
+        // Who died of it cannot say how often it was handed over; how often somebody began with it is known.
+        self.attempts = delivery.message.fatalStarts ?? delivery.attempt
     }
 }
 
