@@ -91,6 +91,9 @@ final class TransactionScope: Sendable {
                     + "group would not wait for the end of a transaction whose offsets it asks for"
             )
         }
+        guard consumer.core.configuration.hasGroup else {
+            throw .invalidArgument("the consumer has no group whose offsets could be part of a transaction")
+        }
         // Read before the lock is taken: a lazy sequence is the caller's code.
         let deliveries = Array(deliveries)
         let result: Result<Void, KafkaError> = state.withLock { state in
