@@ -54,6 +54,8 @@ final class ConsumerLoop {
     var alarms: [(due: Instant, reader: PartitionReader)] = []
     /// Partitions to be brought to where the consumer was told to start, tried before in vain.
     var lateStarts: [(due: Instant, readers: [PartitionReader])] = []
+    var watch: HandlingWatch
+    var surrender: Surrender?
     var generation = 0
     /// Partitions that were assigned before: where the consumer was told to start counts only the first time.
     var known: Set<KafkaTopicPartition> = []
@@ -62,6 +64,7 @@ final class ConsumerLoop {
 
     init(_ core: ConsumerCore) {
         self.core = core
+        self.watch = HandlingWatch(limit: core.configuration.maximumHandlingTime)
     }
 
     func run() {
@@ -73,6 +76,8 @@ final class ConsumerLoop {
             advanceStartCounts()
             advanceCommits()
             advanceRevocation()
+            advanceWatch()
+            advanceSurrender()
             advanceClosing()
             if isFinished { return }
             if let event = core.queue.poll(timeout: nextTimeout()) { handle(event) }
@@ -136,7 +141,7 @@ final class ConsumerLoop {
     }
 
     /// Joins the group, or takes the partitions that were named.
-    private func begin() {
+    func begin() {
         let configuration = core.configuration
         if configuration.joinsGroup {
             if let error = core.client.subscribe(to: configuration.topics) { fail(error) }
@@ -181,6 +186,7 @@ final class ConsumerLoop {
         if let alarm = alarms.first { consider(core.backoff.wakeTime(for: alarm.due)) }
         // Reading a partition makes librdkafka count the time since then towards max.poll.interval.ms, whatever this
         // thread waits for. So where there is something to lose, it shows up in good time.
+        if !readers.isEmpty { consider(watch.next) }
         if !readers.isEmpty { consider(clock.now.advanced(by: core.configuration.maximumPollInterval / 3)) }
         guard let next else { return -1 }
         let remaining = clock.now.duration(to: next)
