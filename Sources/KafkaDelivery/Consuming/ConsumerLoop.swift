@@ -1,5 +1,6 @@
 internal import CRdKafka
 internal import Logging
+internal import Synchronization
 
 /// The consumer's thread: answers rebalances, commits, and closes. Nothing else calls librdkafka for the group.
 ///
@@ -75,7 +76,11 @@ final class ConsumerLoop {
     private func handle(_ command: ConsumerCore.Command) {
         switch command {
         case .subscribe:
-            if let error = core.client.subscribe(to: core.configuration.topics) { fail(error) }
+            if let assignment = core.assignment.withLock({ $0 }) {
+                assign(assignment)
+            } else if let error = core.client.subscribe(to: core.configuration.topics) {
+                fail(error)
+            }
         case .commit(let waiter):
             beginWaiting(waiter)
         case .cancelCommit(let id):

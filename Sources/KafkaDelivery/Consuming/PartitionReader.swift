@@ -45,6 +45,8 @@ final class PartitionReader: Sendable {
         /// How often the partition began again, see ``OffsetTracker/restart()``.
         var run = 0
         var isWindowFull = false
+        /// Whether nothing was read since librdkafka said that the partition is at its end.
+        var isAtEnd = false
         var failure: KafkaError?
         /// Negatively acknowledged and to be handed out again, in the order of the partition.
         var rejected: [Rejected] = []
@@ -133,6 +135,7 @@ final class PartitionReader: Sendable {
             if code == RD_KAFKA_RESP_ERR__PARTITION_EOF {
                 rd_kafka_message_destroy(message)
                 isAtEnd = true
+                state.isAtEnd = true
                 continue
             }
             guard code == RD_KAFKA_RESP_ERR_NO_ERROR else {
@@ -155,6 +158,7 @@ final class PartitionReader: Sendable {
                 problems.append(restart(&state, at: offset))
             }
             if state.firstOffset < 0 { state.firstOffset = offset }
+            state.isAtEnd = false
             state.lastOffset = offset
             state.readMessages += 1
             state.readBytes += message.pointee.len + message.pointee.key_len
@@ -291,6 +295,12 @@ final class PartitionReader: Sendable {
 
     var isReading: Bool { state.withLock { $0.phase == .reading } }
 
+    /// Whether the partition is still ours, so that something can be committed.
+    var isOurs: Bool { state.withLock { $0.phase != .ended } }
+
+    /// Whether everything that the partition held was handed out.
+    var isAtEnd: Bool { state.withLock { $0.isAtEnd } }
+
     /// The last reference to a delivery went without a verdict.
     func abandon(_ sequence: OffsetTracker.Sequence) {
         let isDrained = state.withLock { state in
@@ -327,7 +337,8 @@ final class PartitionReader: Sendable {
     var heldCount: Int { state.withLock { $0.tracker.heldCount } }
 
     var commitTarget: Committer.Target? {
-        state.withLock { state in
+        guard core.commits else { return nil }
+        return state.withLock { state in
             state.tracker.commitTarget.map { Committer.Target(reader: self, offset: $0, run: state.run) }
         }
     }
