@@ -68,14 +68,13 @@ final class RedrivePartition {
     /// Once the partition is ours nobody else commits it, so this is the last word.
     private func readRecord() async throws {
         let (client, reader, group) = (partition.claim.core.client, reader, configuration.group)
-        record = try await run.interruptible {
+        let extents = try await run.interruptible {
             try await BlockingCall.run("kafka-redrive") { () throws(KafkaError) in
-                let bounds = try client.bounds(of: reader.partition, within: RedriveRun.inquiryTimeout)
-                let committed = try client.committed([reader.partition], within: RedriveRun.inquiryTimeout)
-                let none = PartitionOffset(partition: reader.partition, offset: PartitionOffset.none)
-                return try RedriveRecord(committed.first ?? none, bounds: bounds, group: group)
+                try RedriveRun.extents(of: [reader.partition], group, client)
             }
         }
+        guard let extent = extents[reader.partition.partition] else { return }
+        record = extent.record
         plan = record
         position = record.base
     }

@@ -43,7 +43,7 @@ final class RedriveRun: Sendable {
     private let state: Mutex<State>
 
     /// How long each question to the brokers may take.
-    static let inquiryTimeout = Duration.seconds(15)
+    private static let inquiryTimeout = Duration.seconds(20)
 
     init(
         _ configuration: KafkaRedrive.Configuration,
@@ -89,17 +89,33 @@ final class RedriveRun: Sendable {
         let (client, configuration) = (consumer.core.client, configuration)
         return try await BlockingCall.run("kafka-redrive") { () throws(KafkaError) in
             let topic = configuration.topic
-            let numbers = try client.partitions(of: topic, within: Self.inquiryTimeout)
-            let partitions = numbers.map { KafkaTopicPartition(topic: topic, partition: $0) }
-            var extents: [Int: Extent] = [:]
-            guard !partitions.isEmpty else { return extents }
-            for entry in try client.committed(partitions, within: Self.inquiryTimeout) {
-                let bounds = try client.bounds(of: entry.partition, within: Self.inquiryTimeout)
-                let record = try RedriveRecord(entry, bounds: bounds, group: configuration.group)
-                extents[entry.partition.partition] = Extent(bounds: bounds, record: record)
+            let numbers = try RdKafkaClient.asking(within: Self.inquiryTimeout) { timeout throws(KafkaError) in
+                try client.partitions(of: topic, within: timeout)
             }
-            return extents
+            let partitions = numbers.map { KafkaTopicPartition(topic: topic, partition: $0) }
+            return try Self.extents(of: partitions, configuration.group, client)
         }
+    }
+
+    /// Where partitions begin, end, and were redriven to. Blocks.
+    static func extents(
+        of partitions: [KafkaTopicPartition],
+        _ group: String,
+        _ client: RdKafkaClient
+    ) throws(KafkaError) -> [Int: Extent] {
+        var extents: [Int: Extent] = [:]
+        guard !partitions.isEmpty else { return extents }
+        let committed = try RdKafkaClient.asking(within: inquiryTimeout) { timeout throws(KafkaError) in
+            try client.committed(partitions, within: timeout)
+        }
+        for entry in committed {
+            let bounds = try RdKafkaClient.asking(within: inquiryTimeout) { timeout throws(KafkaError) in
+                try client.bounds(of: entry.partition, within: timeout)
+            }
+            let record = try RedriveRecord(entry, bounds: bounds, group: group)
+            extents[entry.partition.partition] = Extent(bounds: bounds, record: record)
+        }
+        return extents
     }
 
     /// Sets out to go through the partitions that have something to look at; false where none has.

@@ -1,5 +1,13 @@
 internal import CRdKafka
 
+#if canImport(Glibc)
+    internal import Glibc
+#elseif canImport(Musl)
+    internal import Musl
+#else
+    internal import Darwin
+#endif
+
 /// What the brokers know of a topic and a group. Everything here blocks: call it on a thread of the library's own.
 extension RdKafkaClient {
     /// The numbers of a topic's partitions. Does not make a topic that is not there (`allow.auto.create.topics`).
@@ -35,21 +43,16 @@ extension RdKafkaClient {
         within timeout: Duration
     ) throws(KafkaError) -> [PartitionOffset] {
         let entries = partitions.map { PartitionOffset(partition: $0, offset: PartitionOffset.none) }
-        // Now and then 2.0.2 does not hear of the coordinator's answer and waits for the whole time, so that is divided.
-        let attempts: Int32 = 5
-        var code = RD_KAFKA_RESP_ERR__TIMED_OUT
-        for _ in 0..<attempts where code == RD_KAFKA_RESP_ERR__TIMED_OUT {
-            let answer = entries.withList { list in
-                let code = rd_kafka_committed(raw, list, max(timeout.milliseconds / attempts, 1))
-                return (code, [PartitionOffset](list))
-            }
-            guard let answer else { throw .noMemory }
-            code = answer.0
-            guard code == RD_KAFKA_RESP_ERR_NO_ERROR else { continue }
-            if let error = answer.1.lazy.compactMap(\.error).first { throw error }
-            return answer.1
+        let answer = entries.withList { list in
+            let code = rd_kafka_committed(raw, list, timeout.milliseconds)
+            return (code, [PartitionOffset](list))
         }
-        throw KafkaError(code, reason: "the group's offsets cannot be read: \(code.text)")
+        guard let (code, offsets) = answer else { throw .noMemory }
+        guard code == RD_KAFKA_RESP_ERR_NO_ERROR else {
+            throw KafkaError(code, reason: "the group's offsets cannot be read: \(code.text)")
+        }
+        if let error = offsets.lazy.compactMap(\.error).first { throw error }
+        return offsets
     }
 
     /// Commits, and waits for the answer.
@@ -58,6 +61,31 @@ extension RdKafkaClient {
         guard let code else { throw .noMemory }
         guard code == RD_KAFKA_RESP_ERR_NO_ERROR else {
             throw KafkaError(code, reason: "\(offset.partition) cannot be committed: \(code.text)")
+        }
+    }
+}
+
+extension RdKafkaClient {
+    /// Asks until there is an answer, an error that does not pass by itself, or no time left. A coordinator that is still
+    /// reading its state answers with an error, which rd_kafka_committed passes on.
+    ///
+    /// - Parameters:
+    ///   - limit: How long all of it may take.
+    ///   - body: One question, and how long it may take: a part of that, for now and then 2.0.2 does not hear of the
+    ///     coordinator's answer and waits for the whole time.
+    static func asking<Answer>(
+        within limit: Duration,
+        _ body: (_ timeout: Duration) throws(KafkaError) -> Answer
+    ) throws(KafkaError) -> Answer {
+        let deadline = ContinuousClock.now.advanced(by: limit)
+        while true {
+            do {
+                return try body(limit / 5)
+            } catch {
+                guard error.recovery == .retry, ContinuousClock.now < deadline else { throw error }
+                // Brokers do not say when they are ready.
+                usleep(100_000)
+            }
         }
     }
 }
