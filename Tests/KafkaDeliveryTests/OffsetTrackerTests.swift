@@ -91,6 +91,27 @@ struct OffsetTrackerTests {
             #expect(tracker.heldCount == tracker.unsettledCount)
         }
     }
+
+    @Test func afterARestartASmallerOffsetMayBeCommittedAndOldVerdictsChangeNothing() {
+        var tracker = OffsetTracker()
+        let old = [10, 11, 12].map { tracker.handOut($0) }
+        #expect(tracker.settle(old[0]) == .settled)
+        tracker.didCommit(11)
+        tracker.restart()
+        #expect(tracker.heldCount == 0)
+        #expect(tracker.unsettledCount == 0)
+        #expect(tracker.commitTarget == nil)
+        let new = tracker.handOut(3)
+        #expect(old.allSatisfy { tracker.isOutdated($0) })
+        #expect(!tracker.isOutdated(new))
+        #expect(tracker.settle(old[1]) == .repeated)
+        #expect(tracker.reject(old[2]) == .repeated)
+        tracker.abandon(old[2])
+        #expect(tracker.heldCount == 1)
+        #expect(tracker.commitTarget == nil)
+        #expect(tracker.settle(new) == .settled)
+        #expect(tracker.commitTarget == 4)
+    }
 }
 
 /// Random numbers that come again for the same seed (SplitMix64).

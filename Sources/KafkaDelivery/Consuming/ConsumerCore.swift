@@ -13,6 +13,10 @@ final class ConsumerCore: Sendable {
         case close(deadline: ContinuousClock.Instant)
         /// A rejected delivery is due then.
         case wake(PartitionReader, at: ContinuousClock.Instant)
+        /// A partition was brought to where the consumer was told to start.
+        case started(PartitionReader)
+        /// Partitions are to be brought there, again.
+        case start([PartitionReader], at: ContinuousClock.Instant)
     }
 
     struct CommitWaiter: Sendable {
@@ -20,13 +24,15 @@ final class ConsumerCore: Sendable {
         let continuation: CheckedContinuation<KafkaError?, Never>
     }
 
-    fileprivate struct State {
+    struct State {
         var ready = ReadyPartitions()
         /// Assigned and not yet seen by a loop over `partitions`.
         var unseen: [(reader: PartitionReader, givenBackBy: UInt64)] = []
         /// Loops that wait for one, by number: a loop that was started later has a greater one.
         var assignmentWaiters: [(waiter: ReadyPartitions.Waiter, loop: UInt64)] = []
         var commands: [Command] = []
+        /// What is ours in this generation.
+        var assigned: [KafkaTopicPartition: PartitionReader] = [:]
         var isSubscribed = false
         var phase = Phase.open
         var failure: KafkaError?
@@ -34,7 +40,7 @@ final class ConsumerCore: Sendable {
         var summary = KafkaConsumer.CloseSummary()
     }
 
-    fileprivate enum Phase {
+    enum Phase {
         case open
         /// Nothing more is handed out.
         case closing
@@ -55,7 +61,11 @@ final class ConsumerCore: Sendable {
     let assignment = Mutex<[PartitionOffset]?>(nil)
     // Loops, librdkafka's threads (through signal) and the consumer's thread meet here. Last in the lock order:
     // nothing else is locked, and librdkafka is not called, while it is held.
-    private let state = Mutex(State())
+    let state = Mutex(State())
+    /// Where calls that wait for the brokers are made.
+    let blocking = BlockingQueue("kafka-control")
+    /// How often any partition began again at another offset.
+    private let restarts = Atomic(0)
     /// Acknowledgements since the last commit began.
     private let uncommitted = Atomic(0)
     /// Verdicts that came after their partition had gone.
@@ -234,7 +244,7 @@ extension ConsumerCore {
 
     /// False where the thread is gone.
     @discardableResult
-    private func send(_ command: Command) -> Bool {
+    func send(_ command: Command) -> Bool {
         let isAlive = state.withLock { state in
             guard state.phase != .closed else { return false }
             state.commands.append(command)
@@ -244,7 +254,7 @@ extension ConsumerCore {
         return isAlive
     }
 
-    private func resume(_ resumptions: [ReadyPartitions.Resumption]) {
+    func resume(_ resumptions: [ReadyPartitions.Resumption]) {
         for resumption in resumptions { resumption.waiter.continuation.resume(returning: resumption.wake) }
     }
 
@@ -308,6 +318,13 @@ extension ConsumerCore {
     func resetUncommittedCount() {
         uncommitted.store(0, ordering: .relaxed)
     }
+
+    /// A partition begins again at another offset: some deliveries are not current any more.
+    func noteRestart() {
+        restarts.wrappingAdd(1, ordering: .relaxed)
+    }
+
+    var restartCount: Int { restarts.load(ordering: .relaxed) }
 
     /// Offers newly assigned partitions to loops over `partitions`.
     func offer(_ readers: [PartitionReader]) {

@@ -25,12 +25,15 @@ extension ConsumerLoop {
             readers[start.partition] = reader
             assigned.append(reader)
         }
+        let sought = assigned.filter { isSought($0.partition) && $0.beginSeek() }
         if let error = core.client.assign(starts) {
             // The group waits for an answer, and so it gets one.
             _ = core.client.unassign(starts)
             return fail(error)
         }
-        known.formUnion(starts.lazy.map(\.partition))
+        let placed = starts.map(\.partition).filter { !isSought($0) }
+        known.formUnion(placed)
+        core.noteAssigned(assigned)
         core.logger.debug("Partitions assigned", metadata: ["kafka_partitions": "\(starts.map(\.partition))"])
         core.events.send(.assigned(starts.map(\.partition), generation: generation))
         guard closing == nil else {
@@ -41,6 +44,7 @@ extension ConsumerLoop {
         // The queue may hold markers of an earlier generation that nobody read any more: then it is not empty, and
         // librdkafka does not say that it stops being so. Whoever looks clears them away.
         for reader in assigned { core.signal(reader) }
+        if !sought.isEmpty { core.bringToStart(sought) }
     }
 
     /// librdkafka pauses what is assigned during a rebalance, and may fetch some of it again afterwards.
@@ -51,29 +55,35 @@ extension ConsumerLoop {
 
     /// Where each partition starts: where the group has committed, unless this consumer was told otherwise.
     private func startingPoints(_ partitions: [PartitionOffset]) -> [PartitionOffset] {
-        let offset: (KafkaTopicPartition) -> Int64
+        let offset: Int64
         switch core.configuration.start {
         case .committed: return partitions
-        case .beginning: offset = { _ in PartitionOffset.beginning }
-        case .end: offset = { _ in PartitionOffset.end }
-        case .offset(let given): offset = { _ in given }
-        case .timestamp(let timestamp):
-            let new = partitions.map(\.partition).filter { !known.contains($0) }
-            guard !new.isEmpty else { return partitions }
-            do {
-                let found = try core.client.offsets(for: timestamp, of: new, within: .seconds(10))
-                let offsets = Dictionary(found.map { ($0.partition, $0.offset) }, uniquingKeysWith: { $1 })
-                offset = { offsets[$0] ?? PartitionOffset.end }
-            } catch {
-                fail(error)
-                return partitions
-            }
+        case .beginning: offset = PartitionOffset.beginning
+        // Until the offset of the timestamp is known, there is no need to fetch much.
+        case .end, .timestamp: offset = PartitionOffset.end
+        case .offset(let given): offset = given
         }
         return partitions.map { entry in
             var entry = entry
-            if !known.contains(entry.partition) { entry.offset = offset(entry.partition) }
+            if !known.contains(entry.partition) { entry.offset = offset }
             return entry
         }
+    }
+
+    /// Whether a partition starts at an offset that has to be looked up: it is accepted at once, because the group waits
+    /// for the answer, and nothing is handed out until it was brought there.
+    private func isSought(_ partition: KafkaTopicPartition) -> Bool {
+        guard case .timestamp = core.configuration.start else { return false }
+        return !known.contains(partition)
+    }
+
+    /// Tries again to bring partitions to where they start.
+    func advanceStarts() {
+        let now = clock.now
+        let due = lateStarts.filter { $0.due <= now }
+        guard !due.isEmpty else { return }
+        lateStarts.removeAll { $0.due <= now }
+        for start in due { core.bringToStart(start.readers) }
     }
 
     func revoke(_ partitions: [PartitionOffset]) {
@@ -139,6 +149,7 @@ extension ConsumerLoop {
         for reader in ending {
             core.endLoops(of: reader)
             let rest = reader.end()
+            core.noteEnded(reader)
             unsettled += rest.unsettled
             uncommitted += rest.isUncommitted ? 1 : 0
             if readers[reader.partition] === reader { readers[reader.partition] = nil }

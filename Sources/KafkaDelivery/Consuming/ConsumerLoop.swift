@@ -51,6 +51,8 @@ final class ConsumerLoop {
     var closing: Closing?
     /// Partitions to look at again, soonest first.
     var alarms: [(due: Instant, reader: PartitionReader)] = []
+    /// Partitions to be brought to where the consumer was told to start, tried before in vain.
+    var lateStarts: [(due: Instant, readers: [PartitionReader])] = []
     var generation = 0
     /// Partitions that were assigned before: where the consumer was told to start counts only the first time.
     var known: Set<KafkaTopicPartition> = []
@@ -64,6 +66,7 @@ final class ConsumerLoop {
         while true {
             for command in core.takeCommands() { handle(command) }
             soundAlarms()
+            advanceStarts()
             advanceCommits()
             advanceRevocation()
             advanceClosing()
@@ -89,6 +92,10 @@ final class ConsumerLoop {
             beginClosing(by: deadline)
         case .wake(let reader, let due):
             alarms.insert((due, reader), at: alarms.firstIndex { $0.due > due } ?? alarms.endIndex)
+        case .started(let reader):
+            if readers[reader.partition] === reader { known.insert(reader.partition) }
+        case .start(let readers, let due):
+            lateStarts.append((due, readers))
         }
     }
 
@@ -140,6 +147,7 @@ final class ConsumerLoop {
             if let instant { next = min(instant, next ?? instant) }
         }
         consider(committer.nextBegin)
+        consider(lateStarts.map(\.due).min())
         if let revocation { consider(revocation.commitDeadline ?? revocation.drainDeadline) }
         if let closing {
             switch closing.stage {

@@ -95,8 +95,8 @@ public final class KafkaConsumer: Service, Sendable {
         public internal(set) var unsettled = 0
         /// Partitions with acknowledgements that did not reach the broker; those messages are delivered again too.
         public internal(set) var uncommittedPartitions = 0
-        /// Verdicts, in the life of the consumer, that came after their partition had gone to another member and changed
-        /// nothing.
+        /// Verdicts, in the life of the consumer, that came after their partition had gone to another member, or elsewhere by
+        /// a seek, and changed nothing.
         public internal(set) var lateVerdicts = 0
         /// Whether the consumer took its leave in time. Where it did not, the group finds out after `session.timeout.ms`, as
         /// it does of static members, whose leave is not announced.

@@ -32,6 +32,8 @@ struct OffsetTracker {
 
     private var entries: Deque<Entry> = []
     private var firstSequence: Sequence = 0
+    /// The first delivery since the partition began again, see ``restart()``.
+    private var firstOfRun: Sequence = 0
 
     /// How many deliveries are handed out and not settled.
     private(set) var unsettledCount = 0
@@ -108,15 +110,21 @@ struct OffsetTracker {
         return committable
     }
 
-    /// The partition begins again at another offset: its log was cut or made anew. What was handed out before counts no
-    /// longer, and verdicts on it change nothing.
+    /// The partition begins again at another offset: the application wants it so, or its log was cut or made anew. What was
+    /// handed out before counts no longer, verdicts on it change nothing, and the next commit may go backwards.
     mutating func restart() {
         firstSequence += Sequence(entries.count)
+        firstOfRun = firstSequence
         entries = []
         unsettledCount = 0
         heldCount = 0
         committable = nil
         committed = nil
+    }
+
+    /// Whether a delivery is from before the partition began again.
+    func isOutdated(_ sequence: Sequence) -> Bool {
+        sequence < firstOfRun
     }
 
     /// Notes the broker's word. Answers may come late, and a commit never moves backwards.

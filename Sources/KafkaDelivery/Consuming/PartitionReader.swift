@@ -19,7 +19,7 @@ final class PartitionReader: Sendable {
         case failed(KafkaError)
     }
 
-    private enum Phase {
+    enum Phase {
         case reading
         /// Nothing more is handed out; verdicts still count.
         case stopped
@@ -27,15 +27,21 @@ final class PartitionReader: Sendable {
         case ended
     }
 
-    private struct Rejected {
+    struct Rejected {
         let message: ReceivedMessage
         let due: ContinuousClock.Instant
         /// Whether nothing else of the partition is handed out before it.
         let holdsPartition: Bool
     }
 
-    private struct State {
+    struct State {
         var phase = Phase.reading
+        /// Nothing is handed out until the application resumes.
+        var isPaused = false
+        /// How many seeks are under way: nothing is handed out until the last of them is over.
+        var pendingSeeks = 0
+        /// The offset from which the next message is read; nil until that is known.
+        var position: Int64?
         var tracker = OffsetTracker()
         /// The first and the last offset that were read.
         var firstOffset: Int64 = -1
@@ -53,16 +59,33 @@ final class PartitionReader: Sendable {
         /// Read since the broker threads were woken last.
         var readMessages = 0
         var readBytes = 0
+
+        /// The partition goes on at another offset: what was handed out before counts no longer.
+        ///
+        /// - Returns: What was kept to be handed out again, to be let go of outside of the lock: each owns a C object.
+        mutating func beginAgain() -> [Rejected] {
+            tracker.restart()
+            firstOffset = -1
+            lastOffset = -1
+            run += 1
+            isWindowFull = false
+            failure = nil
+            defer { rejected = [] }
+            return rejected
+        }
     }
 
     let partition: KafkaTopicPartition
     let generation: Int
-    private let core: ConsumerCore
-    private let queue: RdKafkaQueue
-    private let window: Int
+    let core: ConsumerCore
+    let queue: RdKafkaQueue
+    let window: Int
     private let prefetch: KafkaConsumer.Configuration.Prefetch
     // Readers and verdicts come from any task.
-    private let state = Mutex(State())
+    let state = Mutex(State())
+    // Held while librdkafka is told to go on at another offset, which takes a moment, and while the generation ends: a seek
+    // of this generation must not move the next one. Before the state's lock, and never on a task.
+    let moving = Mutex(())
 
     // Guarded by the lock around the consumer's ReadyPartitions.
     nonisolated(unsafe) var place = ReadyPartitions.Place.idle
@@ -96,8 +119,10 @@ final class PartitionReader: Sendable {
         var problems: [KafkaError] = []
         var isAtEnd = false
         var isHungry = false
+        var outdated: [Rejected] = []
         let taken = state.withLock { state in
             guard state.phase == .reading else { return Taken.ended }
+            guard !state.isPaused, state.pendingSeeks == 0 else { return .empty }
             if let failure = state.failure { return .failed(failure) }
             if let taken = takeRejected(&state) { return taken }
             guard state.tracker.windowCount < window else {
@@ -107,10 +132,11 @@ final class PartitionReader: Sendable {
                 state.isWindowFull = true
                 return .full
             }
-            let taken = read(&state, &problems, &isAtEnd)
+            let taken = read(&state, &problems, &isAtEnd, &outdated)
             isHungry = mayFetchMore(&state, after: taken)
             return taken
         }
+        _ = consume outdated
         if isHungry { queue.client.wakeBrokerThreads() }
         for problem in problems { core.report(problem, of: partition) }
         if isAtEnd { core.events.send(.caughtUp(partition, generation: generation)) }
@@ -129,10 +155,16 @@ final class PartitionReader: Sendable {
         return state.rejected.contains(where: \.holdsPartition) ? .empty : nil
     }
 
-    private func read(_ state: inout State, _ problems: inout [KafkaError], _ isAtEnd: inout Bool) -> Taken {
+    private func read(
+        _ state: inout State,
+        _ problems: inout [KafkaError],
+        _ isAtEnd: inout Bool,
+        _ outdated: inout [Rejected]
+    ) -> Taken {
         while let message = queue.consume() {
             let code = message.pointee.err
             if code == RD_KAFKA_RESP_ERR__PARTITION_EOF {
+                state.position = message.pointee.offset
                 rd_kafka_message_destroy(message)
                 isAtEnd = true
                 state.isAtEnd = true
@@ -155,11 +187,12 @@ final class PartitionReader: Sendable {
                     rd_kafka_message_destroy(message)
                     continue
                 }
-                problems.append(restart(&state, at: offset))
+                problems.append(restart(&state, at: offset, &outdated))
             }
             if state.firstOffset < 0 { state.firstOffset = offset }
             state.isAtEnd = false
             state.lastOffset = offset
+            state.position = OffsetTracker.nextToRead(after: offset)
             state.readMessages += 1
             state.readBytes += message.pointee.len + message.pointee.key_len
             let sequence = state.tracker.handOut(offset)
@@ -195,17 +228,15 @@ final class PartitionReader: Sendable {
 
     /// The partition's log was cut or made anew, and librdkafka begins again where the consumer was told to: what comes
     /// now are other messages under offsets that were seen before.
-    private func restart(_ state: inout State, at offset: Int64) -> KafkaError {
-        state.tracker.restart()
-        state.rejected = []
-        state.firstOffset = offset
-        state.run += 1
-        state.isWindowFull = false
+    private func restart(_ state: inout State, at offset: Int64, _ outdated: inout [Rejected]) -> KafkaError {
+        let last = state.lastOffset
+        outdated += state.beginAgain()
+        core.noteRestart()
         return KafkaError(
             .offsetOutOfRange,
             recovery: .retry,
             reason:
-                "\(partition) begins again at offset \(offset), after \(state.lastOffset): its log was cut or made anew"
+                "\(partition) begins again at offset \(offset), after \(last): its log was cut or made anew"
         )
     }
 
@@ -225,146 +256,5 @@ final class PartitionReader: Sendable {
         state.readMessages = 0
         state.readBytes = 0
         return true
-    }
-
-    // MARK: Verdicts
-
-    func acknowledge(_ sequence: OffsetTracker.Sequence) -> KafkaConsumer.Verdict {
-        var hasRoom = false
-        var isDrained = false
-        let verdict = state.withLock { state in
-            guard state.phase != .ended else { return KafkaConsumer.Verdict.ended }
-            guard state.tracker.settle(sequence) == .settled else { return .repeated }
-            if state.isWindowFull, state.tracker.windowCount < window {
-                state.isWindowFull = false
-                hasRoom = true
-            }
-            isDrained = state.phase == .stopped && state.tracker.heldCount == 0
-            return .settled
-        }
-        switch verdict {
-        case .settled: core.noteAcknowledged()
-        case .ended: core.noteLate(partition)
-        case .repeated: break
-        }
-        if hasRoom { core.signal(self) }
-        if isDrained { core.interrupt() }
-        return verdict
-    }
-
-    /// Hands the message out again when the delay is over, before anything later of the partition where it holds that.
-    func reject(_ message: ReceivedMessage, after delay: Duration, holdsPartition: Bool) -> KafkaConsumer.Verdict {
-        let due = core.backoff.now.advanced(by: min(max(delay, .zero), .seconds(1 << 40)))
-        var isDrained = false
-        let verdict = state.withLock { state in
-            guard state.phase != .ended else { return KafkaConsumer.Verdict.ended }
-            guard state.tracker.reject(message.sequence) == .settled else { return .repeated }
-            isDrained = state.phase == .stopped && state.tracker.heldCount == 0
-            if state.phase == .reading {
-                let index = state.rejected.firstIndex { $0.message.sequence > message.sequence }
-                state.rejected.insert(
-                    Rejected(message: message, due: due, holdsPartition: holdsPartition),
-                    at: index ?? state.rejected.endIndex
-                )
-            }
-            return .settled
-        }
-        switch verdict {
-        case .settled where delay > .zero: core.wake(self, at: due)
-        case .settled: core.signal(self)
-        case .ended: core.noteLate(partition)
-        case .repeated: break
-        }
-        if isDrained { core.interrupt() }
-        return verdict
-    }
-
-    func noteRejection(_ delivery: KafkaConsumer.Delivery, _ error: (any Error)?, _ delay: Duration) {
-        core.logger.debug(
-            "Delivery failed, to be handed over again",
-            metadata: [
-                "kafka_delivery": "\(delivery)", "kafka_attempt": "\(delivery.attempt)", "kafka_delay": "\(delay)",
-                "kafka_error": "\(error.map { String(describing: $0) } ?? "")",
-            ]
-        )
-    }
-
-    func reportContradiction(offset: Int64, attempt: Int) {
-        core.reportContradiction(partition, offset: offset, attempt: attempt)
-    }
-
-    var isReading: Bool { state.withLock { $0.phase == .reading } }
-
-    /// Whether the partition is still ours, so that something can be committed.
-    var isOurs: Bool { state.withLock { $0.phase != .ended } }
-
-    /// Whether everything that the partition held was handed out.
-    var isAtEnd: Bool { state.withLock { $0.isAtEnd } }
-
-    /// The last reference to a delivery went without a verdict.
-    func abandon(_ sequence: OffsetTracker.Sequence) {
-        let isDrained = state.withLock { state in
-            state.tracker.abandon(sequence)
-            return state.phase == .stopped && state.tracker.heldCount == 0
-        }
-        if isDrained { core.interrupt() }
-    }
-
-    // MARK: For the consumer's thread
-
-    /// Hands out nothing more; verdicts still count.
-    func stop() {
-        // Let go of outside of the lock: each is the owner of a C object.
-        let rejected = state.withLock { state in
-            if state.phase == .reading { state.phase = .stopped }
-            defer { state.rejected = [] }
-            return state.rejected
-        }
-        _ = consume rejected
-    }
-
-    /// Verdicts change nothing from now on.
-    ///
-    /// - Returns: How many deliveries were not settled, and how many were acknowledged in vain.
-    func end() -> (unsettled: Int, isUncommitted: Bool) {
-        queue.removeListener()
-        return state.withLock { state in
-            state.phase = .ended
-            return (state.tracker.unsettledCount, state.tracker.commitTarget != nil)
-        }
-    }
-
-    var heldCount: Int { state.withLock { $0.tracker.heldCount } }
-
-    var commitTarget: Committer.Target? {
-        guard core.commits else { return nil }
-        return state.withLock { state in
-            state.tracker.commitTarget.map { Committer.Target(reader: self, offset: $0, run: state.run) }
-        }
-    }
-
-    /// Whether an offset is committed, or does not have to be any more.
-    func isCommitted(_ target: Committer.Target) -> Bool {
-        state.withLock { state in
-            state.run != target.run || (state.tracker.committed ?? -1) >= target.offset
-        }
-    }
-
-    func didCommit(_ target: Committer.Target) {
-        state.withLock { if $0.run == target.run { $0.tracker.didCommit(target.offset) } }
-    }
-
-    /// A rebalance: some messages may be fetched again.
-    func mayRepeat(until instant: ContinuousClock.Instant) {
-        state.withLock { $0.mayRepeatUntil = instant }
-    }
-}
-
-extension KafkaConsumer {
-    enum Verdict {
-        case settled
-        case repeated
-        /// The partition is not ours any more.
-        case ended
     }
 }

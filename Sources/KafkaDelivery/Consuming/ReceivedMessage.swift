@@ -77,8 +77,8 @@ final class ReceivedMessage: @unchecked Sendable {
     /// Whether somebody said what became of this attempt.
     var hasVerdict: Bool { verdict.load(ordering: .relaxed) != .none }
 
-    /// Whether the partition is still being read in this generation.
-    var isCurrent: Bool { reader.isReading }
+    /// Whether the partition is still being read in this generation, and was not sought elsewhere.
+    var isCurrent: Bool { reader.isCurrent(sequence) }
 
     var offset: Int64 { raw.pointee.offset }
 

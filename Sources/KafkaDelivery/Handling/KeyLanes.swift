@@ -92,9 +92,10 @@ struct KeyLanes {
         return nil
     }
 
-    /// Lets go of lanes whose partition is gone: what they wait for does not come any more.
+    /// Lets go of lanes whose partition is gone, or goes on at another offset: what they wait for does not come any more.
     mutating func removeEnded() {
-        for (key, lane) in lanes where lane.backingOff != nil && !lane.reader.isReading {
+        for (key, lane) in lanes {
+            guard let sequence = lane.backingOff, !lane.reader.isCurrent(sequence) else { continue }
             waitingCount -= lane.waiting.count
             backingOffCount -= 1
             lanes[key] = nil

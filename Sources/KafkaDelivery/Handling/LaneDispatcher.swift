@@ -38,9 +38,12 @@ final class LaneDispatcher: Sendable {
         start: (Delivery, KeyLanes.Key) -> Void
     ) async throws {
         var generation = 0
+        var restarts = 0
         for try await delivery in deliveries {
-            if delivery.generation != generation {
+            let core = handling.core
+            if delivery.generation != generation || core.restartCount != restarts {
                 generation = delivery.generation
+                restarts = core.restartCount
                 state.withLock { $0.lanes.removeEnded() }
             }
             let key = key(delivery)
@@ -88,8 +91,10 @@ final class LaneDispatcher: Sendable {
             }
             let reading: CheckedContinuation<KeyLanes.Offer, Never>?
             (current, reading) = state.withLock { state in
+                // Where the partition went, or elsewhere, it does not come again. Asked here, so that either this sees it,
+                // or the reading task finds the lane when it sees it.
                 let next =
-                    outcome == .backsOff
+                    outcome == .backsOff && delivery.message.isCurrent
                     ? state.lanes.backsOff(key, delivery.message.sequence) : state.lanes.finished(key)
                 return (next, state.reading.take())
             }

@@ -67,13 +67,9 @@ final class RedrivePartition {
 
     /// Once the partition is ours nobody else commits it, so this is the last word.
     private func readRecord() async throws {
-        let (client, reader, group) = (partition.claim.core.client, reader, configuration.group)
-        let extents = try await run.interruptible {
-            try await BlockingCall.run("kafka-redrive") { () throws(KafkaError) in
-                try RedriveRun.extents(of: [reader.partition], group, client)
-            }
-        }
-        guard let extent = extents[reader.partition.partition] else { return }
+        let (run, number) = (run, partition.partition)
+        let extents = try await run.interruptible { try await run.extents(of: number) }
+        guard let extent = extents[number] else { return }
         record = extent.record
         plan = record
         position = record.base
@@ -263,9 +259,9 @@ final class RedrivePartition {
             offset: kept.base,
             metadata: Array(kept.metadata.utf8)
         )
-        let client = partition.claim.core.client
+        let core = partition.claim.core
         try await run.interruptible(isPatient: true) {
-            try await BlockingCall.run("kafka-redrive") { () throws(KafkaError) in try client.commit(offset) }
+            try await core.blocking.run { Result { () throws(KafkaError) in try core.client.commit(offset) } }.get()
         }
     }
 }

@@ -42,8 +42,8 @@ final class RedriveRun: Sendable {
     // The partitions' tasks, the listener to events and whoever cancels the run meet here.
     private let state: Mutex<State>
 
-    /// How long each question to the brokers may take.
-    private static let inquiryTimeout = Duration.seconds(20)
+    /// How long the questions to the brokers may take.
+    private static let inquiryTimeout = Duration.seconds(30)
 
     init(
         _ configuration: KafkaRedrive.Configuration,
@@ -75,7 +75,7 @@ final class RedriveRun: Sendable {
 
     private func work() async {
         do {
-            let extents = try await interruptible { try await self.survey() }
+            let extents = try await interruptible { try await self.extents() }
             if begin(extents) { await goThroughPartitions() }
         } catch {
             stop(error)
@@ -84,38 +84,31 @@ final class RedriveRun: Sendable {
         state.withLock { $0.patience }?.cancel()
     }
 
-    /// Where each partition begins, ends, and was redriven to.
-    private func survey() async throws(KafkaError) -> [Int: Extent] {
-        let (client, configuration) = (consumer.core.client, configuration)
-        return try await BlockingCall.run("kafka-redrive") { () throws(KafkaError) in
-            let topic = configuration.topic
-            let numbers = try RdKafkaClient.asking(within: Self.inquiryTimeout) { timeout throws(KafkaError) in
-                try client.partitions(of: topic, within: timeout)
+    /// Where partitions begin, end, and were redriven to.
+    ///
+    /// - Parameter partition: The one to look at; nil for all of the topic.
+    func extents(of partition: Int? = nil) async throws(KafkaError) -> [Int: Extent] {
+        let (core, topic, group) = (consumer.core, configuration.topic, configuration.group)
+        return try await core.blocking.run {
+            Result { () throws(KafkaError) in
+                let deadline = ContinuousClock.now.advanced(by: Self.inquiryTimeout)
+                var numbers = [partition].compactMap(\.self)
+                if partition == nil { numbers = try core.client.partitions(of: topic, until: deadline) }
+                let partitions = numbers.map { KafkaTopicPartition(topic: topic, partition: $0) }
+                let committed = try core.client.committedEntries(partitions, until: deadline)
+                let begins = try core.client.offsets(at: PartitionOffset.beginning, of: partitions, until: deadline)
+                // To `read_committed` the end is where the first open transaction begins.
+                let ends = try core.client.offsets(at: PartitionOffset.end, of: partitions, until: deadline)
+                var extents: [Int: Extent] = [:]
+                for entry in committed {
+                    let begin = max(begins[entry.partition] ?? 0, 0)
+                    let bounds = begin..<max(ends[entry.partition] ?? 0, begin)
+                    let record = try RedriveRecord(entry, bounds: bounds, group: group)
+                    extents[entry.partition.partition] = Extent(bounds: bounds, record: record)
+                }
+                return extents
             }
-            let partitions = numbers.map { KafkaTopicPartition(topic: topic, partition: $0) }
-            return try Self.extents(of: partitions, configuration.group, client)
-        }
-    }
-
-    /// Where partitions begin, end, and were redriven to. Blocks.
-    static func extents(
-        of partitions: [KafkaTopicPartition],
-        _ group: String,
-        _ client: RdKafkaClient
-    ) throws(KafkaError) -> [Int: Extent] {
-        var extents: [Int: Extent] = [:]
-        guard !partitions.isEmpty else { return extents }
-        let committed = try RdKafkaClient.asking(within: inquiryTimeout) { timeout throws(KafkaError) in
-            try client.committed(partitions, within: timeout)
-        }
-        for entry in committed {
-            let bounds = try RdKafkaClient.asking(within: inquiryTimeout) { timeout throws(KafkaError) in
-                try client.bounds(of: entry.partition, within: timeout)
-            }
-            let record = try RedriveRecord(entry, bounds: bounds, group: group)
-            extents[entry.partition.partition] = Extent(bounds: bounds, record: record)
-        }
-        return extents
+        }.get()
     }
 
     /// Sets out to go through the partitions that have something to look at; false where none has.

@@ -46,22 +46,6 @@ extension RdKafkaClient {
         } ?? .noMemory
     }
 
-    /// Looks up the offsets of the first messages that are not older. Blocks.
-    func offsets(
-        for timestamp: KafkaTimestamp,
-        of partitions: [KafkaTopicPartition],
-        within timeout: Duration
-    ) throws(KafkaError) -> [PartitionOffset] {
-        let entries = partitions.map { PartitionOffset(partition: $0, offset: timestamp.millisecondsSince1970) }
-        let answer = entries.withList { list in
-            let code = rd_kafka_offsets_for_times(raw, list, timeout.milliseconds)
-            return (Self.error(code), [PartitionOffset](list))
-        }
-        guard let (error, found) = answer else { throw .noMemory }
-        if let error = error ?? found.lazy.compactMap(\.error).first { throw error }
-        return found
-    }
-
     /// Leaves the group. Rebalance events go on coming on `queue` until ``isConsumerClosed``.
     func closeConsumer(eventsTo queue: RdKafkaQueue) -> KafkaError? {
         Self.error(rd_kafka_consumer_close_queue(raw, queue.raw))
@@ -82,7 +66,7 @@ extension RdKafkaClient {
         return high
     }
 
-    private static func error(_ code: rd_kafka_resp_err_t) -> KafkaError? {
+    static func error(_ code: rd_kafka_resp_err_t) -> KafkaError? {
         code == RD_KAFKA_RESP_ERR_NO_ERROR ? nil : KafkaError(code)
     }
 

@@ -43,7 +43,7 @@ extension RdKafkaClient {
     }
 
     /// The handle of a topic, made on first use and kept until the client is destroyed.
-    private func topic(_ name: String) -> OpaquePointer? {
+    func topic(_ name: String) -> OpaquePointer? {
         let address = topics.withLock { topics in
             if let address = topics[name] { return address }
             let address = UInt(bitPattern: rd_kafka_topic_new(raw, name, nil))

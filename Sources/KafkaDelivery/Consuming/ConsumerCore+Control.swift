@@ -1,0 +1,172 @@
+internal import Logging
+internal import Synchronization
+
+/// What the application decides about assigned partitions, and what it asks about any.
+extension ConsumerCore {
+    func noteAssigned(_ readers: [PartitionReader]) {
+        state.withLock { state in
+            for reader in readers { state.assigned[reader.partition] = reader }
+        }
+    }
+
+    func noteEnded(_ reader: PartitionReader) {
+        state.withLock { state in
+            if state.assigned[reader.partition] === reader { state.assigned[reader.partition] = nil }
+        }
+    }
+
+    var assigned: [KafkaTopicPartition: PartitionReader] { state.withLock { $0.assigned } }
+
+    /// The readers of partitions, all of which have to be ours.
+    func readers(of partitions: [KafkaTopicPartition]) throws(KafkaError) -> [PartitionReader] {
+        let (assigned, isClosed) = state.withLock { ($0.assigned, $0.phase != .open) }
+        if isClosed { throw .closed(persistence: nil) }
+        var readers: [PartitionReader] = []
+        for partition in partitions {
+            guard let reader = assigned[partition] else { throw .notAssigned(partition) }
+            readers.append(reader)
+        }
+        return readers
+    }
+
+    // MARK: Going elsewhere
+
+    /// Moves partitions, and says to which offsets.
+    func seek(
+        _ partitions: [KafkaTopicPartition],
+        to start: KafkaConsumer.Configuration.Start,
+        until deadline: ContinuousClock.Instant
+    ) async throws(KafkaError) -> [KafkaTopicPartition: Int64] {
+        let seek = PendingSeek()
+        for reader in try readers(of: Array(Set(partitions))) { try seek.begin(reader) }
+        return try await blocking.run { [self] in
+            Result { () throws(KafkaError) in
+                let offsets = try offsets(of: seek.readers.map(\.partition), at: start, until: deadline)
+                var failure: KafkaError?
+                for reader in seek.readers {
+                    guard let offset = offsets[reader.partition] else { continue }
+                    failure = move(reader, to: offset, until: deadline) ?? failure
+                }
+                if let failure { throw failure }
+                return offsets
+            }
+        }.get()
+    }
+
+    /// Blocks.
+    private func move(
+        _ reader: PartitionReader,
+        to offset: Int64,
+        until deadline: ContinuousClock.Instant
+    ) -> KafkaError? {
+        while true {
+            // Not longer than this at a time, because the end of a generation waits for it.
+            let error = reader.seek(to: offset, within: .seconds(1))
+            guard let error, error.recovery == .retry, error.kind != .assignmentEnded, .now < deadline else {
+                return error
+            }
+            RdKafkaClient.pause()
+        }
+    }
+
+    /// Which offsets a starting point stands for. Blocks.
+    private func offsets(
+        of partitions: [KafkaTopicPartition],
+        at start: KafkaConsumer.Configuration.Start,
+        until deadline: ContinuousClock.Instant
+    ) throws(KafkaError) -> [KafkaTopicPartition: Int64] {
+        switch start {
+        case .offset(let offset):
+            guard offset >= 0 else { throw .invalidArgument("offset \(offset) is less than 0", persistence: nil) }
+            return Dictionary(uniqueKeysWithValues: partitions.map { ($0, offset) })
+        case .beginning:
+            return try client.offsets(at: PartitionOffset.beginning, of: partitions, until: deadline)
+        case .end:
+            return try client.offsets(at: PartitionOffset.end, of: partitions, until: deadline)
+        case .timestamp(let timestamp):
+            // Less than zero would be asked for as a logical offset.
+            let milliseconds = max(timestamp.millisecondsSince1970, 0)
+            let found = try client.offsets(at: milliseconds, of: partitions, until: deadline)
+            return try complete(found.filter { $0.value >= 0 }, of: partitions, with: PartitionOffset.end, deadline)
+        case .committed:
+            let committed = try client.committed(partitions, until: deadline)
+            let missing = partitions.filter { committed[$0] == nil }
+            switch configuration.newGroupStart {
+            case .beginning: return try complete(committed, of: partitions, with: PartitionOffset.beginning, deadline)
+            case .end: return try complete(committed, of: partitions, with: PartitionOffset.end, deadline)
+            case .failure:
+                guard let first = missing.first else { return committed }
+                throw KafkaError(
+                    .offsetOutOfRange,
+                    recovery: .fixRequest,
+                    reason: "nothing is committed for \(first), and newGroupStart is failure"
+                )
+            }
+        }
+    }
+
+    /// Looks up the beginning or the end of those partitions that have no offset yet.
+    private func complete(
+        _ known: [KafkaTopicPartition: Int64],
+        of partitions: [KafkaTopicPartition],
+        with logical: Int64,
+        _ deadline: ContinuousClock.Instant
+    ) throws(KafkaError) -> [KafkaTopicPartition: Int64] {
+        let missing = partitions.filter { known[$0] == nil }
+        let found = try client.offsets(at: logical, of: missing, until: deadline)
+        return known.merging(found) { known, _ in known }
+    }
+
+    /// Brings newly assigned partitions, for which a seek was begun, to where the consumer was told to start. Nothing of
+    /// them is handed out before; what fails for a while is tried again, and the consumer goes on meanwhile.
+    func bringToStart(_ readers: [PartitionReader]) {
+        let job: @Sendable () -> Void = { [self] in
+            let deadline = ContinuousClock.now.advanced(by: .seconds(5))
+            var late: [PartitionReader] = []
+            let current = readers.filter(\.isReading)
+            do throws(KafkaError) {
+                let offsets = try offsets(of: current.map(\.partition), at: configuration.start, until: deadline)
+                for reader in current {
+                    guard let offset = offsets[reader.partition] else {
+                        late.append(reader)
+                        continue
+                    }
+                    guard let error = move(reader, to: offset, until: deadline) else {
+                        // Said before anything is handed out: the next generation does not start here again.
+                        send(.started(reader))
+                        reader.finishSeek()
+                        continue
+                    }
+                    if error.kind != .assignmentEnded { late.append(reader) }
+                }
+            } catch {
+                report(error, of: current.first?.partition)
+                if error.recovery == .retry {
+                    late = current
+                } else {
+                    for reader in current {
+                        reader.fail(error)
+                        reader.finishSeek()
+                    }
+                }
+            }
+            if !late.isEmpty { send(.start(late, at: .now.advanced(by: .seconds(1)))) }
+        }
+        if !blocking.add(job) { send(.start(readers, at: .now.advanced(by: .seconds(1)))) }
+    }
+}
+
+/// A seek that is under way. A class, because every partition that was stopped for it has to go on, however it ends.
+private final class PendingSeek: Sendable {
+    // Filled by one task, before others see it.
+    nonisolated(unsafe) private(set) var readers: [PartitionReader] = []
+
+    func begin(_ reader: PartitionReader) throws(KafkaError) {
+        guard reader.beginSeek() else { throw .notAssigned(reader.partition) }
+        readers.append(reader)
+    }
+
+    deinit {
+        for reader in readers { reader.finishSeek() }
+    }
+}

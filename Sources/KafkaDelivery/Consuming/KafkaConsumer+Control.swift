@@ -1,0 +1,166 @@
+/// Standing still, going elsewhere, and knowing where one is.
+extension KafkaConsumer {
+    /// The partitions that are this consumer's at the moment, in order.
+    public var assignment: [KafkaTopicPartition] { core.assigned.keys.sorted() }
+
+    // MARK: Standing still
+
+    /// Hands out nothing more of some partitions until ``resume(_:)``. Cannot wait.
+    ///
+    /// Once it returns nothing is handed out, not even what is due for another attempt. The partitions stay assigned, what
+    /// was handed out before can still be settled and is committed, and nothing that was fetched is thrown away or fetched
+    /// again: librdkafka's own pause (`rd_kafka_pause_partitions`) is not used. Pausing twice is the same as once.
+    ///
+    /// A pause belongs to the generation: a partition that is assigned again, to this consumer or another, is not
+    /// paused. A loop over ``partitions`` that wants it so pauses each partition as it gets it.
+    ///
+    /// - Throws: ``KafkaError``: `assignmentEnded` where one of them is not assigned to this consumer, and then none is
+    ///   paused; `closed`.
+    public func pause(_ partitions: [KafkaTopicPartition]) throws(KafkaError) {
+        for reader in try core.readers(of: partitions) { reader.pause() }
+    }
+
+    /// Goes on with partitions that were paused, where they stood. Those that are not paused, or not this consumer's any
+    /// more, are left alone. Cannot wait.
+    public func resume(_ partitions: [KafkaTopicPartition]) {
+        let assigned = core.assigned
+        for partition in partitions { assigned[partition]?.resume() }
+    }
+
+    /// The partitions that are paused, in order.
+    public var pausedPartitions: [KafkaTopicPartition] {
+        core.assigned.filter { $0.value.isPaused }.keys.sorted()
+    }
+
+    // MARK: Going elsewhere
+
+    /// Goes on with partitions at other offsets, back or forth.
+    ///
+    /// ```swift
+    /// try await consumer.seek(consumer.assignment, to: .timestamp(yesterday))     // once more from there
+    /// ```
+    ///
+    /// From the call on nothing of the partitions is handed out until they are there; what was fetched from the old
+    /// place is never handed out. Deliveries from before the seek belong to the past: their verdicts change nothing
+    /// (they are counted as late), what waits for another attempt is dropped, and revocation and closing do not wait
+    /// for them. **What was acknowledged and not yet committed is not committed any more**; `try await commit()` before
+    /// the seek for that. The seek itself commits nothing: the group's offset changes with the first commit of what is
+    /// handed out after it, and may then move backwards, which it does in no other case.
+    ///
+    /// A loop over the partition goes on with the new place; a paused partition stays paused. Where another seek of the
+    /// same partition is under way, the later one counts.
+    ///
+    /// - Parameters:
+    ///   - partitions: Which; they have to be assigned to this consumer.
+    ///   - start: Where to. A timestamp later than all messages means the end. An offset that the partition does not hold,
+    ///     and `committed` where nothing is committed, mean what ``Configuration/newGroupStart`` says.
+    ///   - timeout: How long looking up the offsets and moving may take together.
+    /// - Returns: The offsets at which the partitions go on.
+    /// - Throws: ``KafkaError``. Where the offsets could not be looked up (`timedOut`, `brokersUnreachable`, …) the
+    ///   partitions go on where they were. With `timedOut` from librdkafka itself, which takes a hung client, they
+    ///   may still move later. `assignmentEnded` where one is not, or no longer, assigned; `cancelled`, and then it may
+    ///   take place all the same; `invalidArgument`; `closed`.
+    @discardableResult
+    public func seek(
+        _ partitions: [KafkaTopicPartition],
+        to start: Configuration.Start,
+        within timeout: Duration = .seconds(10)
+    ) async throws(KafkaError) -> [KafkaTopicPartition: Int64] {
+        try await core.seek(partitions, to: start, until: .now.advanced(by: timeout.asTimeout))
+    }
+
+    /// Goes on with one partition at another offset, as `seek` of several does.
+    ///
+    /// - Returns: The offset at which it goes on.
+    @discardableResult
+    public func seek(
+        _ partition: KafkaTopicPartition,
+        to start: Configuration.Start,
+        within timeout: Duration = .seconds(10)
+    ) async throws(KafkaError) -> Int64 {
+        let offsets = try await seek([partition], to: start, within: timeout)
+        guard let offset = offsets[partition] else { throw .notAssigned(partition) }
+        return offset
+    }
+
+    // MARK: Knowing where one is
+
+    /// The offset from which the next message of a partition will be handed out, whatever is settled; nil where it is not
+    /// assigned, or nothing was read of it yet. Does not ask the brokers.
+    public func position(of partition: KafkaTopicPartition) -> Int64? {
+        core.assigned[partition]?.position
+    }
+
+    /// What the group has committed: for each partition the offset of the message to be read next. Those for which it has
+    /// nothing are not in it. They do not have to be assigned (`OffsetFetch`).
+    ///
+    /// - Throws: ``KafkaError``: `timedOut` and others that may pass after `timeout`; `cancelled`; what the broker says.
+    public func committed(
+        _ partitions: [KafkaTopicPartition],
+        within timeout: Duration = .seconds(10)
+    ) async throws(KafkaError) -> [KafkaTopicPartition: Int64] {
+        let deadline = ContinuousClock.now.advanced(by: timeout.asTimeout)
+        return try await core.blocking.run { [core] in
+            Result { () throws(KafkaError) in try core.client.committed(partitions, until: deadline) }
+        }.get()
+    }
+
+    /// Where a partition begins and ends.
+    public struct Watermarks: Sendable, Hashable {
+        /// The offset of the oldest message there is (the low watermark).
+        public let beginning: Int64
+        /// The offset that the next message gets (the high watermark); with ``Configuration/Isolation/readCommitted`` the
+        /// one after the last message that can be read (the last stable offset).
+        public let end: Int64
+    }
+
+    /// Asks the brokers where partitions begin and end (`ListOffsets`); one request each to every leader. They do not have
+    /// to be assigned.
+    ///
+    /// - Throws: ``KafkaError``: `timedOut` and others that may pass after `timeout`; `unknownTopicOrPartition`;
+    ///   `cancelled`; what the broker says.
+    public func watermarks(
+        of partitions: [KafkaTopicPartition],
+        within timeout: Duration = .seconds(10)
+    ) async throws(KafkaError) -> [KafkaTopicPartition: Watermarks] {
+        let deadline = ContinuousClock.now.advanced(by: timeout.asTimeout)
+        return try await core.blocking.run { [core] in
+            Result { () throws(KafkaError) in try core.watermarks(of: partitions, until: deadline) }
+        }.get()
+    }
+
+    /// How far the group is behind: for each partition, how many offsets lie between what is committed and the end. Where
+    /// nothing is committed, it counts from the beginning. Transactions' control records and compaction leave gaps
+    /// in offsets, so there may be fewer messages. Asks the brokers; they do not have to be assigned.
+    ///
+    /// - Throws: As ``committed(_:within:)`` and ``watermarks(of:within:)``.
+    public func lag(
+        of partitions: [KafkaTopicPartition],
+        within timeout: Duration = .seconds(10)
+    ) async throws(KafkaError) -> [KafkaTopicPartition: Int64] {
+        let deadline = ContinuousClock.now.advanced(by: timeout.asTimeout)
+        return try await core.blocking.run { [core] in
+            Result { () throws(KafkaError) in
+                let committed = try core.client.committed(partitions, until: deadline)
+                return try core.watermarks(of: partitions, until: deadline).reduce(into: [:]) { lags, entry in
+                    lags[entry.key] = max(entry.value.end - (committed[entry.key] ?? entry.value.beginning), 0)
+                }
+            }
+        }.get()
+    }
+}
+
+extension ConsumerCore {
+    /// Blocks.
+    fileprivate func watermarks(
+        of partitions: [KafkaTopicPartition],
+        until deadline: ContinuousClock.Instant
+    ) throws(KafkaError) -> [KafkaTopicPartition: KafkaConsumer.Watermarks] {
+        let ends = try client.offsets(at: PartitionOffset.end, of: partitions, until: deadline)
+        let beginnings = try client.offsets(at: PartitionOffset.beginning, of: partitions, until: deadline)
+        return beginnings.reduce(into: [:]) { result, entry in
+            guard let end = ends[entry.key] else { return }
+            result[entry.key] = KafkaConsumer.Watermarks(beginning: entry.value, end: max(end, entry.value))
+        }
+    }
+}

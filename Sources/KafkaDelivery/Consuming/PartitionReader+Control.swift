@@ -1,0 +1,137 @@
+internal import Synchronization
+
+/// What the application and the consumer's thread decide about a partition: to stand still, to go elsewhere, to end.
+extension PartitionReader {
+    // MARK: Pausing
+
+    /// Hands out nothing more, also nothing that is due again, until ``resume()``. What is fetched stays where it is:
+    /// librdkafka's own pause throws it away and, in 2.0.2, leaks some of it.
+    func pause() {
+        state.withLock { $0.isPaused = true }
+    }
+
+    func resume() {
+        let wasPaused = state.withLock { state in
+            defer { state.isPaused = false }
+            return state.isPaused
+        }
+        // Where nobody looked meanwhile the queue did not become empty, and librdkafka says nothing.
+        if wasPaused { core.signal(self) }
+    }
+
+    var isPaused: Bool { state.withLock { $0.isPaused } }
+
+    /// The offset from which the next message is read; nil until something was read, sought, or the end was met.
+    var position: Int64? { state.withLock { $0.position } }
+
+    // MARK: Going elsewhere
+
+    /// Hands out nothing until ``finishSeek()``.
+    ///
+    /// - Returns: False where the partition is not being read any more.
+    func beginSeek() -> Bool {
+        state.withLock { state in
+            guard state.phase == .reading else { return false }
+            state.pendingSeeks += 1
+            return true
+        }
+    }
+
+    func finishSeek() {
+        state.withLock { $0.pendingSeeks -= 1 }
+        core.signal(self)
+    }
+
+    /// Goes on at another offset. Between ``beginSeek()`` and ``finishSeek()``. Blocks for as long as librdkafka's main
+    /// thread takes to hear of it, at most `timeout`.
+    ///
+    /// The moment `rd_kafka_seek` is called it counts the partition's version up, and what was fetched under an older one
+    /// never leaves the queue. So nothing from before is handed out, also where the answer does not come in time: then
+    /// the partition begins again all the same, because librdkafka may move it later.
+    func seek(to offset: Int64, within timeout: Duration) -> KafkaError? {
+        moving.withLock { _ in
+            guard isReading else { return .notAssigned(partition) }
+            let error = queue.client.seek(partition, to: offset, within: timeout)
+            guard error == nil || error?.kind == .timedOut else { return error }
+            let (isReading, outdated) = state.withLock { state -> (Bool, [Rejected]) in
+                // Revoked meanwhile: what was acknowledged is still to be committed.
+                guard state.phase == .reading else { return (false, []) }
+                let outdated = state.beginAgain()
+                state.position = offset
+                core.noteRestart()
+                return (true, outdated)
+            }
+            _ = consume outdated
+            return isReading ? error : .notAssigned(partition)
+        }
+    }
+
+    /// The partition cannot go on: its loops end with the error.
+    func fail(_ error: KafkaError) {
+        state.withLock { if $0.failure == nil { $0.failure = error } }
+        core.signal(self)
+    }
+
+    // MARK: Ending
+
+    /// Hands out nothing more; verdicts still count.
+    func stop() {
+        // Let go of outside of the lock: each is the owner of a C object.
+        let rejected = state.withLock { state in
+            if state.phase == .reading { state.phase = .stopped }
+            defer { state.rejected = [] }
+            return state.rejected
+        }
+        _ = consume rejected
+    }
+
+    /// Verdicts change nothing from now on.
+    ///
+    /// - Returns: How many deliveries were not settled, and how many were acknowledged in vain.
+    func end() -> (unsettled: Int, isUncommitted: Bool) {
+        queue.removeListener()
+        return moving.withLock { _ in
+            state.withLock { state in
+                state.phase = .ended
+                return (state.tracker.unsettledCount, state.tracker.commitTarget != nil)
+            }
+        }
+    }
+
+    // MARK: Committing
+
+    var heldCount: Int { state.withLock { $0.tracker.heldCount } }
+
+    var commitTarget: Committer.Target? {
+        guard core.commits else { return nil }
+        return state.withLock { state in
+            state.tracker.commitTarget.map { Committer.Target(reader: self, offset: $0, run: state.run) }
+        }
+    }
+
+    /// Whether an offset is committed, or does not have to be any more.
+    func isCommitted(_ target: Committer.Target) -> Bool {
+        state.withLock { state in
+            state.run != target.run || (state.tracker.committed ?? -1) >= target.offset
+        }
+    }
+
+    func didCommit(_ target: Committer.Target) {
+        state.withLock { if $0.run == target.run { $0.tracker.didCommit(target.offset) } }
+    }
+
+    /// A rebalance: some messages may be fetched again.
+    func mayRepeat(until instant: ContinuousClock.Instant) {
+        state.withLock { $0.mayRepeatUntil = instant }
+    }
+}
+
+extension KafkaError {
+    static func notAssigned(_ partition: KafkaTopicPartition) -> KafkaError {
+        KafkaError(
+            .assignmentEnded,
+            recovery: .retry,
+            reason: "\(partition) is not assigned to this consumer"
+        )
+    }
+}

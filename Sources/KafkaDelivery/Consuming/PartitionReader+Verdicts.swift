@@ -1,0 +1,109 @@
+internal import Logging
+internal import Synchronization
+
+/// What becomes of deliveries. Called from any task.
+extension PartitionReader {
+    func acknowledge(_ sequence: OffsetTracker.Sequence) -> KafkaConsumer.Verdict {
+        var hasRoom = false
+        var isDrained = false
+        let verdict = state.withLock { state in
+            guard state.phase != .ended else { return KafkaConsumer.Verdict.ended }
+            guard state.tracker.settle(sequence) == .settled else { return state.afterthought(on: sequence) }
+            if state.isWindowFull, state.tracker.windowCount < window {
+                state.isWindowFull = false
+                hasRoom = true
+            }
+            isDrained = state.phase == .stopped && state.tracker.heldCount == 0
+            return .settled
+        }
+        switch verdict {
+        case .settled: core.noteAcknowledged()
+        case .ended: core.noteLate(partition)
+        case .repeated: break
+        }
+        if hasRoom { core.signal(self) }
+        if isDrained { core.interrupt() }
+        return verdict
+    }
+
+    /// Hands the message out again when the delay is over, before anything later of the partition where it holds that.
+    func reject(_ message: ReceivedMessage, after delay: Duration, holdsPartition: Bool) -> KafkaConsumer.Verdict {
+        let due = core.backoff.now.advanced(by: min(max(delay, .zero), .seconds(1 << 40)))
+        var isDrained = false
+        let verdict = state.withLock { state in
+            guard state.phase != .ended else { return KafkaConsumer.Verdict.ended }
+            guard state.tracker.reject(message.sequence) == .settled else {
+                return state.afterthought(on: message.sequence)
+            }
+            isDrained = state.phase == .stopped && state.tracker.heldCount == 0
+            if state.phase == .reading {
+                let index = state.rejected.firstIndex { $0.message.sequence > message.sequence }
+                state.rejected.insert(
+                    Rejected(message: message, due: due, holdsPartition: holdsPartition),
+                    at: index ?? state.rejected.endIndex
+                )
+            }
+            return .settled
+        }
+        switch verdict {
+        case .settled where delay > .zero: core.wake(self, at: due)
+        case .settled: core.signal(self)
+        case .ended: core.noteLate(partition)
+        case .repeated: break
+        }
+        if isDrained { core.interrupt() }
+        return verdict
+    }
+
+    func noteRejection(_ delivery: KafkaConsumer.Delivery, _ error: (any Error)?, _ delay: Duration) {
+        core.logger.debug(
+            "Delivery failed, to be handed over again",
+            metadata: [
+                "kafka_delivery": "\(delivery)", "kafka_attempt": "\(delivery.attempt)", "kafka_delay": "\(delay)",
+                "kafka_error": "\(error.map { String(describing: $0) } ?? "")",
+            ]
+        )
+    }
+
+    func reportContradiction(offset: Int64, attempt: Int) {
+        core.reportContradiction(partition, offset: offset, attempt: attempt)
+    }
+
+    var isReading: Bool { state.withLock { $0.phase == .reading } }
+
+    /// Whether the partition is still ours, so that something can be committed.
+    var isOurs: Bool { state.withLock { $0.phase != .ended } }
+
+    /// Whether everything that the partition held was handed out.
+    var isAtEnd: Bool { state.withLock { $0.isAtEnd } }
+
+    /// Whether a verdict on a delivery would still count, and more of the partition is handed out.
+    func isCurrent(_ sequence: OffsetTracker.Sequence) -> Bool {
+        state.withLock { $0.phase == .reading && !$0.tracker.isOutdated(sequence) }
+    }
+
+    /// The last reference to a delivery went without a verdict.
+    func abandon(_ sequence: OffsetTracker.Sequence) {
+        let isDrained = state.withLock { state in
+            state.tracker.abandon(sequence)
+            return state.phase == .stopped && state.tracker.heldCount == 0
+        }
+        if isDrained { core.interrupt() }
+    }
+}
+
+extension PartitionReader.State {
+    /// What a verdict is that changes nothing.
+    fileprivate func afterthought(on sequence: OffsetTracker.Sequence) -> KafkaConsumer.Verdict {
+        tracker.isOutdated(sequence) ? .ended : .repeated
+    }
+}
+
+extension KafkaConsumer {
+    enum Verdict {
+        case settled
+        case repeated
+        /// The partition is not ours any more, or goes on at another offset since.
+        case ended
+    }
+}
