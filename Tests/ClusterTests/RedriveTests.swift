@@ -91,7 +91,8 @@ struct RedriveTests {
 
         let outcomes = Shared<[KafkaRedrive.Outcome]>([])
         let summary = try await KafkaRedrive(fixture.configuration, logger: .test).run(with: fixture.producer) {
-            letter, outcome in
+            letter,
+            outcome in
             #expect(letter.partition == 2)
             #expect(letter.deadLetter?.originalPartition == 1)
             outcomes.change { $0.append(outcome) }
@@ -137,7 +138,9 @@ struct RedriveTests {
         #expect(last == KafkaRedrive.Summary())
 
         let replays = try await fixture.replays().compactMap { Int($0) }
-        #expect(replays == Array(0..<30).filter { $0.isMultiple(of: 3) } + Array(0..<30).filter { !$0.isMultiple(of: 3) })
+        #expect(
+            replays == Array(0..<30).filter { $0.isMultiple(of: 3) } + Array(0..<30).filter { !$0.isMultiple(of: 3) }
+        )
         await fixture.producer.close()
     }
 
@@ -251,7 +254,8 @@ struct RedriveTests {
         let fixture = try await Fixture()
         try await fixture.add(2)
         let summary = try await KafkaRedrive(fixture.configuration, logger: .test).run(with: fixture.producer) {
-            _, outcome in
+            _,
+            outcome in
             if case .redriven = outcome { try await fixture.add(1) }
         }
         #expect(summary.redriven == 2)
