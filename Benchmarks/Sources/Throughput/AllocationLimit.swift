@@ -1,0 +1,40 @@
+import AllocationCount
+
+/// How many blocks of memory a message may cost, over what librdkafka itself asks for in the bare loop.
+///
+/// Counted by an own malloc and not by the ecosystem's benchmark package: its interposer needs a newer toolchain than
+/// this package does, and without it the counts are 0.
+enum AllocationLimit {
+    static func of(_ cell: Cell) -> Double? {
+        switch cell.shape {
+        case .send, .enqueue, .batches: 3
+        case .receive(.deliveries) where cell.work == 0: 1
+        case .receive(.mainActor), .receive(.perPartition): 1
+        default: nil
+        }
+    }
+
+    /// Prints what was counted; false where something is over its limit.
+    static func check(_ run: Run) -> Bool {
+        guard allocation_count_is_possible() else {
+            print("Allocations: not measured on this platform.")
+            return true
+        }
+        var isWithin = true
+        for comparison in run.comparisons {
+            guard let limit = of(comparison.cell), let ours = comparison.libraryAllocations,
+                let bare = comparison.bareAllocations
+            else { continue }
+            let own = ours - bare
+            // A tenth for what happens now and then: an array that grows, a connection's buffer.
+            let isOver = own > limit + 0.1
+            if isOver { isWithin = false }
+            print(
+                isOver ? "TOO MANY" : "ok      ",
+                "\(comparison.cell.name): \(Figure.count(own)) of its own a message, at most \(Figure.ratio(limit))",
+                "(\(Figure.count(ours)) in all, the bare loop \(Figure.count(bare)))"
+            )
+        }
+        return isWithin
+    }
+}
