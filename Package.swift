@@ -76,7 +76,7 @@ let package = Package(
         ),
         .testTarget(
             name: "KafkaDeliveryTests",
-            dependencies: ["KafkaDelivery"],
+            dependencies: ["KafkaDelivery", "KafkaDeliveryTesting"],
             swiftSettings: settings
         ),
         .testTarget(

@@ -40,6 +40,8 @@ public struct KafkaError: Error, Sendable, Hashable {
         case offsetOutOfRange
         /// Another producer with the same transactional id has taken over.
         case fenced
+        /// Nobody answered whether a transaction was committed: it was, or it was aborted, and nothing in between.
+        case transactionOutcomeUnknown
         /// The client cannot go on, see `recovery`.
         case fatal
         /// The broker answered with an error that has no kind of its own; `code` names it.
@@ -53,7 +55,7 @@ public struct KafkaError: Error, Sendable, Hashable {
     public enum Persistence: String, Sendable, Hashable {
         /// It is certainly not stored.
         case notPersisted
-        /// It was handed to the network, and no answer says what became of it.
+        /// It was handed to the network, and no answer says what became of it. Of a transaction: it may be committed.
         case possiblyPersisted
     }
 

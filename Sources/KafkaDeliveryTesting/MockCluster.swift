@@ -47,7 +47,9 @@ internal import Dispatch
 /// - Offsets are not found by timestamp, a delivery report's timestamp is always 1,234, and there is no replication:
 ///   a replication factor changes nothing.
 /// - Sequence numbers are checked for transactional producers only. An idempotent producer that sends a batch a
-///   second time has it stored a second time.
+///   second time has it stored a second time. And where a batch fails and the one behind it is stored, which a real
+///   broker refuses, librdkafka takes the first for stored as well: such a send is confirmed without an offset
+///   (`KafkaDeliveryReport.hasOffset`), and the message may be nowhere.
 /// - Transactions end without a trace in the log: aborted messages are visible to `read_committed`, offsets sent in
 ///   a transaction are not stored, and a producer is fenced only by an injected error.
 /// - No compaction, no retention by time, no authentication, no TLS.

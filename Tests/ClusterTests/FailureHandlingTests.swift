@@ -57,6 +57,19 @@ struct FailureHandlingTests {
         }
     }
 
+    @Test func whatFailedTogetherComesAgainInItsOrderWhateverTheDelays() async throws {
+        let cluster = try TestCluster()
+        let topic = try await filledTopic(cluster, count: 4)
+        try await withKafkaConsumer(cluster.consumerConfiguration(topics: [topic]), logger: .test) { consumer in
+            let failed = try await consumer.take(3)
+            for delivery in failed.reversed() {
+                delivery.negativelyAcknowledge(Failure(), after: .milliseconds(delivery.offset == 0 ? 100 : 0))
+            }
+            let again = try await consumer.take(4)
+            #expect(again.map { "\($0.offset).\($0.attempt)" } == ["0.2", "1.2", "2.2", "3.1"])
+        }
+    }
+
     @Test func theFirstVerdictCountsAndAContradictingOneIsReported() async throws {
         let cluster = try TestCluster()
         let topic = try await filledTopic(cluster, count: 2)

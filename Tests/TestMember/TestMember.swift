@@ -1,12 +1,16 @@
 import Foundation
+import KafkaDeliveryTesting
+import Logging
 
 /// A process of its own for tests, to be killed or to die by itself: `TestMember ROLE ARGUMENT…`.
 ///
-/// Each role is a function in a file of its own, takes the remaining arguments, and ends when its input does.
+/// Each role is a function, takes the remaining arguments, and ends when its input does.
 @main
 struct TestMember {
     /// What it can be started as, by the first argument.
-    private static let roles: [String: @Sendable ([String]) async throws -> Void] = [:]
+    private static let roles: [String: @Sendable ([String]) async throws -> Void] = [
+        "history": runHistoryMember
+    ]
 
     static func main() async throws {
         let arguments = CommandLine.arguments.dropFirst()
@@ -15,5 +19,26 @@ struct TestMember {
             exit(64)
         }
         try await role(Array(arguments.dropFirst()))
+    }
+
+    /// `history PLAN FILE`: a member of a history run, with its plan as JSON, and where it records. Writes a dot for
+    /// each acknowledgement.
+    private static func runHistoryMember(_ arguments: [String]) async throws {
+        let plan = try JSONDecoder().decode(MemberPlan.self, from: Data(arguments[0].utf8))
+        let recorder = try DeliveryHistory.Recorder(file: arguments[1])
+        let logger = Logger(label: plan.name, factory: { StreamLogHandler.standardError(label: $0) })
+        let run = try MemberRun(plan, recorder: recorder, logger: logger) {
+            try? FileHandle.standardOutput.write(contentsOf: Data(".".utf8))
+        }
+        let running = Task { try await run.run() }
+        await withCheckedContinuation { (continuation: CheckedContinuation<Void, Never>) in
+            Thread.detachNewThread {
+                _ = FileHandle.standardInput.readDataToEndOfFile()
+                continuation.resume()
+            }
+        }
+        await run.leave()
+        running.cancel()
+        try await running.value
     }
 }

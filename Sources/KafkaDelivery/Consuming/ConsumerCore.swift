@@ -11,6 +11,8 @@ final class ConsumerCore: Sendable {
         case commit(CommitWaiter)
         case cancelCommit(UInt64)
         case close(deadline: ContinuousClock.Instant)
+        /// Wait for the end of the commit under way.
+        case awaitCommitUnderWay(TimedWait<Bool>)
         /// A rejected delivery is due then.
         case wake(PartitionReader, at: ContinuousClock.Instant)
         /// A partition was brought to where the consumer was told to start.
@@ -214,6 +216,11 @@ extension ConsumerCore {
         }
     }
 
+    /// Tells `wait` when no plain commit is under way that was begun before this call.
+    func awaitCommitUnderWay(_ wait: TimedWait<Bool>) {
+        if !send(.awaitCommitUnderWay(wait)) { wait.resume(true) }
+    }
+
     func beginClosing(within timeout: Duration) {
         let deadline = ContinuousClock.now.advanced(by: timeout.asTimeout)
         let resumptions = state.withLock { state -> [ReadyPartitions.Resumption]? in
@@ -367,7 +374,13 @@ extension ConsumerCore {
             }
             return (state.closeWaiters, state.commands)
         }
-        for case .commit(let waiter) in commands { waiter.continuation.resume(returning: .closed(persistence: nil)) }
+        for command in commands {
+            switch command {
+            case .commit(let waiter): waiter.continuation.resume(returning: .closed(persistence: nil))
+            case .awaitCommitUnderWay(let wait): wait.resume(true)
+            default: break
+            }
+        }
         for waiter in waiters { waiter.resume() }
         events.finish()
     }

@@ -60,6 +60,7 @@ extension ConsumerLoop {
         if !hasLeft { core.logger.warning("Consumer closed without leaving its group in time") }
         let (unsettled, uncommitted) = endReaders(Array(readers.values))
         resume(committer.allWaiters(.closed(persistence: nil)))
+        releaseWaitersForEndOfCommit()
         core.finish(
             KafkaConsumer.CloseSummary(
                 unsettled: unsettled + (closing?.unsettled ?? 0),

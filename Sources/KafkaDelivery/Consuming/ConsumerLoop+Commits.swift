@@ -32,6 +32,7 @@ extension ConsumerLoop {
 
     func endCommit(_ results: [PartitionOffset], _ error: KafkaError?) {
         let failures = committer.end(results, error, at: clock.now)
+        releaseWaitersForEndOfCommit()
         if !failures.isEmpty {
             for (reader, error) in failures where committer.isGivenUp(reader.partition, error) {
                 resume(committer.failedWaiters(reader, error))
@@ -48,6 +49,11 @@ extension ConsumerLoop {
             }
         }
         resume(committer.settledWaiters(at: clock.now))
+    }
+
+    func releaseWaitersForEndOfCommit() {
+        for wait in waitersForEndOfCommit { wait.resume(true) }
+        waitersForEndOfCommit = []
     }
 
     func resume(_ waiters: [(Committer.Waiter, KafkaError?)]) {

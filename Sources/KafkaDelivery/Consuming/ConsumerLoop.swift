@@ -47,6 +47,8 @@ final class ConsumerLoop {
     let clock = ContinuousClock()
     var readers: [KafkaTopicPartition: PartitionReader] = [:]
     var committer = Committer()
+    /// Transactions that must not be overtaken by the commit under way.
+    var waitersForEndOfCommit: [TimedWait<Bool>] = []
     var revocation: Revocation?
     var closing: Closing?
     /// Partitions to look at again, soonest first.
@@ -88,6 +90,8 @@ final class ConsumerLoop {
             beginWaiting(waiter)
         case .cancelCommit(let id):
             committer.cancel(id)?.task.continuation.resume(returning: .cancelled(persistence: nil))
+        case .awaitCommitUnderWay(let wait):
+            if committer.inFlight == nil { wait.resume(true) } else { waitersForEndOfCommit.append(wait) }
         case .close(let deadline):
             beginClosing(by: deadline)
         case .wake(let reader, let due):

@@ -89,7 +89,8 @@ extension KafkaConsumer {
         }
 
         /// Says that handling the message failed: it is handed over again, with ``attempt`` increased, before anything
-        /// later of its partition that was not handed out yet.
+        /// later of its partition that was not handed out yet. Of several that failed the earliest comes first, whatever
+        /// their delays.
         ///
         /// Cannot fail and does not wait. Until the delay is over nothing of the partition is handed out; the others go
         /// on, the partition stays assigned, and nothing is fetched again. The first verdict counts: one that contradicts

@@ -16,11 +16,15 @@ struct OffsetTracker {
     private enum State: UInt8 {
         /// In somebody's hands.
         case held
+        /// Part of a transaction that has not ended: as good as in somebody's hands, and not for a plain commit.
+        case claimed
         /// Nobody holds it any longer, and nobody said what became of it: it cannot be settled any more.
         case abandoned
         /// Negatively acknowledged, and waiting to be handed out again.
         case rejected
         case settled
+
+        var isHeld: Bool { self == .held || self == .claimed }
     }
 
     /// What a verdict came to.
@@ -37,8 +41,10 @@ struct OffsetTracker {
 
     /// How many deliveries are handed out and not settled.
     private(set) var unsettledCount = 0
-    /// How many of those are still in somebody's hands.
+    /// How many of those are still in somebody's hands, or part of a transaction.
     private(set) var heldCount = 0
+    /// How many of those are part of a transaction.
+    private(set) var claimedCount = 0
     /// Where a commit may go: the offset after the longest settled prefix; nil where nothing is settled.
     private(set) var committable: Int64?
     /// Where the broker says that the partition is committed, as far as this generation knows.
@@ -100,8 +106,50 @@ struct OffsetTracker {
         let index = Int(sequence - firstSequence)
         guard index < entries.count, entries[index].state == old else { return false }
         entries[index].state = new
-        heldCount += (new == .held ? 1 : 0) - (old == .held ? 1 : 0)
+        heldCount += (new.isHeld ? 1 : 0) - (old.isHeld ? 1 : 0)
+        claimedCount += (new == .claimed ? 1 : 0) - (old == .claimed ? 1 : 0)
         return true
+    }
+
+    // MARK: Transactions
+
+    /// Makes a delivery part of a transaction: it is settled when that commits, and not before.
+    mutating func claim(_ sequence: Sequence) -> Verdict {
+        change(sequence, from: .held, to: .claimed) ? .settled : .repeated
+    }
+
+    /// Where a transaction takes the partition that settles everything claimed.
+    ///
+    /// - Returns: The offset after the longest prefix of settled and claimed deliveries, and whether that has all that
+    ///   are claimed. If not, one before them is unsettled.
+    var claimTarget: (offset: Int64, isComplete: Bool)? {
+        guard claimedCount > 0 else { return nil }
+        var offset: Int64?
+        var missing = claimedCount
+        for entry in entries {
+            guard entry.state == .settled || entry.state == .claimed else { break }
+            if entry.state == .claimed { missing -= 1 }
+            offset = Self.nextToRead(after: entry.offset)
+        }
+        // The first is unsettled: there is no prefix at all.
+        return (offset ?? committable ?? -1, missing == 0)
+    }
+
+    /// The transaction has committed: what it claimed is settled, and the broker has the offset.
+    mutating func settleClaims(at offset: Int64) {
+        for index in entries.indices where entries[index].state == .claimed { entries[index].state = .settled }
+        unsettledCount -= claimedCount
+        heldCount -= claimedCount
+        claimedCount = 0
+        removeSettledPrefix()
+        didCommit(offset)
+    }
+
+    /// The transaction was aborted: what it claimed is to be handed out again.
+    mutating func rejectClaims() {
+        for index in entries.indices where entries[index].state == .claimed { entries[index].state = .rejected }
+        heldCount -= claimedCount
+        claimedCount = 0
     }
 
     /// The offset that a commit should carry; nil where the broker has it already. Never less than one committed before.
@@ -118,6 +166,7 @@ struct OffsetTracker {
         entries = []
         unsettledCount = 0
         heldCount = 0
+        claimedCount = 0
         committable = nil
         committed = nil
     }

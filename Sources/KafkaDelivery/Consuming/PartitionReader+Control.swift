@@ -105,7 +105,9 @@ extension PartitionReader {
     var commitTarget: Committer.Target? {
         guard core.commits else { return nil }
         return state.withLock { state in
-            state.tracker.commitTarget.map { Committer.Target(reader: self, offset: $0, run: state.run) }
+            // A plain commit must not overtake a transaction's, or be overtaken by it.
+            guard state.transaction == nil else { return nil }
+            return state.tracker.commitTarget.map { Committer.Target(reader: self, offset: $0, run: state.run) }
         }
     }
 

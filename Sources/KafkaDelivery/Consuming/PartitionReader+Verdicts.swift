@@ -36,13 +36,7 @@ extension PartitionReader {
                 return state.afterthought(on: message.sequence)
             }
             isDrained = state.phase == .stopped && state.tracker.heldCount == 0
-            if state.phase == .reading {
-                let index = state.rejected.firstIndex { $0.message.sequence > message.sequence }
-                state.rejected.insert(
-                    Rejected(message: message, due: due, holdsPartition: holdsPartition),
-                    at: index ?? state.rejected.endIndex
-                )
-            }
+            state.keep(Rejected(message: message, due: due, holdsPartition: holdsPartition))
             return .settled
         }
         switch verdict {
@@ -93,6 +87,13 @@ extension PartitionReader {
 }
 
 extension PartitionReader.State {
+    /// Keeps a rejected message until it is handed out again, in the order of the partition.
+    mutating func keep(_ rejected: PartitionReader.Rejected) {
+        guard phase == .reading else { return }
+        let index = self.rejected.firstIndex { $0.message.sequence > rejected.message.sequence }
+        self.rejected.insert(rejected, at: index ?? self.rejected.endIndex)
+    }
+
     /// What a verdict is that changes nothing.
     fileprivate func afterthought(on sequence: OffsetTracker.Sequence) -> KafkaConsumer.Verdict {
         tracker.isOutdated(sequence) ? .ended : .repeated

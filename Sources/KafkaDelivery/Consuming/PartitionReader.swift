@@ -43,6 +43,10 @@ final class PartitionReader: Sendable {
         /// The offset from which the next message is read; nil until that is known.
         var position: Int64?
         var tracker = OffsetTracker()
+        /// The transaction that some of the deliveries are part of.
+        var transaction: UInt64?
+        /// Which run of offsets those belong to.
+        var transactionRun = 0
         /// The first and the last offset that were read.
         var firstOffset: Int64 = -1
         var lastOffset: Int64 = -1
@@ -147,12 +151,17 @@ final class PartitionReader: Sendable {
     private func takeRejected(_ state: inout State) -> Taken? {
         guard !state.rejected.isEmpty else { return nil }
         let now = core.backoff.now
-        if let index = state.rejected.firstIndex(where: { $0.due <= now }) {
-            let message = state.rejected.remove(at: index).message
-            state.tracker.handOutAgain(message.sequence)
-            return .delivery(KafkaConsumer.Delivery(ReceivedMessage(after: message)))
+        for (index, rejected) in state.rejected.enumerated() {
+            if rejected.due <= now {
+                state.rejected.remove(at: index)
+                state.tracker.handOutAgain(rejected.message.sequence)
+                return .delivery(KafkaConsumer.Delivery(ReceivedMessage(after: rejected.message)))
+            }
+            // What failed after one that holds the partition comes after it, though its own time may have come: they fail
+            // together in a batch, and wait the longer the more often they have failed.
+            if rejected.holdsPartition { return .empty }
         }
-        return state.rejected.contains(where: \.holdsPartition) ? .empty : nil
+        return nil
     }
 
     private func read(

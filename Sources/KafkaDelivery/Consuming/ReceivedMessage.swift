@@ -24,6 +24,8 @@ final class ReceivedMessage: @unchecked Sendable {
         case none
         case acknowledged
         case rejected
+        /// Part of a transaction, whose end is its verdict.
+        case claimed
     }
 
     init(
@@ -70,9 +72,20 @@ final class ReceivedMessage: @unchecked Sendable {
     /// Notes the verdict where it is the first. One that contradicts the first is reported, and changes nothing.
     private func give(_ new: GivenVerdict) -> Bool {
         let (isFirst, given) = verdict.compareExchange(expected: .none, desired: new, ordering: .relaxed)
-        if !isFirst, given != new { reader.reportContradiction(offset: offset, attempt: attempt) }
+        // What is part of a transaction has its verdict from that, whatever its handler's loop says too.
+        if !isFirst, given != new, given != .claimed { reader.reportContradiction(offset: offset, attempt: attempt) }
         return isFirst
     }
+
+    /// Makes the message part of a transaction.
+    func claim(for transaction: UInt64) -> PartitionReader.Claim {
+        let claim = reader.claim(sequence, for: transaction)
+        if claim == .taken { _ = give(.claimed) }
+        return claim
+    }
+
+    /// Whether a transaction has the message, or had it.
+    var isClaimed: Bool { verdict.load(ordering: .relaxed) == .claimed }
 
     /// Whether somebody said what became of this attempt.
     var hasVerdict: Bool { verdict.load(ordering: .relaxed) != .none }

@@ -22,12 +22,14 @@ extension KafkaProducer {
             enum Resume {
                 case task(CheckedContinuation<Outcome, Never>)
                 case batch(PendingBatch)
+                case transaction(TransactionScope)
             }
 
             func callAsFunction(_ outcome: Outcome) {
                 switch resume {
                 case .task(let continuation): continuation.resume(returning: outcome)
                 case .batch(let batch): batch.oneIsDone()
+                case .transaction(let scope): scope.noteOutcome(outcome)
                 }
             }
         }

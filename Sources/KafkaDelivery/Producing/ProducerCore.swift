@@ -10,7 +10,7 @@ internal import Synchronization
 final class ProducerCore: Sendable {
     typealias PendingDelivery = KafkaProducer.PendingDelivery
 
-    private let client: RdKafkaClient
+    let client: RdKafkaClient
     private let queue: RdKafkaQueue
     private let logger: Logger
     private let messageTimeout: Duration
@@ -28,8 +28,15 @@ final class ProducerCore: Sendable {
         var purgeDeadline: ContinuousClock.Instant?
     }
 
-    init(_ configuration: KafkaProducer.Configuration, logger: Logger) throws(KafkaError) {
-        self.client = try configuration.rdKafka().makeClient(RD_KAFKA_PRODUCER, events: RD_KAFKA_EVENT_DR)
+    /// - Parameter properties: What the client is made with, where it is more than the configuration says.
+    init(
+        _ configuration: KafkaProducer.Configuration,
+        properties: RdKafkaConfiguration? = nil,
+        logger: Logger
+    ) throws(KafkaError) {
+        let given: RdKafkaConfiguration
+        if let properties { given = properties } else { given = try configuration.rdKafka() }
+        self.client = try given.makeClient(RD_KAFKA_PRODUCER, events: RD_KAFKA_EVENT_DR)
         guard let queue = RdKafkaQueue.main(of: client) else {
             throw KafkaError(.client, recovery: .retry, reason: "librdkafka gave no queue for delivery reports")
         }
@@ -101,6 +108,11 @@ extension ProducerCore {
         waiter?.continuation.resume(returning: .cancelled(persistence: .notPersisted))
     }
 
+    /// Refuses whoever waits for room at this moment.
+    func refuseRoomWaiters(_ error: KafkaError) {
+        for waiter in ledger.withLock({ $0.takeRoomWaiters() }) { waiter.continuation.resume(returning: error) }
+    }
+
     /// The error of a message that librdkafka did not take.
     private func refusal(_ code: rd_kafka_resp_err_t, of message: KafkaMessage) -> KafkaError {
         if code == RD_KAFKA_RESP_ERR__FATAL || code == RD_KAFKA_RESP_ERR__FENCED, let fatal = client.fatalError {
@@ -124,6 +136,23 @@ extension ProducerCore {
         if lingers { sendLingering() }
         let error = await waitForBarrier { $0.lastSequence }
         if let error { throw error }
+    }
+
+    /// Waits until every message accepted so far has its outcome, but no longer than until some time.
+    ///
+    /// - Returns: Whether they have; not where the task was cancelled either.
+    func flush(until deadline: ContinuousClock.Instant) async -> Bool {
+        if ledger.withLock({ $0.count == 0 }) { return true }
+        return await withTaskGroup(of: Bool.self) { group in
+            group.addTask { (try? await self.flush()) != nil }
+            group.addTask {
+                // Time is what is waited for.
+                try? await Task.sleep(until: deadline, clock: .continuous)
+                return false
+            }
+            defer { group.cancelAll() }
+            return await group.next() ?? false
+        }
     }
 
     /// Sends at once what lingers. Where the system has no thread for it, it is sent when its time has come.

@@ -193,6 +193,13 @@ extension SendLedger {
         return roomWaiters.firstIndex { $0.id == id }.map { roomWaiters.remove(at: $0) }
     }
 
+    /// Takes off everybody who waits. One that is being tried just now is told when that has come to nothing.
+    mutating func takeRoomWaiters() -> Deque<RoomWaiter> {
+        trying?.isCancelled = true
+        defer { roomWaiters = [] }
+        return roomWaiters
+    }
+
     /// Those that have waited too long. All wait equally long, so the first is always the next to go.
     mutating func overdueRoomWaiters(at now: ContinuousClock.Instant) -> [RoomWaiter] {
         var result: [RoomWaiter] = []

@@ -127,7 +127,8 @@ extension RdKafkaClient {
         }
     }
 
-    /// Time is what is waited for here: nothing tells that a broker has come back, or that a partition has started.
+    /// Time is what is waited for here: nothing tells that a broker has come back, that a partition has started, or that a
+    /// call is worth repeating.
     static func pause() {
         usleep(50_000)
     }

@@ -24,6 +24,7 @@ enum RdKafkaProperty {
     static let partitioner = "partitioner"
     static let deliveryReportsOnlyForErrors = "delivery.report.only.error"
     static let transactionalID = "transactional.id"
+    static let transactionTimeout = "transaction.timeout.ms"
     static let requestTimeout = "request.timeout.ms"
 
     static let group = "group.id"
@@ -65,7 +66,8 @@ enum RdKafkaProperty {
         compression: "use `compression`",
         "compression.codec": "use `compression`",
         deliveryReportsOnlyForErrors: "every send gets its report",
-        transactionalID: "a transactional producer is a type of its own",
+        transactionalID: "a transactional producer is a type of its own, KafkaTransactionalProducer",
+        transactionTimeout: "use `transactionTimeout` of a KafkaTransactionalProducer",
         group: "use `group`",
         groupInstance: "use `groupInstanceID`",
         automaticCommit: "nothing is committed that was not acknowledged",

@@ -13,14 +13,15 @@ final class ChildProcess: Sendable {
     /// Held from the making of the pipes to the start, so that no other program starts before they are marked.
     private static let starting = Mutex(())
 
-    /// Starts a program: a path, or a name to be looked up in `PATH`.
-    init(_ program: String, _ arguments: [String]) throws {
-        (identifier, input, output) = try Self.starting.withLock { _ in try Self.start(program, arguments) }
+    /// Starts a program: a path, or a name to be looked up in `PATH`. What it says about errors goes to a file.
+    init(_ program: String, _ arguments: [String], errors: String = "/dev/null") throws {
+        (identifier, input, output) = try Self.starting.withLock { _ in try Self.start(program, arguments, errors) }
     }
 
     private static func start(
         _ program: String,
-        _ arguments: [String]
+        _ arguments: [String],
+        _ errors: String
     ) throws -> sending (pid_t, FileHandle, FileHandle) {
         let (inputRead, inputWrite) = try Self.pipe()
         let (outputRead, outputWrite) = try Self.pipe()
@@ -37,7 +38,7 @@ final class ChildProcess: Sendable {
         defer { posix_spawn_file_actions_destroy(&actions) }
         posix_spawn_file_actions_adddup2(&actions, inputRead, STDIN_FILENO)
         posix_spawn_file_actions_adddup2(&actions, outputWrite, STDOUT_FILENO)
-        posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0)
+        posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, errors, O_WRONLY | O_CREAT, 0o644)
 
         var words: [UnsafeMutablePointer<CChar>?] = ([program] + arguments).map { strdup($0) } + [nil]
         defer { for word in words { free(word) } }

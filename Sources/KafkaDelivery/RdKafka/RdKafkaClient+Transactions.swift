@@ -1,0 +1,107 @@
+internal import CRdKafka
+
+/// Transactions, at the boundary to librdkafka. All of these calls block, for as long as they are told or, where
+/// librdkafka does not keep to that, for longer: they belong on a thread of their own (``BlockingCall``).
+extension RdKafkaClient {
+    /// A transactional call that failed, and what librdkafka says is to be done about it.
+    struct TransactionFailure: Error {
+        enum Remedy {
+            /// The same call again: it resumes where it was (`rd_kafka_error_is_retriable`).
+            case repeatCall
+            /// Abort the transaction (`rd_kafka_error_txn_requires_abort`).
+            case abort
+            /// Nothing: the client cannot go on (`rd_kafka_error_is_fatal`).
+            case recreate
+            /// Librdkafka does not say; the call was not possible at this moment.
+            case none
+        }
+
+        let error: KafkaError
+        let remedy: Remedy
+    }
+
+    /// Asks the coordinator for this producer's identity, which ends whatever an earlier one with the same transactional id
+    /// left open, and fences it off.
+    func initTransactions(within timeout: Duration) -> TransactionFailure? {
+        Self.failure(rd_kafka_init_transactions(raw, timeout.milliseconds))
+    }
+
+    func beginTransaction() -> TransactionFailure? {
+        Self.failure(rd_kafka_begin_transaction(raw))
+    }
+
+    /// Puts a group's offsets into the transaction.
+    func sendOffsets(
+        _ offsets: [PartitionOffset],
+        of group: borrowing GroupMetadata,
+        within timeout: Duration
+    ) -> TransactionFailure? {
+        offsets.withList { list in
+            Self.failure(rd_kafka_send_offsets_to_transaction(raw, list, group.raw, timeout.milliseconds))
+        } ?? TransactionFailure(error: .noMemory, remedy: .abort)
+    }
+
+    func commitTransaction(within timeout: Duration) -> TransactionFailure? {
+        Self.failure(rd_kafka_commit_transaction(raw, timeout.milliseconds))
+    }
+
+    func abortTransaction(within timeout: Duration) -> TransactionFailure? {
+        Self.failure(rd_kafka_abort_transaction(raw, timeout.milliseconds))
+    }
+
+    private static func failure(_ error: OpaquePointer?) -> TransactionFailure? {
+        guard let error else { return nil }
+        defer { rd_kafka_error_destroy(error) }
+        let remedy: TransactionFailure.Remedy =
+            if rd_kafka_error_is_fatal(error) != 0 {
+                .recreate
+            } else if rd_kafka_error_txn_requires_abort(error) != 0 {
+                .abort
+            } else if rd_kafka_error_is_retriable(error) != 0 {
+                .repeatCall
+            } else {
+                .none
+            }
+        return TransactionFailure(
+            error: KafkaError(rd_kafka_error_code(error), reason: String(cString: rd_kafka_error_string(error))),
+            remedy: remedy
+        )
+    }
+}
+
+/// Which member of which generation of a group sends offsets into a transaction (KIP-447).
+struct GroupMetadata: ~Copyable {
+    private let handle: OwnedHandle
+
+    private init(_ handle: consuming OwnedHandle) {
+        self.handle = handle
+    }
+
+    /// The metadata of a consumer at this moment. Blocks until librdkafka's thread answers.
+    ///
+    /// - Returns: Nil where the consumer is no member of its group. A coordinator takes offsets from somebody who says
+    ///   that he is none without asking further, so nothing may be sent then.
+    static func current(of client: RdKafkaClient) -> GroupMetadata? {
+        guard let raw = rd_kafka_consumer_group_metadata(client.raw) else { return nil }
+        let handle = OwnedHandle(raw, destroy: rd_kafka_consumer_group_metadata_destroy)
+        guard generation(raw) >= 0 else { return nil }
+        return GroupMetadata(handle)
+    }
+
+    var raw: OpaquePointer { handle.raw }
+
+    /// The group's generation. There is no accessor; it stands at the beginning of the serialized form, after its
+    /// magic `CGMDv2:`, in the machine's byte order.
+    private static func generation(_ raw: OpaquePointer) -> Int32 {
+        var buffer: UnsafeMutableRawPointer?
+        var count = 0
+        if let error = rd_kafka_consumer_group_metadata_write(raw, &buffer, &count) {
+            rd_kafka_error_destroy(error)
+            return -1
+        }
+        guard let buffer else { return -1 }
+        defer { rd_kafka_mem_free(nil, buffer) }
+        guard count >= 11 else { return -1 }
+        return buffer.loadUnaligned(fromByteOffset: 7, as: Int32.self)
+    }
+}

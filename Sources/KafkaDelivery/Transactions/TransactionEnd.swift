@@ -1,0 +1,116 @@
+internal import Synchronization
+
+/// The calls that commit a transaction, one after the other on one thread: the consumed offsets, then the commit itself.
+final class TransactionEnd: Sendable {
+    enum Outcome: Sendable {
+        case committed
+        /// Not committed, and to be aborted.
+        case toBeAborted(KafkaError, isCommitSent: Bool)
+        /// Not committed, and the client does not answer.
+        case notCommitted(KafkaError)
+        /// The client cannot go on.
+        case failed(KafkaError, isCommitSent: Bool)
+        /// The commit was sent and not answered.
+        case unknown(KafkaError)
+    }
+
+    private enum Stage: UInt8, AtomicRepresentable {
+        case undecided
+        case committing
+        /// Nobody waits any longer, so it must not be committed behind everybody's back.
+        case abandoned
+    }
+
+    private let client: RdKafkaClient
+    private let claims: TransactionClaims
+    private let deadline: ContinuousClock.Instant
+    // The thread that commits and the task that stops waiting for it: whoever is first decides.
+    private let stage = Atomic(Stage.undecided)
+
+    init(client: RdKafkaClient, claims: TransactionClaims, deadline: ContinuousClock.Instant) {
+        self.client = client
+        self.claims = claims
+        self.deadline = deadline
+    }
+
+    /// Blocks.
+    func run() -> Outcome {
+        for consumer in claims.consumers {
+            if let outcome = sendOffsets(of: consumer) { return outcome }
+        }
+        do {
+            // KIP-447 fences an old generation when the offsets are sent, and from then on the next owner of a
+            // partition waits for this transaction. It is asked once more all the same, so that what is known to have
+            // ended is not committed.
+            try claims.check()
+        } catch {
+            return .toBeAborted(error, isCommitSent: false)
+        }
+        return commit()
+    }
+
+    private func sendOffsets(of consumer: ConsumerCore) -> Outcome? {
+        let offsets = claims.offsets(of: consumer)
+        guard !offsets.isEmpty else { return nil }
+        while true {
+            // First the generation, then whether the partitions are still ours in it: a revocation ends them before the
+            // member joins the next one, so an old partition never goes under a new generation.
+            guard let group = GroupMetadata.current(of: consumer.client), !consumer.client.isAssignmentLost else {
+                return .toBeAborted(.notMember, isCommitSent: false)
+            }
+            do {
+                try claims.check()
+            } catch {
+                return .toBeAborted(error, isCommitSent: false)
+            }
+            guard let failure = client.sendOffsets(offsets, of: group, within: deadline.remaining) else { return nil }
+            switch failure.remedy {
+            case .recreate: return .failed(failure.error, isCommitSent: false)
+            case .repeatCall where deadline.remaining > .zero: RdKafkaClient.pause()
+            case .repeatCall, .abort, .none: return .toBeAborted(failure.error, isCommitSent: false)
+            }
+        }
+    }
+
+    private func commit() -> Outcome {
+        // What has failed for good before the commit was sent is not committed.
+        if let fatal = client.fatalError { return .failed(fatal, isCommitSent: false) }
+        let (isFirst, _) = stage.compareExchange(
+            expected: .undecided,
+            desired: .committing,
+            ordering: .sequentiallyConsistent
+        )
+        guard isFirst else { return .notCommitted(.closed()) }
+        while true {
+            guard let failure = client.commitTransaction(within: deadline.remaining) else { return .committed }
+            switch failure.remedy {
+            case .abort: return .toBeAborted(failure.error, isCommitSent: true)
+            case .recreate: return .failed(failure.error, isCommitSent: true)
+            case .repeatCall where deadline.remaining > .zero: RdKafkaClient.pause()
+            case .repeatCall, .none: return .unknown(failure.error)
+            }
+        }
+    }
+
+    /// Stops waiting for it.
+    ///
+    /// - Returns: What is known by then.
+    func abandon() -> Outcome {
+        let (isFirst, _) = stage.compareExchange(
+            expected: .undecided,
+            desired: .abandoned,
+            ordering: .sequentiallyConsistent
+        )
+        let error = KafkaError(.timedOut, recovery: .retry, reason: "the coordinator did not answer in time")
+        return isFirst ? .notCommitted(error) : .unknown(error)
+    }
+}
+
+extension KafkaError {
+    fileprivate static let notMember = KafkaError(
+        .assignmentEnded,
+        persistence: .notPersisted,
+        recovery: .retry,
+        reason: "the consumer is no member of its group at this moment"
+    )
+}

@@ -1,0 +1,146 @@
+internal import Synchronization
+
+/// One transaction from its beginning to its end: what is being sent in it, what went wrong, which deliveries are part of
+/// it, and whether it may still be used.
+final class TransactionScope: Sendable {
+    private enum Phase {
+        case open
+        /// Somebody commits or aborts it.
+        case ending
+    }
+
+    private struct State {
+        var phase = Phase.open
+        /// Why it ended before its owner ended it.
+        var endReason: KafkaError?
+        /// Sends that are being handed to librdkafka, or wait for room.
+        var activeSends = 0
+        var drained: CheckedContinuation<Void, Never>?
+        var sendFailure: KafkaError?
+        var claims = TransactionClaims()
+    }
+
+    let id = WaiterID.next()
+    let core: ProducerCore
+    let begun = ContinuousClock.now
+    // Senders on any task, reports on the producer's thread, and whoever ends the transaction meet here.
+    private let state = Mutex(State())
+
+    init(_ core: ProducerCore) {
+        self.core = core
+    }
+
+    // MARK: Inside
+
+    func send(_ message: KafkaMessage) async throws(KafkaError) -> KafkaProducer.PendingDelivery {
+        let refusal: KafkaError? = state.withLock { state in
+            if state.phase != .open { return state.endReason ?? .transactionEnded }
+            state.activeSends += 1
+            return nil
+        }
+        if let refusal { throw refusal }
+        defer { leave() }
+        do {
+            let pending = try await core.enqueue(message)
+            pending.add(KafkaProducer.PendingDelivery.Waiter(id: id, resume: .transaction(self)))
+            return pending
+        } catch {
+            throw explain(error)
+        }
+    }
+
+    private func leave() {
+        let drained = state.withLock { state in
+            state.activeSends -= 1
+            return state.activeSends == 0 ? state.drained.take() : nil
+        }
+        drained?.resume()
+    }
+
+    /// What became of a message of the transaction; on the producer's thread.
+    func noteOutcome(_ outcome: KafkaProducer.PendingDelivery.Outcome) {
+        guard case .failure(let error) = outcome else { return }
+        state.withLock { state in
+            if state.sendFailure == nil { state.sendFailure = error }
+        }
+    }
+
+    /// An error of a send, for the code inside of the transaction. When a transaction has failed librdkafka lets go of its
+    /// messages and takes no more, and says no more about it.
+    func explain(_ error: KafkaError) -> KafkaError {
+        guard error.isOfFailedTransaction else { return error }
+        return KafkaError(
+            .client,
+            persistence: .notPersisted,
+            recovery: .abortTransaction,
+            reason: "the transaction has failed: \(core.client.fatalError?.reason ?? error.reason)",
+            code: error.code
+        )
+    }
+
+    func acknowledge(
+        _ deliveries: some Sequence<KafkaConsumer.Delivery>,
+        from consumer: KafkaConsumer
+    ) throws(KafkaError) {
+        guard consumer.core.configuration.isolation == .readCommitted else {
+            throw .invalidArgument(
+                "a consumer's offsets can be part of a transaction only with isolation = .readCommitted: otherwise its "
+                    + "group would not wait for the end of a transaction whose offsets it asks for"
+            )
+        }
+        // Read before the lock is taken: a lazy sequence is the caller's code.
+        let deliveries = Array(deliveries)
+        let result: Result<Void, KafkaError> = state.withLock { state in
+            guard state.phase == .open else { return .failure(state.endReason ?? .transactionEnded) }
+            return Result { () throws(KafkaError) in
+                for delivery in deliveries { try state.claims.add(delivery, from: consumer, transaction: id) }
+            }
+        }
+        try result.get()
+    }
+
+    // MARK: The end
+
+    /// Begins the end; false where somebody else did before.
+    ///
+    /// - Parameter reason: Why, where it is not the scope's own end.
+    func beginEnding(_ reason: KafkaError? = nil) -> Bool {
+        state.withLock { state in
+            guard state.phase == .open else { return false }
+            state.phase = .ending
+            state.endReason = reason
+            return true
+        }
+    }
+
+    /// Why it ended before its owner ended it.
+    var endReason: KafkaError { state.withLock { $0.endReason } ?? .transactionEnded }
+
+    /// Waits until no send is between being accepted here and being accepted by librdkafka, where it would end up in the
+    /// next transaction. Those that wait for room are refused, so it does not take long.
+    func drain() async {
+        core.refuseRoomWaiters(.transactionEnded)
+        await withCheckedContinuation { continuation in
+            let isDrained = state.withLock { state in
+                if state.activeSends > 0 { state.drained = continuation }
+                return state.activeSends == 0
+            }
+            if isDrained { continuation.resume() }
+        }
+    }
+
+    /// The first message that failed.
+    var sendFailure: KafkaError? { state.withLock { $0.sendFailure } }
+
+    /// The deliveries that are part of it.
+    var claims: TransactionClaims { state.withLock { $0.claims } }
+}
+
+extension KafkaError {
+    static let transactionEnded = KafkaError(
+        .invalidArgument,
+        persistence: .notPersisted,
+        recovery: .fixRequest,
+        reason: "the transaction has ended; it can be used inside of its withTransaction only"
+    )
+}

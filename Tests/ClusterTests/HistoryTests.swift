@@ -1,0 +1,81 @@
+import Foundation
+import KafkaDeliveryTesting
+import Testing
+
+@testable import TestMember
+
+/// Which seeds are run.
+private enum HistorySeeds {
+    static let all: ClosedRange<UInt64> = {
+        func number(_ name: String) -> UInt64? { ProcessInfo.processInfo.environment[name].flatMap { UInt64($0) } }
+        let first = number("KAFKA_HISTORY_FIRST_SEED") ?? 1
+        return first...(first + max(number("KAFKA_HISTORY_SEEDS") ?? 3, 1) - 1)
+    }()
+}
+
+/// Whatever happens to a group, its history shows no broken promise.
+///
+/// Random handlers in every mode of concurrency, in members that join, leave and are killed, over brokers that fail. A
+/// seed decides what happens, and a run says its seed. `KAFKA_HISTORY_SEEDS=20` runs so many, from seed
+/// `KAFKA_HISTORY_FIRST_SEED` on, which is 1 where it is not set.
+@Suite(.timeLimit(.minutes(HistorySeeds.all.count + 2)))
+struct HistoryTests {
+    /// How many runs go on at a time: they wait for rebalances for the most part.
+    private static let maximumRuns = 4
+
+    /// What the cluster can promise. Where a connection breaks, the mock brokers store messages twice, and they begin a
+    /// group's next generation when a rebalance begins, so that what was just settled may come again.
+    private static let kinds: Set<DeliveryHistory.Anomaly.Kind> = {
+        let all = Set(DeliveryHistory.Anomaly.Kind.allCases)
+        return TestCluster.isMock ? all.subtracting([.duplicate, .settledRedelivered]) : all
+    }()
+
+    @Test func noPromiseIsBrokenWhateverHappens() async throws {
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for (number, seed) in HistorySeeds.all.enumerated() {
+                if number >= Self.maximumRuns { try await group.next() }
+                group.addTask { try await Self.run(seed) }
+            }
+            try await group.waitForAll()
+        }
+    }
+
+    private static func run(_ seed: UInt64) async throws {
+        let plan = HistoryPlan(seed: seed, withFaults: TestCluster.isMock)
+        let outcome = try await HistoryRun(plan).run()
+        // A mock broker stores a batch though it refused the one before, and librdkafka then takes that for stored.
+        let anomalies = DeliveryHistory.Checker(kinds).check(outcome.history).filter { anomaly in
+            !(TestCluster.isMock && anomaly.kind == .unseen && anomaly.position == nil)
+        }
+        print("\(outcome.summary); \(anomalies.count) anomalies")
+        guard !anomalies.isEmpty || !outcome.problems.isEmpty else {
+            return try FileManager.default.removeItem(atPath: outcome.folder)
+        }
+        let path = outcome.folder + "/merged.jsonl"
+        try outcome.history.write(toFile: path)
+        let steps = plan.steps.map { "  \($0)" }.joined(separator: "\n")
+        let what = (outcome.problems + anomalies.prefix(10).map(\.description)).joined(separator: "\n  ")
+        let evidence = anomalies.first?.position.map { outcome.history.records(of: $0).map { "  \($0)" } } ?? []
+        Issue.record(
+            """
+            seed \(seed), all records in \(path):
+              \(what)
+            \(steps)
+            What is known of the first:
+            \(evidence.suffix(30).joined(separator: "\n"))
+            """
+        )
+    }
+
+    @Test func aPlanIsTheSameForItsSeed() {
+        func plan(_ seed: UInt64) -> String { "\(HistoryPlan(seed: seed, withFaults: true))" }
+        #expect(plan(7) == plan(7))
+        #expect(plan(7) != plan(8))
+        #expect(Fate(of: "12", seed: 7) == Fate(of: "12", seed: 7))
+        let fates = (0..<1_000).map { Fate(of: "\($0)", seed: 7) }
+        #expect(fates.contains(.poisonous))
+        #expect(fates.contains(.hangs))
+        #expect(fates.contains(.fails(times: 2)))
+        #expect(fates.count { $0 == .succeeds } > 700)
+    }
+}

@@ -1,0 +1,152 @@
+import KafkaDelivery
+import KafkaDeliveryTesting
+
+@testable import TestMember
+
+/// What happens in a history run, all of it decided by a seed: who joins, leaves and is killed, what fails, and when.
+///
+/// The plan is the same each time. Which thread is faster is not, and neither is what the brokers make of it.
+struct HistoryPlan {
+    enum Step {
+        /// A consumer joins, in a process of its own where it is to be killed one day.
+        case join(MemberPlan, isChild: Bool)
+        case leave(name: String)
+        case kill(name: String)
+        case takeDown(broker: Int)
+        case bringUp(broker: Int)
+        case inject([MockCluster.InjectedError], MockCluster.RequestKind)
+        case moveCoordinator(broker: Int)
+        case slowDown(milliseconds: Int)
+    }
+
+    static let brokers = 3
+    static let maximumMembers = 4
+
+    let seed: UInt64
+    let partitions: Int
+    let messages: Int
+    let keys: Int
+    let strategy: String
+    let steps: [Step]
+    /// Those that get everything done in the end.
+    let finishers: [MemberPlan]
+
+    init(seed: UInt64, withFaults: Bool) {
+        var random = SplitMix64(seed: seed)
+        self.seed = seed
+        partitions = Int.random(in: 1...6, using: &random)
+        messages = Int.random(in: 1_000...3_000, using: &random)
+        keys = Int.random(in: 1...50, using: &random)
+        strategy = ["cooperative-sticky", "range", "roundrobin"][Int.random(in: 0..<3, using: &random)]
+        var author = Author(seed: seed, strategy: strategy, random: random, withFaults: withFaults)
+        author.join()
+        if author.random.happens(in: 50) { author.join() }
+        for _ in 0..<Int.random(in: 5...8, using: &author.random) { author.addStep() }
+        steps = author.steps
+        finishers = (0..<Int.random(in: 1...2, using: &author.random)).map { _ in author.member(mayHang: false) }
+    }
+
+    /// Writes the steps, and keeps in mind who and what is there.
+    private struct Author {
+        let seed: UInt64
+        let strategy: String
+        var random: SplitMix64
+        let withFaults: Bool
+        var steps: [Step] = []
+        private var alone: [String] = []
+        private var children: [String] = []
+        private var down: [Int] = []
+        private var count = 0
+
+        init(seed: UInt64, strategy: String, random: SplitMix64, withFaults: Bool) {
+            (self.seed, self.strategy, self.random, self.withFaults) = (seed, strategy, random, withFaults)
+        }
+
+        mutating func member(mayHang: Bool) -> MemberPlan {
+            count += 1
+            let mode = MemberPlan.Mode.allCases.randomElement(using: &random) ?? .perPartition
+            return MemberPlan(
+                name: "member-\(count)-\(mode)",
+                mode: mode,
+                seed: seed,
+                mayHang: mayHang,
+                strategy: strategy,
+                using: &random
+            )
+        }
+
+        mutating func join() {
+            let plan = member(mayHang: random.happens(in: 50))
+            let isChild = random.happens(in: 60)
+            if isChild { children.append(plan.name) } else { alone.append(plan.name) }
+            steps.append(.join(plan, isChild: isChild))
+        }
+
+        mutating func addStep() {
+            let members = alone.count + children.count
+            switch Int.random(in: 0..<100, using: &random) {
+            case ..<30 where members < HistoryPlan.maximumMembers: join()
+            case ..<45 where members > 0: leave()
+            case ..<65 where !children.isEmpty:
+                steps.append(.kill(name: children.remove(at: Int.random(in: 0..<children.count, using: &random))))
+            case _ where withFaults: addFault()
+            case _ where members < HistoryPlan.maximumMembers: join()
+            default: leave()
+            }
+        }
+
+        private mutating func leave() {
+            let index = Int.random(in: 0..<alone.count + children.count, using: &random)
+            let name = index < alone.count ? alone.remove(at: index) : children.remove(at: index - alone.count)
+            steps.append(.leave(name: name))
+        }
+
+        private mutating func addFault() {
+            let broker = Int.random(in: 1...HistoryPlan.brokers, using: &random)
+            switch Int.random(in: 0..<10, using: &random) {
+            case ..<3:
+                if let index = down.indices.randomElement(using: &random), random.happens(in: 60) {
+                    steps.append(.bringUp(broker: down.remove(at: index)))
+                } else if !down.contains(broker) {
+                    down.append(broker)
+                    steps.append(.takeDown(broker: broker))
+                }
+            case 3: steps.append(.moveCoordinator(broker: broker))
+            case 4: steps.append(.slowDown(milliseconds: Int.random(in: 1...100, using: &random)))
+            default:
+                let (kind, errors) = Self.errors.randomElement(using: &random) ?? (.fetch, [.unknown])
+                let count = Int.random(in: 1...8, using: &random)
+                let chosen = (0..<count).map { _ in errors.randomElement(using: &random) ?? .unknown }
+                steps.append(.inject(chosen, kind))
+            }
+        }
+
+        /// What brokers do answer to each request.
+        private static let errors: [(MockCluster.RequestKind, [MockCluster.InjectedError])] = [
+            (.produce, [.notEnoughReplicas, .notLeaderForPartition, .requestTimedOut, .disconnect]),
+            (.fetch, [.notLeaderForPartition, .unknown, .disconnect]),
+            (.offsetCommit, [.coordinatorNotAvailable, .notCoordinator, .requestTimedOut, .disconnect]),
+            (.offsetFetch, [.coordinatorNotAvailable, .notCoordinator, .disconnect]),
+            (.heartbeat, [.rebalanceInProgress, .unknownMember, .notCoordinator, .disconnect]),
+            (.joinGroup, [.coordinatorNotAvailable, .notCoordinator, .disconnect]),
+            (.syncGroup, [.rebalanceInProgress, .notCoordinator, .disconnect]),
+            (.findCoordinator, [.coordinatorNotAvailable, .disconnect]),
+            (.listOffsets, [.notLeaderForPartition, .disconnect]),
+        ]
+    }
+}
+
+extension HistoryPlan.Step: CustomStringConvertible {
+    var description: String {
+        switch self {
+        case .join(let plan, let isChild): "\(plan.name) joins\(isChild ? " as a child" : "")"
+        case .leave(let name): "\(name) leaves"
+        case .kill(let name): "\(name) is killed"
+        case .takeDown(let broker): "broker \(broker) goes down"
+        case .bringUp(let broker): "broker \(broker) comes up"
+        case .inject(let errors, let kind): "\(kind) fails \(errors.count) times: \(errors)"
+        case .moveCoordinator(let broker): "broker \(broker) becomes the coordinator"
+        case .slowDown(let milliseconds): "answers take \(milliseconds) ms"
+        }
+    }
+}

@@ -1,0 +1,308 @@
+import Foundation
+import KafkaDelivery
+import KafkaDeliveryTesting
+import Logging
+
+@testable import TestMember
+
+/// Carries out a ``HistoryPlan`` and gives its history.
+final class HistoryRun: Sendable {
+    /// How a run ended.
+    struct Outcome: Sendable {
+        var history: DeliveryHistory
+        /// What went wrong beside the history.
+        var problems: [String] = []
+        var summary = ""
+        /// Where the records of child processes are.
+        var folder: String
+    }
+
+    private struct Progress {
+        var acknowledged = 0
+        /// How many messages may be sent so far.
+        var released = 0
+        var isOver = false
+    }
+
+    private enum Member {
+        case task(MemberRun, Task<Void, any Error>)
+        case process(ChildProcess)
+    }
+
+    private let plan: HistoryPlan
+    private let cluster: TestCluster
+    private let topic: String
+    private let group: String
+    private let folder: URL
+    private let recorder = DeliveryHistory.Recorder()
+    private let observer: ClusterObserver
+    private let progress = Shared(Progress())
+    private let members = Shared<[String: Member]>([:])
+    private let problems = Shared<[String]>([])
+    private let faults = Shared((kills: 0, joins: 0, leaves: 0, others: 0))
+
+    /// The longest that a step waits for the messages before it: handlers that hang and groups that rebalance hold them up.
+    /// Nothing follows from that time but when the next step comes.
+    private static let pace = Duration.milliseconds(1_500)
+
+    init(_ plan: HistoryPlan) async throws {
+        self.plan = plan
+        cluster = try TestCluster(brokers: HistoryPlan.brokers)
+        topic = try await cluster.makeTopic(partitions: plan.partitions, name: "history\(plan.seed)")
+        if TestCluster.isMock {
+            try cluster.mock.createTopic(topic + "-dlt", partitions: plan.partitions)
+        } else {
+            try await TopicAdministration(cluster.bootstrapServers).create(topic + "-dlt", partitions: plan.partitions)
+        }
+        group = TestCluster.uniqueName("history\(plan.seed)")
+        folder = FileManager.default.temporaryDirectory.appendingPathComponent(group)
+        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+        observer = try ClusterObserver(cluster.bootstrapServers, group: group)
+    }
+
+    func run() async throws -> Outcome {
+        let start = ContinuousClock.now
+        let sending = Task { try await self.send() }
+        let observing = Task { await self.observe() }
+        for step in plan.steps {
+            try await take(step)
+            let released = plan.messages / (plan.steps.count + 1)
+            let goal = progress.change { progress in
+                progress.released += released
+                return progress.acknowledged + released * 3 / 4
+            }
+            await wait(atMost: Self.pace) { $0.acknowledged >= goal }
+        }
+        try heal()
+        progress.change { $0.released = plan.messages }
+        for var finisher in plan.finishers { try join(&finisher, isChild: false) }
+        let finishers = Set(plan.finishers.map(\.name))
+        for name in members.value.keys.sorted() where !finishers.contains(name) { try await leave(name) }
+        try await sending.value
+        try await finish()
+        progress.change { $0.isOver = true }
+        await observing.value
+        for name in finishers { try await leave(name) }
+        try await readLogs()
+        return try outcome(start.duration(to: .now))
+    }
+
+    // MARK: Steps
+
+    private func take(_ step: HistoryPlan.Step) async throws {
+        switch step {
+        case .join(var member, let isChild):
+            try join(&member, isChild: isChild)
+            faults.change { $0.joins += 1 }
+        case .leave(let name):
+            try await leave(name)
+            faults.change { $0.leaves += 1 }
+        case .kill(let name):
+            try kill(name)
+            faults.change { $0.kills += 1 }
+        case .takeDown(let broker): try cluster.mock.takeDown(broker: broker)
+        case .bringUp(let broker): try cluster.mock.bringUp(broker: broker)
+        case .inject(let errors, let kind): try cluster.mock.inject(errors, into: kind)
+        case .moveCoordinator(let broker): try cluster.mock.moveCoordinator(group: group, to: broker)
+        case .slowDown(let milliseconds): try cluster.mock.setRoundTripTime(.milliseconds(milliseconds))
+        }
+        switch step {
+        case .join, .leave, .kill, .bringUp: break
+        case .inject(let errors, _): faults.change { $0.others += errors.count }
+        case .takeDown, .moveCoordinator, .slowDown: faults.change { $0.others += 1 }
+        }
+    }
+
+    private func heal() throws {
+        guard TestCluster.isMock else { return }
+        let mock = try cluster.mock
+        try mock.bringUp()
+        try mock.setRoundTripTime(.zero)
+        for kind in MockCluster.RequestKind.allCases { try mock.clearErrors(for: kind) }
+    }
+
+    private func join(_ member: inout MemberPlan, isChild: Bool) throws {
+        member.bootstrapServers = cluster.bootstrapServers
+        member.topic = topic
+        member.group = group
+        member.sessionMilliseconds = TestCluster.isMock ? 4_000 : 6_000
+        let name = member.name
+        let progress = progress
+        guard isChild else {
+            let run = try MemberRun(member, recorder: recorder, logger: .test) {
+                progress.change { $0.acknowledged += 1 }
+            }
+            let task = Task { try await run.run() }
+            members.change { $0[name] = .task(run, task) }
+            return
+        }
+        let file = folder.appendingPathComponent("\(name).jsonl").path
+        let json = try String(decoding: JSONEncoder().encode(member), as: UTF8.self)
+        let tests = URL(fileURLWithPath: CommandLine.arguments[0]).deletingLastPathComponent()
+        let child = try ChildProcess(
+            tests.appendingPathComponent("TestMember").path,
+            ["history", json, file],
+            errors: folder.appendingPathComponent("\(name).log").path
+        )
+        members.change { $0[name] = .process(child) }
+        Thread.detachNewThread {
+            while let dots = try? child.output.read(upToCount: 4_096), !dots.isEmpty {
+                progress.change { $0.acknowledged += dots.count }
+            }
+        }
+    }
+
+    private func leave(_ name: String) async throws {
+        switch members.change({ $0.removeValue(forKey: name) }) {
+        case .task(let run, let task):
+            await run.leave()
+            // Handlers that hang.
+            task.cancel()
+            do {
+                try await task.value
+            } catch {
+                problems.change { $0.append("\(name) failed: \(error)") }
+            }
+        case .process(let child):
+            try child.input.close()
+            let status = await withCheckedContinuation { continuation in
+                Thread.detachNewThread { continuation.resume(returning: child.wait()) }
+            }
+            if status != 0 { problems.change { $0.append("\(name) ended with status \(status)") } }
+        case nil: break
+        }
+    }
+
+    private func kill(_ name: String) throws {
+        guard case .process(let child) = members.change({ $0.removeValue(forKey: name) }) else { return }
+        Foundation.kill(child.identifier, SIGKILL)
+        let status = child.wait()
+        if status != SIGKILL {
+            problems.change { $0.append("\(name) ended before it was killed, with status \(status)") }
+        }
+    }
+
+    // MARK: Messages
+
+    private func send() async throws {
+        var configuration = cluster.producerConfiguration()
+        configuration.messageTimeout = .seconds(20)
+        try await withKafkaProducer(configuration, logger: .test) { producer in
+            let next = Shared(0)
+            await withTaskGroup { group in
+                for _ in 0..<8 {
+                    group.addTask {
+                        while true {
+                            let number = next.change { next in
+                                defer { next += 1 }
+                                return next
+                            }
+                            guard number < self.plan.messages else { return }
+                            do { try await self.progress.wait { $0.released > number } } catch { return }
+                            let key = number % 10 == 0 ? nil : KafkaBytes("key \(number % self.plan.keys)")
+                            let message = KafkaMessage(topic: self.topic, key: key, value: KafkaBytes("\(number)"))
+                            _ = try? await self.recorder.send(message, through: producer)
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Reads the group's offsets whenever there may be new ones.
+    private func observe() async {
+        var next = 0
+        while !progress.value.isOver {
+            await recordCommits(within: .milliseconds(500))
+            next = progress.value.acknowledged + 20
+            let goal = next
+            await wait(atMost: .milliseconds(100)) { $0.acknowledged >= goal || $0.isOver }
+        }
+    }
+
+    @discardableResult
+    private func recordCommits(within timeout: Duration) async -> [Int: Int64]? {
+        guard let committed = await observer.committed(topic, partitions: plan.partitions, within: timeout) else {
+            return nil
+        }
+        for (partition, offset) in committed {
+            recorder.record(.committed(.init(topic: topic, partition: partition), offset: offset), by: "observer")
+        }
+        return committed
+    }
+
+    /// Waits until everything that is in the log is committed.
+    private func finish() async throws {
+        let reader = try ClusterObserver(cluster.bootstrapServers, group: group + "-log")
+        let ends = try await reader.log(topic, partitions: plan.partitions).reduce(into: [Int: Int64]()) {
+            ends,
+            message in
+            let partition = message.position.partition.partition
+            ends[partition] = max(ends[partition] ?? 0, message.position.offset + 1)
+        }
+        let deadline = ContinuousClock.now.advanced(by: .seconds(60))
+        var committed: [Int: Int64]? = nil
+        while committed != ends {
+            guard ContinuousClock.now < deadline else {
+                let missing = ends.filter { committed?[$0.key] != $0.value }
+                problems.change { $0.append("not finished: ends \(missing), committed \(committed ?? [:])") }
+                return
+            }
+            let goal = progress.value.acknowledged + 1
+            await wait(atMost: .milliseconds(200)) { $0.acknowledged >= goal }
+            committed = await observer.committed(topic, partitions: plan.partitions, within: .seconds(1))
+        }
+    }
+
+    private func readLogs() async throws {
+        await recordCommits(within: .seconds(5))
+        let reader = try ClusterObserver(cluster.bootstrapServers, group: group + "-log")
+        for message in try await reader.log(topic, partitions: plan.partitions) {
+            recorder.record(.stored(message.position, value: message.value, key: message.key), by: "observer")
+        }
+        for letter in try await reader.log(topic + "-dlt", partitions: plan.partitions) {
+            guard let original = letter.original else {
+                problems.change { $0.append("a dead letter without its headers: \(letter)") }
+                continue
+            }
+            recorder.record(.deadLetter(of: original, at: letter.position, value: letter.value), by: "observer")
+            if original.partition.partition != letter.position.partition.partition {
+                problems.change { $0.append("a dead letter in another partition: \(letter)") }
+            }
+        }
+    }
+
+    /// Waits until there is progress, but not for ever.
+    private func wait(atMost limit: Duration, until condition: @escaping @Sendable (Progress) -> Bool) async {
+        await withTaskGroup { group in
+            group.addTask { try? await self.progress.wait(until: condition) }
+            group.addTask { try? await Task.sleep(for: limit) }
+            await group.next()
+            group.cancelAll()
+        }
+    }
+
+    private func outcome(_ duration: Duration) throws -> Outcome {
+        let files = try FileManager.default.contentsOfDirectory(atPath: folder.path).filter { $0.hasSuffix(".jsonl") }
+        let children = try files.map { try DeliveryHistory(contentsOfFile: folder.appendingPathComponent($0).path) }
+        let history = DeliveryHistory(merging: children + [try recorder.history])
+        func count(_ condition: (DeliveryHistory.Event) -> Bool) -> Int {
+            history.records.count { condition($0.event) }
+        }
+        let sent = count { if case .sent = $0 { true } else { false } }
+        let delivered = count { if case .delivered = $0 { true } else { false } }
+        let letters = count { if case .deadLetter = $0 { true } else { false } }
+        let commits = count { if case .committed = $0 { true } else { false } }
+        let (kills, joins, leaves, others) = faults.value
+        return Outcome(
+            history: history,
+            problems: problems.value,
+            summary: """
+                seed \(plan.seed): \(plan.partitions) partitions, \(plan.strategy), \(sent) confirmed, \(delivered) delivered, \
+                \(letters) dead letters, \(commits) offsets read back; \(joins) joins, \(leaves) leaves, \(kills) kills, \
+                \(others) faults; \(duration.formatted(.units(allowed: [.seconds], fractionalPart: .show(length: 1))))
+                """,
+            folder: folder.path
+        )
+    }
+}

@@ -1,0 +1,25 @@
+/// What happens when a message is handled: always the same for a seed and a message.
+enum Fate: Equatable {
+    case succeeds
+    case takes(milliseconds: Int)
+    /// The first so many attempts fail.
+    case fails(times: Int)
+    /// Every attempt fails.
+    case poisonous
+    /// The handler does not return before it is cancelled.
+    case hangs
+
+    init(of message: String, seed: UInt64) {
+        // FNV-1a: Swift's own hash is another in each process.
+        let hash = message.utf8.reduce(0xCBF2_9CE4_8422_2325) { ($0 ^ UInt64($1)) &* 0x0000_0100_0000_01B3 }
+        var random = SplitMix64(seed: seed ^ hash)
+        self =
+            switch Int.random(in: 0..<1_000, using: &random) {
+            case ..<60: .takes(milliseconds: Int.random(in: 1...10, using: &random))
+            case ..<110: .fails(times: Int.random(in: 1...2, using: &random))
+            case ..<120: .poisonous
+            case ..<124: .hangs
+            default: .succeeds
+            }
+    }
+}

@@ -1,0 +1,82 @@
+import KafkaDelivery
+import KafkaDeliveryTesting
+
+/// One consumer of a group in a history run: how it is set up, and how it handles messages.
+struct MemberPlan: Codable, Sendable {
+    /// How deliveries are handled.
+    enum Mode: String, Codable, Sendable, CaseIterable {
+        case perPartition, perKey, unordered, batches
+        /// A loop over `deliveries` that starts a task for each.
+        case deliveries
+        /// A loop over `partitions`, and one over each of them.
+        case partitions
+
+        var order: DeliveryHistory.Order {
+            switch self {
+            case .perPartition, .batches, .partitions: .partition
+            case .perKey: .key
+            case .deliveries: .handOut
+            case .unordered: .none
+            }
+        }
+
+        /// Whether the library gives messages up; loops of one's own go on until they succeed.
+        var givesUp: Bool {
+            switch self {
+            case .perPartition, .perKey, .unordered, .batches: true
+            case .deliveries, .partitions: false
+            }
+        }
+    }
+
+    static let maximumAttempts = 3
+
+    var name: String
+    var mode: Mode
+    /// Decides the fates of messages; the same for all members of a run.
+    var seed: UInt64
+    /// Whether handlers may hang: not those that have to get everything done.
+    var mayHang: Bool
+    var strategy: String
+    var concurrency: Int
+    var commitMilliseconds: Int
+    var maximumUnsettled: Int
+    var prefetch: Int
+
+    // Where.
+    var bootstrapServers: [String] = []
+    var topic = ""
+    var group = ""
+    var sessionMilliseconds = 6_000
+
+    init(name: String, mode: Mode, seed: UInt64, mayHang: Bool, strategy: String, using random: inout SplitMix64) {
+        self.name = name
+        self.mode = mode
+        self.seed = seed
+        self.mayHang = mayHang
+        self.strategy = strategy
+        self.concurrency = Int.random(in: 1...16, using: &random)
+        self.commitMilliseconds = Int.random(in: 1...200, using: &random)
+        self.maximumUnsettled = Int.random(in: 20...500, using: &random)
+        self.prefetch = Int.random(in: 10...1_000, using: &random)
+    }
+
+    var configuration: KafkaConsumer.Configuration {
+        var configuration = KafkaConsumer.Configuration(
+            bootstrapServers: bootstrapServers,
+            group: group,
+            topics: [topic]
+        )
+        configuration.assignmentStrategies = [.init(rawValue: strategy) ?? .cooperativeSticky]
+        configuration.commitInterval = .milliseconds(commitMilliseconds)
+        configuration.maximumUnsettledPerPartition = maximumUnsettled
+        configuration.prefetch.maximumMessages = prefetch
+        configuration.maximumFetchWait = .milliseconds(10)
+        configuration.revocationTimeout = .seconds(1)
+        configuration.additionalProperties = [
+            "session.timeout.ms": "\(sessionMilliseconds)",
+            "heartbeat.interval.ms": "100",
+        ]
+        return configuration
+    }
+}

@@ -1,0 +1,21 @@
+/// Numbers that look random and are always the same for a seed: Sebastiano Vigna's SplitMix64.
+struct SplitMix64: RandomNumberGenerator {
+    private var state: UInt64
+
+    init(seed: UInt64) {
+        state = seed
+    }
+
+    mutating func next() -> UInt64 {
+        state &+= 0x9E37_79B9_7F4A_7C15
+        var mixed = state
+        mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
+        mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
+        return mixed ^ (mixed >> 31)
+    }
+
+    /// Whether something happens that does in so many of a hundred cases.
+    mutating func happens(in percent: Int) -> Bool {
+        Int.random(in: 0..<100, using: &self) < percent
+    }
+}
