@@ -48,7 +48,11 @@ let package = Package(
         ),
         .target(
             name: "KafkaDeliveryTesting",
-            dependencies: ["CRdKafka", "KafkaDelivery"],
+            dependencies: [
+                "CRdKafka",
+                "KafkaDelivery",
+                .product(name: "DequeModule", package: "swift-collections"),
+            ],
             swiftSettings: settings
         ),
         .executableTarget(

@@ -46,10 +46,11 @@ internal import Dispatch
 ///   there: use ``createTopic(_:partitions:replicationFactor:)``.
 /// - Offsets are not found by timestamp, a delivery report's timestamp is always 1,234, and there is no replication:
 ///   a replication factor changes nothing.
-/// - Sequence numbers are checked for transactional producers only. An idempotent producer that sends a batch a
-///   second time has it stored a second time. And where a batch fails and the one behind it is stored, which a real
-///   broker refuses, librdkafka takes the first for stored as well: such a send is confirmed without an offset
-///   (`KafkaDeliveryReport.hasOffset`), and the message may be nowhere.
+/// - Sequence numbers are not checked as Kafka does it: an idempotent producer that sends a batch a second time has it
+///   stored a second time. And where a batch fails and the one behind it is stored, which a real broker refuses,
+///   librdkafka takes the first for stored as well: such a send is confirmed without an offset
+///   (`KafkaDeliveryReport.hasOffset`), and the message may be nowhere. Ask for ``init(brokers:checksSequences:)`` where
+///   confirmations may get lost, or brokers fail.
 /// - Transactions end without a trace in the log: aborted messages are visible to `read_committed`, offsets sent in
 ///   a transaction are not stored, and a producer is fenced only by an injected error.
 /// - No compaction, no retention by time, no authentication, no TLS.
@@ -71,6 +72,8 @@ public final class MockCluster: Sendable {
     public let brokers: ClosedRange<Int>
 
     let mock: MockBrokers
+    /// Where sequence numbers are checked.
+    private let front: MockFront?
 
     /// Destroying joins librdkafka's threads, which must not happen on a thread of Swift's cooperative pool. The
     /// queue is serial, so that a second ``shutdown()`` returns after the first has finished, too.
@@ -78,19 +81,31 @@ public final class MockCluster: Sendable {
 
     /// Starts a cluster. It runs until ``shutdown()`` or until the last reference to it is gone.
     ///
-    /// - Parameter brokers: how many brokers, from 1 to ``maximumBrokers``.
+    /// - Parameters:
+    ///   - brokers: how many brokers, from 1 to ``maximumBrokers``.
+    ///   - checksSequences: whether batches of idempotent and transactional producers are stored once and in order,
+    ///     however often they are sent (KIP-98), as Kafka's brokers do and librdkafka's mock does not. The check is this
+    ///     module's own, in a port before each broker that remembers the last five batches of each producer in each
+    ///     partition, and answers one that is stored already with the offset it has. A partition then takes one batch of
+    ///     an idempotent producer at a time, and a broker that is down closes connections rather than refusing them. A
+    ///     batch that is under way when the *broker* closes the connection (``takeDown(broker:)``,
+    ///     ``InjectedError/disconnect``) counts as not stored.
     /// - Throws: ``Failure`` with the reason ``Failure/Reason/invalidArgument`` where the number is out of range,
     ///   and ``Failure/Reason/librdkafka`` where librdkafka cannot start it.
-    public init(brokers: Int = 1) throws(Failure) {
+    public init(brokers: Int = 1, checksSequences: Bool = false) throws(Failure) {
         guard (1...Self.maximumBrokers).contains(brokers) else {
             throw .invalid("Ask for 1 to \(Self.maximumBrokers) brokers: \(brokers) is out of range.")
         }
-        self.mock = try MockBrokers(count: brokers)
+        let mock = try MockBrokers(count: brokers)
+        let front = checksSequences ? try MockFront(mock.bootstrapServers) : nil
+        self.mock = mock
+        self.front = front
         self.brokers = 1...brokers
-        self.bootstrapServers = mock.bootstrapServers
+        self.bootstrapServers = front?.bootstrapServers ?? mock.bootstrapServers
     }
 
     deinit {
+        front?.stop()
         // Not here: the last reference may be dropped on the cooperative pool.
         destroyer.async { [mock] in mock.destroy() }
     }
@@ -103,7 +118,8 @@ public final class MockCluster: Sendable {
     /// it. Close clients first: they would otherwise go on looking for their brokers.
     public func shutdown() async {
         await withCheckedContinuation { continuation in
-            destroyer.async { [mock] in
+            destroyer.async { [mock, front] in
+                front?.stop()
                 mock.destroy()
                 continuation.resume()
             }

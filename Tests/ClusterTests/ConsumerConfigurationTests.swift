@@ -26,6 +26,26 @@ struct ConsumerConfigurationTests {
             Mistake("group is empty") { $0.group = "" },
             Mistake("topics") { $0.topics = [] },
             Mistake("topics") { $0.topics = ["good", ""] },
+            Mistake("not both") { $0.partitions = [KafkaTopicPartition(topic: "topic", partition: 0)] },
+            Mistake("partitions: ^topic [0]") { configuration in
+                configuration.topics = []
+                configuration.partitions = [KafkaTopicPartition(topic: "^topic", partition: 0)]
+            },
+            Mistake("partitions: topic [-1]") { configuration in
+                configuration.topics = []
+                configuration.partitions = [KafkaTopicPartition(topic: "topic", partition: -1)]
+            },
+            Mistake("groupInstanceID") { configuration in
+                configuration.topics = []
+                configuration.partitions = [KafkaTopicPartition(topic: "topic", partition: 0)]
+                configuration.groupInstanceID = "one"
+            },
+            Mistake("newGroupStart is failure") { configuration in
+                configuration.topics = []
+                configuration.partitions = [KafkaTopicPartition(topic: "topic", partition: 0)]
+                configuration.group = ""
+                configuration.newGroupStart = .failure
+            },
             Mistake("assignmentStrategies") { $0.assignmentStrategies = [] },
             Mistake("cooperativeSticky") { $0.assignmentStrategies = [.range, .cooperativeSticky] },
             Mistake("offset -5") { $0.start = .offset(-5) },

@@ -33,6 +33,8 @@ struct Committer {
 
     /// Until when nothing is committed, because the group is rebalancing.
     private var held: Instant?
+    /// The same, because this member is just joining the group's next generation.
+    private var heldForJoining: Instant?
 
     /// How soon a commit is tried again after an error that may pass.
     static let retryInterval = Duration.milliseconds(100)
@@ -46,7 +48,7 @@ struct Committer {
     /// When the next commit begins, where nothing is under way.
     var nextBegin: Instant? {
         guard inFlight == nil, let due else { return nil }
-        return max(due, held ?? due)
+        return max(due, held ?? due, heldForJoining ?? due)
     }
 
     func isDue(at now: Instant) -> Bool {
@@ -64,6 +66,24 @@ struct Committer {
         held = nil
     }
 
+    /// Holds commits back while the member is joining (see ``GroupLog``), for a limited time: joining takes as long as the
+    /// slowest member, and what is never committed is delivered again after a crash. Then one commit goes out, and the
+    /// next is held back again.
+    mutating func note(isJoining: Bool, at now: Instant, limit: Duration) {
+        guard isJoining else {
+            heldForJoining = nil
+            return
+        }
+        guard isWanted(at: now) else { return }
+        if heldForJoining == nil { heldForJoining = now.advanced(by: limit) }
+    }
+
+    /// Whether there would be a commit now, but for a member that is joining.
+    private func isWanted(at now: Instant) -> Bool {
+        guard inFlight == nil, let due else { return false }
+        return max(due, held ?? due) <= now
+    }
+
     /// Begins a commit: of everything that can be committed, or else of one of those that are committed by themselves.
     ///
     /// - Returns: What to commit, with an id for the answer; nil where there is nothing.
@@ -72,6 +92,7 @@ struct Committer {
         at now: Instant
     ) -> (offsets: [PartitionOffset], id: UInt)? {
         due = nil
+        heldForJoining = nil
         var common: [KafkaTopicPartition: Target] = [:]
         var alone: [(since: Instant, target: Target)] = []
         for reader in readers {

@@ -89,7 +89,7 @@ extension ConsumerCore {
             let found = try client.offsets(at: milliseconds, of: partitions, until: deadline)
             return try complete(found.filter { $0.value >= 0 }, of: partitions, with: PartitionOffset.end, deadline)
         case .committed:
-            let committed = try client.committed(partitions, until: deadline)
+            let committed = try configuration.hasGroup ? client.committed(partitions, until: deadline) : [:]
             let missing = partitions.filter { committed[$0] == nil }
             switch configuration.newGroupStart {
             case .beginning: return try complete(committed, of: partitions, with: PartitionOffset.beginning, deadline)

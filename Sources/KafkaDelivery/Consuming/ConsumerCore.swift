@@ -88,9 +88,14 @@ final class ConsumerCore: Sendable {
         self.configuration = configuration
         self.logger = logger
         self.backoff = backoff
+        client.groupLog?.wake(queue.raw)
         guard BlockingThread.start("kafka-consumer", { ConsumerLoop(self).run() }) else {
             throw KafkaError(.client, recovery: .retry, reason: "the system has no thread left for the consumer")
         }
+    }
+
+    deinit {
+        client.groupLog?.wake(nil)
     }
 }
 
@@ -202,6 +207,7 @@ extension ConsumerCore {
     }
 
     func commit() async -> KafkaError? {
+        guard configuration.hasGroup else { return .noGroup }
         let id = WaiterID.next()
         return await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in
@@ -266,6 +272,7 @@ extension ConsumerCore {
     }
 
     func noteAcknowledged() {
+        guard configuration.hasGroup else { return }
         let count = uncommitted.wrappingAdd(1, ordering: .relaxed).newValue
         // The first one starts the clock, the last one that may wait ends it.
         if count == 1 || count == configuration.maximumUncommitted { queue.interrupt() }
@@ -402,4 +409,12 @@ extension ConsumerCore.State {
         }
         return resumptions
     }
+}
+
+extension KafkaError {
+    static let noGroup = KafkaError(
+        .invalidArgument,
+        recovery: .fixRequest,
+        reason: "the consumer has no group, and so nothing is committed"
+    )
 }

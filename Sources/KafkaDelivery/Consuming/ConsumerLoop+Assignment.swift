@@ -57,7 +57,10 @@ extension ConsumerLoop {
     private func startingPoints(_ partitions: [PartitionOffset]) -> [PartitionOffset] {
         let offset: Int64
         switch core.configuration.start {
-        case .committed: return partitions
+        case .committed where core.configuration.hasGroup: return partitions
+        // librdkafka would ask for the offsets of the group that it was given in place of none.
+        case .committed:
+            offset = core.configuration.newGroupStart == .end ? PartitionOffset.end : PartitionOffset.beginning
         case .beginning: offset = PartitionOffset.beginning
         // Until the offset of the timestamp is known, there is no need to fetch much.
         case .end, .timestamp: offset = PartitionOffset.end

@@ -12,12 +12,19 @@ extension ConsumerLoop {
 
     func advanceCommits() {
         let now = clock.now
+        guard core.configuration.hasGroup else { return }
         let count = core.uncommittedCount
         if count >= core.configuration.maximumUncommitted {
             committer.schedule(at: now)
         } else if count > 0, committer.due == nil {
             committer.schedule(at: now.advanced(by: core.configuration.commitInterval.asTimeout))
         }
+        committer.note(
+            // A revocation asks for a commit before the member joins again.
+            isJoining: revocation == nil && core.client.groupLog?.isJoining == true,
+            at: now,
+            limit: closing == nil ? .seconds(10) : .milliseconds(500)
+        )
         if committer.isDue(at: now) {
             // Before the offsets are read, so that what is acknowledged from here on starts the clock again.
             core.resetUncommittedCount()
@@ -31,7 +38,18 @@ extension ConsumerLoop {
     }
 
     func endCommit(_ results: [PartitionOffset], _ error: KafkaError?) {
-        let failures = committer.end(results, error, at: clock.now)
+        let failures =
+            core.configuration.joinsGroup
+            ? committer.end(results, error, at: clock.now)
+            : committer.end(
+                results.map { result in
+                    var result = result
+                    result.error = result.error.map(explainRefusal)
+                    return result
+                },
+                error.map(explainRefusal),
+                at: clock.now
+            )
         releaseWaitersForEndOfCommit()
         if !failures.isEmpty {
             for (reader, error) in failures where committer.isGivenUp(reader.partition, error) {
@@ -49,6 +67,18 @@ extension ConsumerLoop {
             }
         }
         resume(committer.settledWaiters(at: clock.now))
+    }
+
+    /// A consumer with partitions of its own is nobody's member, and the brokers take commits from those only while there
+    /// are any. That does not pass by trying again soon.
+    private func explainRefusal(_ error: KafkaError) -> KafkaError {
+        guard error.kind == .assignmentEnded else { return error }
+        return KafkaError(
+            .broker,
+            recovery: .fixRequest,
+            reason: "the group \(core.configuration.group) has members, and only they may commit for it",
+            code: error.code
+        )
     }
 
     func releaseWaitersForEndOfCommit() {

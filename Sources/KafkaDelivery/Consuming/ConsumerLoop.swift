@@ -66,6 +66,7 @@ final class ConsumerLoop {
 
     func run() {
         while true {
+            core.client.groupLog?.write(to: core.logger)
             for command in core.takeCommands() { handle(command) }
             soundAlarms()
             advanceStarts()
@@ -81,11 +82,7 @@ final class ConsumerLoop {
     private func handle(_ command: ConsumerCore.Command) {
         switch command {
         case .subscribe:
-            if let assignment = core.assignment.withLock({ $0 }) {
-                assign(assignment)
-            } else if let error = core.client.subscribe(to: core.configuration.topics) {
-                fail(error)
-            }
+            begin()
         case .commit(let waiter):
             beginWaiting(waiter)
         case .cancelCommit(let id):
@@ -117,6 +114,8 @@ final class ConsumerLoop {
             event.log(to: core.logger)
         case .error:
             guard let error = event.error else { return }
+            // Without a group there is one all the same for librdkafka, and nobody has to be allowed to use it.
+            if !core.configuration.hasGroup, error.code == "GROUP_AUTHORIZATION_FAILED" { return }
             if event.isFatal {
                 let fatal = core.client.fatalError ?? error
                 core.logger.error("Consumer failed for good", metadata: ["kafka_error": "\(fatal)"])
@@ -126,6 +125,19 @@ final class ConsumerLoop {
             }
         case .deliveryReports, .message, .other:
             break
+        }
+    }
+
+    /// Joins the group, or takes the partitions that were named.
+    private func begin() {
+        let configuration = core.configuration
+        if let assignment = core.assignment.withLock({ $0 }) {
+            assign(assignment)
+        } else if configuration.joinsGroup {
+            if let error = core.client.subscribe(to: configuration.topics) { fail(error) }
+        } else {
+            let partitions = Set(configuration.partitions).sorted()
+            assign(partitions.map { PartitionOffset(partition: $0, offset: PartitionOffset.none) })
         }
     }
 

@@ -66,11 +66,17 @@ extension KafkaConsumer {
         /// Where to find the cluster, as `host:port`; one that answers is enough (`bootstrap.servers`).
         public var bootstrapServers: [String]
 
-        /// The group whose members share the topics' partitions, and for which offsets are committed (`group.id`).
+        /// The group whose members share the topics' partitions, and for which offsets are committed (`group.id`). Empty for
+        /// none, which takes ``partitions``.
         public var group: String
 
-        /// Topic names; one that begins with `^` is a regular expression, and matches topics made later too.
+        /// Topic names; one that begins with `^` is a regular expression, and matches topics made later too. Empty where
+        /// ``partitions`` are named.
         public var topics: [String]
+
+        /// Partitions that this consumer reads without joining a group (`rd_kafka_assign`); empty where the group gives them
+        /// out. See ``init(bootstrapServers:partitions:group:)``.
+        public var partitions: [KafkaTopicPartition] = []
 
         /// Where a partition starts for which the group has committed nothing.
         public var newGroupStart: NewGroupStart = .beginning
@@ -128,11 +134,30 @@ extension KafkaConsumer {
         /// on are refused.
         public var additionalProperties = KafkaAdditionalProperties()
 
+        /// Set by `FaultRelay.route` of KafkaDeliveryTesting.
+        package var route: ConnectionRoute?
+
         /// The safe settings for a group that reads some topics.
         public init(bootstrapServers: [String], group: String, topics: [String]) {
             self.bootstrapServers = bootstrapServers
             self.group = group
             self.topics = topics
+        }
+
+        /// The safe settings for reading partitions that are named, without joining a group: nobody else takes them away,
+        /// there are no rebalances, and whoever else reads them reads all of them too.
+        ///
+        /// Without a group nothing is committed: an acknowledgement makes room for more deliveries, and that is all;
+        /// ``KafkaConsumer/commit()`` throws. ``start`` and ``newGroupStart`` say where to begin, each time.
+        ///
+        /// With one, what is acknowledged is committed for it, and a consumer goes on there. The group must not have
+        /// members: while it has, the brokers refuse the commits of others, which shows as
+        /// ``KafkaConsumer/Event/commitFailed(_:_:)``, and they are tried again every few seconds.
+        public init(bootstrapServers: [String], partitions: [KafkaTopicPartition], group: String? = nil) {
+            self.bootstrapServers = bootstrapServers
+            self.group = group ?? ""
+            self.topics = []
+            self.partitions = partitions
         }
     }
 }
@@ -144,13 +169,21 @@ extension KafkaConsumer.Configuration {
         return .milliseconds(max(given, 1))
     }
 
+    /// Whether there is a group to commit for.
+    var hasGroup: Bool { !group.isEmpty }
+
+    /// Whether the group gives the partitions out.
+    var joinsGroup: Bool { partitions.isEmpty }
+
     func rdKafka() throws(KafkaError) -> RdKafkaConfiguration {
         typealias Property = RdKafkaProperty
         var result = RdKafkaConfiguration()
         try result.setCommon(bootstrapServers: bootstrapServers, clientID: clientID, security: security)
+        result.route = route
         try validate()
 
-        result.set(Property.group, group)
+        // librdkafka assigns nothing to a client without a group, so it gets one of which nobody is ever a member.
+        result.set(Property.group, hasGroup ? group : "kafka-delivery-without-a-group")
         if let groupInstanceID { result.set(Property.groupInstance, groupInstanceID) }
         result.set(Property.automaticCommit, false)
         result.set(Property.automaticOffsetStore, false)
@@ -180,9 +213,13 @@ extension KafkaConsumer.Configuration {
     }
 
     private func validate() throws(KafkaError) {
-        guard !group.isEmpty else { throw .invalidConfiguration("group is empty") }
-        guard !topics.isEmpty, topics.allSatisfy({ !$0.isEmpty && !$0.utf8.contains(0) }) else {
-            throw .invalidConfiguration("topics is \(topics): one or more names are needed")
+        if joinsGroup {
+            guard hasGroup else { throw .invalidConfiguration("group is empty") }
+            guard !topics.isEmpty, topics.allSatisfy({ !$0.isEmpty && !$0.utf8.contains(0) }) else {
+                throw .invalidConfiguration("topics is \(topics): one or more names are needed")
+            }
+        } else {
+            try validatePartitions()
         }
         guard !assignmentStrategies.isEmpty else { throw .invalidConfiguration("assignmentStrategies is empty") }
         guard assignmentStrategies.count == 1 || !assignmentStrategies.contains(.cooperativeSticky) else {
@@ -202,6 +239,23 @@ extension KafkaConsumer.Configuration {
         }
         guard revocationTimeout >= .zero, closeTimeout >= .zero else {
             throw .invalidConfiguration("revocationTimeout and closeTimeout cannot be less than zero")
+        }
+    }
+
+    private func validatePartitions() throws(KafkaError) {
+        guard topics.isEmpty else {
+            throw .invalidConfiguration("topics and partitions are set: it can be either, not both")
+        }
+        for partition in partitions {
+            guard !partition.topic.isEmpty, !partition.topic.utf8.contains(0), partition.topic.first != "^",
+                (0...Int(Int32.max)).contains(partition.partition)
+            else { throw .invalidConfiguration("partitions: \(partition) cannot be a partition") }
+        }
+        guard groupInstanceID == nil else {
+            throw .invalidConfiguration("groupInstanceID is set, and a consumer of named partitions joins no group")
+        }
+        if !hasGroup, start == .committed, newGroupStart == .failure {
+            throw .invalidConfiguration("newGroupStart is failure, and without a group nothing is committed")
         }
     }
 }

@@ -94,11 +94,13 @@ extension KafkaConsumer {
     /// What the group has committed: for each partition the offset of the message to be read next. Those for which it has
     /// nothing are not in it. They do not have to be assigned (`OffsetFetch`).
     ///
-    /// - Throws: ``KafkaError``: `timedOut` and others that may pass after `timeout`; `cancelled`; what the broker says.
+    /// - Throws: ``KafkaError``: `timedOut` and others that may pass after `timeout`; `cancelled`; `invalidArgument` where
+    ///   the consumer has no group; what the broker says.
     public func committed(
         _ partitions: [KafkaTopicPartition],
         within timeout: Duration = .seconds(10)
     ) async throws(KafkaError) -> [KafkaTopicPartition: Int64] {
+        guard core.configuration.hasGroup else { throw .noGroup }
         let deadline = ContinuousClock.now.advanced(by: timeout.asTimeout)
         return try await core.blocking.run { [core] in
             Result { () throws(KafkaError) in try core.client.committed(partitions, until: deadline) }
@@ -130,8 +132,9 @@ extension KafkaConsumer {
     }
 
     /// How far the group is behind: for each partition, how many offsets lie between what is committed and the end. Where
-    /// nothing is committed, it counts from the beginning. Transactions' control records and compaction leave gaps
-    /// in offsets, so there may be fewer messages. Asks the brokers; they do not have to be assigned.
+    /// nothing is committed, it counts from the beginning; without a group, from the position, where there is one.
+    /// Transactions' control records and compaction leave gaps in offsets, so there may be fewer messages. Asks the
+    /// brokers; the partitions do not have to be assigned.
     ///
     /// - Throws: As ``committed(_:within:)`` and ``watermarks(of:within:)``.
     public func lag(
@@ -141,7 +144,9 @@ extension KafkaConsumer {
         let deadline = ContinuousClock.now.advanced(by: timeout.asTimeout)
         return try await core.blocking.run { [core] in
             Result { () throws(KafkaError) in
-                let committed = try core.client.committed(partitions, until: deadline)
+                let committed =
+                    try core.configuration.hasGroup
+                    ? core.client.committed(partitions, until: deadline) : core.assigned.compactMapValues(\.position)
                 return try core.watermarks(of: partitions, until: deadline).reduce(into: [:]) { lags, entry in
                     lags[entry.key] = max(entry.value.end - (committed[entry.key] ?? entry.value.beginning), 0)
                 }

@@ -93,7 +93,8 @@ extension PartitionReader {
         return moving.withLock { _ in
             state.withLock { state in
                 state.phase = .ended
-                return (state.tracker.unsettledCount, state.tracker.commitTarget != nil)
+                let isUncommitted = core.configuration.hasGroup && state.tracker.commitTarget != nil
+                return (state.tracker.unsettledCount, isUncommitted)
             }
         }
     }
@@ -103,7 +104,7 @@ extension PartitionReader {
     var heldCount: Int { state.withLock { $0.tracker.heldCount } }
 
     var commitTarget: Committer.Target? {
-        guard core.commits else { return nil }
+        guard core.commits, core.configuration.hasGroup else { return nil }
         return state.withLock { state in
             // A plain commit must not overtake a transaction's, or be overtaken by it.
             guard state.transaction == nil else { return nil }

@@ -103,7 +103,7 @@ extension KafkaDeadLetter {
         self.originalOffset = delivery.offset
         self.originalTimestamp = delivery.timestamp
         self.originalTimestampType = delivery.timestampType
-        self.originalConsumerGroup = group
+        self.originalConsumerGroup = group.isEmpty ? nil : group
         self.exceptionType = String(reflecting: type(of: error))
         self.exceptionMessage = String(describing: error).shortened(toBytes: Self.maximumMessageBytes)
         self.attempts = delivery.attempt

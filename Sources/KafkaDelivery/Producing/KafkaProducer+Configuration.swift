@@ -82,6 +82,9 @@ extension KafkaProducer {
         /// on are refused.
         public var additionalProperties = KafkaAdditionalProperties()
 
+        /// Set by `FaultRelay.route` of KafkaDeliveryTesting.
+        package var route: ConnectionRoute?
+
         /// The safe settings for a cluster.
         public init(bootstrapServers: [String]) {
             self.bootstrapServers = bootstrapServers
@@ -94,6 +97,7 @@ extension KafkaProducer.Configuration {
         typealias Property = RdKafkaProperty
         var result = RdKafkaConfiguration()
         try result.setCommon(bootstrapServers: bootstrapServers, clientID: clientID, security: security)
+        result.route = route
 
         if idempotence, acknowledgements != .all {
             throw .invalidConfiguration("idempotence needs acknowledgements = .all, not .\(acknowledgements)")

@@ -263,6 +263,16 @@ extension ProducerCore {
         var reports: [(pending: PendingDelivery, outcome: PendingDelivery.Outcome)] = []
         /// The last thing that was wrong with a connection, until a message gets through again.
         var connectionError: KafkaError?
+
+        /// Keeps what says why nothing gets through. That all brokers are down (`_ALL_BROKERS_DOWN`) follows from what was
+        /// said of each, with its address, and does not take the place of that.
+        mutating func note(_ error: KafkaError) {
+            switch error.kind {
+            case .authentication: connectionError = error
+            case .brokersUnreachable where connectionError == nil || !error.isOfAllBrokers: connectionError = error
+            default: break
+            }
+        }
     }
 
     private func handle(_ event: consuming RdKafkaEvent, _ batch: inout ReportBatch) {
@@ -328,7 +338,7 @@ extension ProducerCore {
         if event.isFatal {
             logger.error("Producer failed for good", metadata: ["kafka_error": "\(client.fatalError ?? error)"])
         } else {
-            if error.kind == .brokersUnreachable || error.kind == .authentication { batch.connectionError = error }
+            batch.note(error)
             logger.debug("Producer trouble, librdkafka goes on", metadata: ["kafka_error": "\(error)"])
         }
     }

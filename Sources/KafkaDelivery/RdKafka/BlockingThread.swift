@@ -10,7 +10,7 @@ internal import CRdKafka
 
 /// A thread of the library's own, for calls that block: Swift's cooperative pool has as many threads as the machine
 /// has cores, and a blocked one is missing everywhere else in the process.
-enum BlockingThread {
+package enum BlockingThread {
     private final class Body: Sendable {
         let name: String
         let run: @Sendable () -> Void
@@ -25,7 +25,7 @@ enum BlockingThread {
     ///
     /// - Parameter name: At most 15 bytes of it are shown by the system's tools.
     /// - Returns: False where the system has no thread to give (`EAGAIN`); `body` then never runs.
-    static func start(_ name: String, _ body: @escaping @Sendable () -> Void) -> Bool {
+    package static func start(_ name: String, _ body: @escaping @Sendable () -> Void) -> Bool {
         let argument = Unmanaged.passRetained(Body(name: String(name.prefix(15)), run: body))
         var attributes = pthread_attr_t()
         pthread_attr_init(&attributes)

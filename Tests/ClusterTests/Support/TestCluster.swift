@@ -19,12 +19,13 @@ struct TestCluster {
         return servers.split(separator: ",").map(String.init)
     }
 
-    init(brokers: Int = 1) throws {
+    /// - Parameter checksSequences: Whether the mock keeps a broker's part of idempotence, as a real one does anyway.
+    init(brokers: Int = 1, checksSequences: Bool = false) throws {
         if let servers = Self.realServers {
             self.bootstrapServers = servers
             self.ownedMock = nil
         } else {
-            let mock = try MockCluster(brokers: brokers)
+            let mock = try MockCluster(brokers: brokers, checksSequences: checksSequences)
             self.bootstrapServers = mock.bootstrapServers
             self.ownedMock = mock
         }
