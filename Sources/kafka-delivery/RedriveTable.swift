@@ -78,7 +78,7 @@ struct RedriveTable {
         let error = isDry && !row.isGood ? "\(row.result): \(row.error)" : row.error
         let line = cells.joined() + error
         guard let columns, line.count > columns else { return line }
-        return String(line.prefix(max(columns - 1, 1))) + "…"
+        return String(line.prefix(max(columns - 1, 0))) + "…"
     }
 }
 

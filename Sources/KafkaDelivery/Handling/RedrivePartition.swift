@@ -26,6 +26,8 @@ final class RedrivePartition {
     private static let maximumUnremembered = 500
     private static let maximumUnrememberedBytes = 1 << 20
     private static let maximumUnrememberedTime = Duration.seconds(1)
+    /// How long a commit is tried again.
+    private static let patience = Duration.seconds(15)
 
     private let partition: KafkaConsumer.Partition
     private let end: Int64
@@ -246,23 +248,42 @@ final class RedrivePartition {
     }
 
     private func commit() async throws {
-        guard reader.isOurs else {
-            run.logger.notice(
-                "Replays confirmed after their partition had gone: its next owner sends them once more",
-                metadata: ["kafka_partition": "\(reader.partition)"]
-            )
-            return
-        }
         let kept = record.fitting
         let offset = PartitionOffset(
             partition: reader.partition,
             offset: kept.base,
             metadata: Array(kept.metadata.utf8)
         )
-        let core = partition.claim.core
+        let (core, reader, logger) = (partition.claim.core, reader, run.logger)
         try await run.interruptible(isPatient: true) {
-            try await core.blocking.run { Result { () throws(KafkaError) in try core.client.commit(offset) } }.get()
+            try await core.blocking.run { Result { () throws(KafkaError) in try Self.commit(offset, reader, logger) } }
+                .get()
         }
+    }
+
+    /// Commits, again after errors that pass, for as long as the partition is ours. During a rebalance the coordinator
+    /// refuses commits for a moment. Blocks.
+    private static func commit(
+        _ offset: PartitionOffset,
+        _ reader: PartitionReader,
+        _ logger: Logger
+    ) throws(KafkaError) {
+        let deadline = ContinuousClock.now.advanced(by: patience)
+        while reader.isOurs {
+            do {
+                return try reader.core.client.commit(offset)
+            } catch {
+                guard error.recovery == .retry, ContinuousClock.now < deadline else {
+                    if reader.isOurs { throw error }
+                    break
+                }
+                RdKafkaClient.pause()
+            }
+        }
+        logger.notice(
+            "Replays confirmed and their partition gone before that was remembered: its next owner sends them once more",
+            metadata: ["kafka_partition": "\(offset.partition)"]
+        )
     }
 }
 

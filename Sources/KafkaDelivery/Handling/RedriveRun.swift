@@ -16,6 +16,8 @@ final class RedriveRun: Sendable {
         var ends: [Int: Int64] = [:]
         var isStopping = false
         var failure: (any Error)?
+        /// What went wrong first that may pass.
+        var problem: KafkaError?
         /// How many may still be sent.
         var remaining: Int
         /// When the next may be sent.
@@ -43,7 +45,7 @@ final class RedriveRun: Sendable {
     private let state: Mutex<State>
 
     /// How long the questions to the brokers may take.
-    private static let inquiryTimeout = Duration.seconds(30)
+    private static let inquiryTimeout = Duration.seconds(15)
 
     init(
         _ configuration: KafkaRedrive.Configuration,
@@ -74,9 +76,16 @@ final class RedriveRun: Sendable {
     }
 
     private func work() async {
+        // Before anything is asked, so that no assignment is missed.
+        let events = consumer.events
+        let listening = Task { for await event in events { self.handle(event) } }
+        defer { listening.cancel() }
         do {
             let extents = try await interruptible { try await self.extents() }
             if begin(extents) { await goThroughPartitions() }
+        } catch let error as KafkaError where error.recovery == .retry {
+            // That nobody answered in time says less than why nobody could be reached.
+            stop(state.withLock { $0.problem } ?? error)
         } catch {
             stop(error)
         }
@@ -134,10 +143,6 @@ final class RedriveRun: Sendable {
     }
 
     private func goThroughPartitions() async {
-        // Before the loop begins, so that no assignment is missed.
-        let events = consumer.events
-        let listening = Task { for await event in events { self.handle(event) } }
-        defer { listening.cancel() }
         await withDiscardingTaskGroup { group in
             do {
                 for try await partition in consumer.partitions {
@@ -182,7 +187,11 @@ final class RedriveRun: Sendable {
             state.withLock { $0.membership.revoke(partitions.map(\.partition)) }
         case .problem(let error, _):
             // A broker that is away comes back; what has to be put right by somebody does not.
-            if error.recovery != .retry { stop(error) }
+            if error.recovery == .retry {
+                state.withLock { $0.problem = $0.problem ?? error }
+            } else {
+                stop(error)
+            }
         default: break
         }
     }
