@@ -177,6 +177,8 @@ struct RedriveCommand: AsyncParsableCommand {
         redrive.timestamps = newTimestamps ? .redriven : .original
         var producer = KafkaProducer.Configuration(bootstrapServers: servers)
         producer.messageTimeout = .seconds(60)
+        // What was to be waited for is waited for before.
+        producer.closeTimeout = .seconds(1)
         for property in cluster.client.properties { try apply(property, to: &redrive, &producer) }
         // As in `receive`: the next one should not wait 45 s for the partitions of one that was killed.
         if redrive.additionalProperties["session.timeout.ms"] == nil {

@@ -20,6 +20,7 @@ struct RedriveLetterTests {
             "kafka_dlt-exception-message": "declined by the bank",
             "kafka_dlt-exception-stacktrace": "…",
             "kafka_deliveryAttempt": [0, 0, 0, 3],
+            "retry_topic-attempts": [0, 0, 0, 3],
         ]
         headers.append(contentsOf: more)
         let message = KafkaMessage(

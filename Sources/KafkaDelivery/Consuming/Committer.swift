@@ -17,6 +17,10 @@ struct Committer {
         let offset: Int64
         /// Which run of offsets it belongs to, see ``OffsetTracker/restart()``.
         let run: Int
+        /// How many messages of the generation are settled with it.
+        var settled: OffsetTracker.Sequence = 0
+        /// What is written beside it.
+        var note = StartNote.none
     }
 
     /// The commit under way; nil where there is none.
@@ -115,7 +119,10 @@ struct Committer {
         guard !common.isEmpty else { return nil }
         inFlight = common
         id += 1
-        return (common.map { PartitionOffset(partition: $0.key, offset: $0.value.offset) }, id)
+        let offsets = common.map {
+            PartitionOffset(partition: $0.key, offset: $0.value.offset, metadata: $0.value.note.metadata)
+        }
+        return (offsets, id)
     }
 
     /// Takes the answer to the commit under way: what succeeded counts, and what did not is returned and scheduled again.

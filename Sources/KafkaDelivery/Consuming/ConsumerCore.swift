@@ -11,6 +11,12 @@ final class ConsumerCore: Sendable {
         case commit(CommitWaiter)
         case cancelCommit(UInt64)
         case close(deadline: ContinuousClock.Instant)
+        /// Counts starts from the next assignment on.
+        case guardStarts(maximum: Int)
+        /// The committed offsets of newly assigned partitions.
+        case committed([PartitionReader], Result<[PartitionOffset], KafkaError>)
+        /// A message waits for a commit, or for its turn.
+        case ask
         /// Wait for the end of the commit under way.
         case awaitCommitUnderWay(TimedWait<Bool>)
         /// A rejected delivery is due then.
@@ -280,6 +286,11 @@ extension ConsumerCore {
 
     func interrupt() {
         queue.interrupt()
+    }
+
+    /// A message of a partition waits for the consumer's thread.
+    func askThread(for reader: PartitionReader) {
+        send(.ask)
     }
 
     /// Looks at a partition again at some time.

@@ -52,6 +52,7 @@ extension ConsumerLoop {
             )
         releaseWaitersForEndOfCommit()
         if !failures.isEmpty {
+            if failures.contains(where: { $0.1.isMetadataTooLarge }) { stopCountingStarts() }
             for (reader, error) in failures where committer.isGivenUp(reader.partition, error) {
                 resume(committer.failedWaiters(reader, error))
             }

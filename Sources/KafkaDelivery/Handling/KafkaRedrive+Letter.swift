@@ -82,8 +82,10 @@ extension KafkaRedrive.Letter {
         // Those of the same key belong together, wherever that is now; without a key there is only where it was.
         replay.partition = message.key == nil ? deadLetter?.originalPartition : nil
         if let partition = replay.partition, partition < 0 { replay.partition = nil }
-        replay.headers.removeAll {
-            KafkaDeadLetter.Header.isOurs($0.name) || $0.name == KafkaRedrive.redriveCountHeader
+        replay.headers.removeAll { header in
+            // Spring's retry topics count attempts in theirs. A replay begins anew.
+            KafkaDeadLetter.Header.isOurs(header.name) || header.name.hasPrefix("retry_topic-")
+                || header.name == KafkaRedrive.redriveCountHeader
         }
         let count = Int32(clamping: redriveCount + 1)
         replay.headers.append(KafkaHeader(KafkaRedrive.redriveCountHeader, count.bigEndianBytes))
