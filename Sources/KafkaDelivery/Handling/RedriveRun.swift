@@ -102,7 +102,7 @@ final class RedriveRun: Sendable {
             Result { () throws(KafkaError) in
                 let deadline = ContinuousClock.now.advanced(by: Self.inquiryTimeout)
                 var numbers = [partition].compactMap(\.self)
-                if partition == nil { numbers = try core.client.partitions(of: topic, until: deadline) }
+                if partition == nil { numbers = try Self.partitions(of: topic, core.client, until: deadline) }
                 let partitions = numbers.map { KafkaTopicPartition(topic: topic, partition: $0) }
                 let committed = try core.client.committedEntries(partitions, until: deadline)
                 let begins = try core.client.offsets(at: PartitionOffset.beginning, of: partitions, until: deadline)
@@ -118,6 +118,24 @@ final class RedriveRun: Sendable {
                 return extents
             }
         }.get()
+    }
+
+    /// The topic's partitions. One that was just made is not known to every broker at once, so it is asked for again for a
+    /// second before it counts as missing. Blocks.
+    private static func partitions(
+        of topic: String,
+        _ client: RdKafkaClient,
+        until deadline: ContinuousClock.Instant
+    ) throws(KafkaError) -> [Int] {
+        let patience = min(deadline, .now.advanced(by: .seconds(1)))
+        while true {
+            do {
+                return try client.partitions(of: topic, until: deadline)
+            } catch {
+                guard error.kind == .unknownTopicOrPartition, .now < patience else { throw error }
+                RdKafkaClient.pause()
+            }
+        }
     }
 
     /// Sets out to go through the partitions that have something to look at; false where none has.
