@@ -204,11 +204,10 @@ final class RedriveRun: Sendable {
         case .revoked(let partitions, _), .lost(let partitions, _):
             state.withLock { $0.membership.revoke(partitions.map(\.partition)) }
         case .problem(let error, _):
-            // A broker that is away comes back; what has to be put right by somebody does not.
-            if error.recovery == .retry {
-                state.withLock { $0.problem = $0.problem ?? error }
-            } else {
-                stop(error)
+            switch error.kind {
+            // What somebody has to put right. A broker that is away comes back, and the topic was seen to be there.
+            case .authentication, .authorization, .fatal: stop(error)
+            default: state.withLock { $0.problem = $0.problem ?? error }
             }
         default: break
         }
