@@ -74,6 +74,8 @@ final class ConsumerCore: Sendable {
     let blocking = BlockingQueue("kafka-control")
     /// How often any partition began again at another offset.
     private let restarts = Atomic(0)
+    /// Where the coarse clock stands, see ``HandlingWatch``.
+    private let coarseNow = Atomic<HandlingWatch.Stamp>(0)
     /// Acknowledgements since the last commit began.
     private let uncommitted = Atomic(0)
     /// Verdicts that came after their partition had gone.
@@ -362,6 +364,13 @@ extension ConsumerCore {
     /// A partition begins again at another offset: some deliveries are not current any more.
     func noteRestart() {
         restarts.wrappingAdd(1, ordering: .relaxed)
+    }
+
+    /// What deliveries are stamped with.
+    var stamp: HandlingWatch.Stamp { coarseNow.load(ordering: .relaxed) }
+
+    func setStamp(_ stamp: HandlingWatch.Stamp) {
+        coarseNow.store(stamp, ordering: .relaxed)
     }
 
     var restartCount: Int { restarts.load(ordering: .relaxed) }

@@ -168,7 +168,7 @@ final class PartitionReader: Sendable {
         for (index, rejected) in state.rejected.enumerated() {
             if rejected.due <= now {
                 state.rejected.remove(at: index)
-                state.tracker.handOutAgain(rejected.message.sequence)
+                state.tracker.handOutAgain(rejected.message.sequence, at: core.stamp)
                 return .delivery(KafkaConsumer.Delivery(ReceivedMessage(after: rejected.message)))
             }
             // What failed after one that holds the partition comes after it, though its own time may have come: they fail
@@ -242,7 +242,7 @@ final class PartitionReader: Sendable {
             message,
             client: queue.client,
             reader: self,
-            sequence: state.tracker.handOut(offset),
+            sequence: state.tracker.handOut(offset, at: core.stamp),
             fatalStarts: isCulprit ? state.starts?.earlierStarts : nil
         )
         return .delivery(KafkaConsumer.Delivery(received))
