@@ -15,6 +15,7 @@ final class ProducerCore: Sendable {
     private let logger: Logger
     private let messageTimeout: Duration
     private let lingers: Bool
+    private let stampsIdempotencyKey: Bool
     // Senders, the thread and whoever closes meet here; nobody holds it for longer than a few list operations.
     private let ledger = Mutex(SendLedger())
     private let closing = Mutex<Closing?>(nil)
@@ -44,6 +45,7 @@ final class ProducerCore: Sendable {
         self.logger = logger
         self.messageTimeout = configuration.messageTimeout
         self.lingers = configuration.linger > .zero
+        self.stampsIdempotencyKey = configuration.stampsIdempotencyKey
         guard BlockingThread.start("kafka-producer", { self.serveQueue() }) else {
             throw KafkaError(.client, recovery: .retry, reason: "the system has no thread left for the producer")
         }
@@ -73,6 +75,7 @@ extension ProducerCore {
     /// waiting alone.
     func enqueueNow(_ message: KafkaMessage) throws(KafkaError) -> PendingDelivery? {
         try message.validate()
+        let message = stampsIdempotencyKey ? message.stampedWithIdempotencyKey() : message
         if Task.isCancelled { throw .cancelled(persistence: .notPersisted) }
         let pending = PendingDelivery(topic: message.topic)
         switch ledger.withLock({ $0.admit(pending) }) {
@@ -329,7 +332,8 @@ extension ProducerCore {
         batch.reports.removeAll(keepingCapacity: true)
     }
 
-    /// A time-out says more with the reason why nothing got through, and a fatal error with what is behind it.
+    /// A time-out, and what closing cut short, say more with the reason why nothing got through, and a fatal error with what
+    /// is behind it.
     private func explain(_ outcome: PendingDelivery.Outcome, _ batch: inout ReportBatch) -> PendingDelivery.Outcome {
         guard case .failure(let error) = outcome else {
             batch.connectionError = nil
@@ -344,6 +348,17 @@ extension ProducerCore {
                     persistence: error.persistence,
                     recovery: kind == .authentication ? .fixRequest : .retry,
                     reason: "no confirmation within \(messageTimeout), and \(cause.reason)",
+                    code: error.code
+                )
+            )
+        }
+        if error.kind == .closed, client.fatalError == nil, let cause = batch.connectionError {
+            return .failure(
+                KafkaError(
+                    .closed,
+                    persistence: error.persistence,
+                    recovery: .recreateClient,
+                    reason: "the producer was closed before there was a confirmation, and \(cause.reason)",
                     code: error.code
                 )
             )
@@ -368,7 +383,12 @@ extension ProducerCore {
             logger.error("Producer failed for good", metadata: ["kafka_error": "\(client.fatalError ?? error)"])
         } else {
             batch.note(error)
-            logger.debug("Producer trouble, librdkafka goes on", metadata: ["kafka_error": "\(error)"])
+            // As the consumer's: a broker that is away comes back by itself, the rest has to be put right by somebody.
+            logger.log(
+                level: error.recovery == .retry ? .info : .warning,
+                "Producer trouble, it goes on",
+                metadata: ["kafka_error": "\(error)"]
+            )
         }
     }
 
