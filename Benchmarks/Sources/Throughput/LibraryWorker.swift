@@ -218,10 +218,10 @@ struct LibraryWorker: Worker {
     /// In steps, and each is received before the next is sent: a mock cluster forgets what nobody reads.
     private func passThrough() async throws -> Sample {
         let (producer, consumer) = (try current(producer), try current(consumer))
-        let step = job.cell.count / 20
+        let step = job.cell.count / 40
         let meter = Meter()
         var memory: [Int] = []
-        for _ in 0..<20 {
+        for _ in 0..<40 {
             async let receiving: Void = Task.detached {
                 var received = 0
                 for try await delivery in consumer.deliveries {
@@ -234,7 +234,7 @@ struct LibraryWorker: Worker {
             try await receiving
             memory.append(Memory.resident)
         }
-        var sample = meter.sample(messages: step * 20)
+        var sample = meter.sample(messages: step * 40)
         sample.memory = memory
         return sample
     }
