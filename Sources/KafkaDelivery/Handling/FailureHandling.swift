@@ -45,7 +45,9 @@ struct FailureHandling: Sendable {
             core.events.send(.redelivery(delivery.source, attempt: delivery.attempt + 1, after: delay))
             return .backsOff
         case .giveUp:
-            guard let deadLetters else { throw error }
+            // What was part of a transaction that was aborted is handed out again whatever is said here: a dead letter
+            // would be one more each time.
+            guard let deadLetters, !delivery.message.isClaimed else { throw error }
             return try await giveUp(delivery, error, to: deadLetters)
         }
     }
