@@ -111,6 +111,21 @@ extension ConsumerCore {
         return await wait { state, waiter in state.ready.wait(waiter) }
     }
 
+    /// The next partition that may have something to read; nil where there is none until some time.
+    func nextReady(until deadline: ContinuousClock.Instant) async -> ReadyPartitions.Wake? {
+        subscribe()
+        if let wake = state.withLock({ $0.ready.next() }) { return wake }
+        let id = WaiterID.next()
+        let timer = Task.detached {
+            // Time is what is waited for.
+            if (try? await Task.sleep(until: deadline, clock: .continuous)) != nil { self.cancelWait(id, for: nil) }
+        }
+        defer { timer.cancel() }
+        let wake = await wait(as: id) { state, waiter in state.ready.wait(waiter) }
+        if case .ended = wake, ContinuousClock.now >= deadline { return nil }
+        return wake
+    }
+
     func putBack(_ reader: PartitionReader, mayHaveMore: Bool) {
         let resumption = state.withLock { $0.ready.putBack(reader, mayHaveMore: mayHaveMore) }
         if let resumption { resumption.waiter.continuation.resume(returning: resumption.wake) }
@@ -156,10 +171,10 @@ extension ConsumerCore {
     }
 
     private func wait(
+        as id: UInt64 = WaiterID.next(),
         for reader: PartitionReader? = nil,
         _ register: (inout State, ReadyPartitions.Waiter) -> ReadyPartitions.Wake?
     ) async -> ReadyPartitions.Wake {
-        let id = WaiterID.next()
         return await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in
                 let waiter = ReadyPartitions.Waiter(id: id, continuation: continuation)

@@ -13,7 +13,8 @@ extension KafkaConsumer {
 
         /// Partitions were assigned, in a new generation.
         case assigned([KafkaTopicPartition], generation: Int)
-        /// Partitions were given back, after what was acknowledged had been committed.
+        /// Partitions were given back, after what was acknowledged had been committed. Where that could not be done in time,
+        /// ``commitFailed(_:_:)`` with `timedOut` comes before it.
         case revoked([KafkaTopicPartition], unsettled: Int)
         /// Partitions went to another member before anything could be done: what was acknowledged and not yet committed
         /// is delivered again there.

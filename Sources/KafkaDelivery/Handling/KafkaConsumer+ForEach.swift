@@ -31,6 +31,7 @@ extension KafkaConsumer {
     ///   - concurrency: How many at a time. Less than 1 counts as 1.
     ///   - retry: What to do about errors. The default tries again for as long as it takes, with up to 30 seconds between.
     ///   - deadLetters: Where messages go that are given up.
+    ///   - deduplicator: Remembers what was handled: a message that comes again is acknowledged and not handled again.
     ///   - handler: Handles one delivery. May settle it itself; what it does not settle, its end does.
     /// - Throws: ``KafkaError`` where the consumer cannot go on, and the handler's error where a message is given up and
     ///   there are no dead letters. `invalidConfiguration` where ``KafkaDeadLetters/maximumStarts`` is set and the consumer
@@ -39,10 +40,20 @@ extension KafkaConsumer {
         concurrency: Concurrency = .perPartition,
         retry: KafkaRetryPolicy = .exponential(maximumAttempts: nil),
         deadLetters: KafkaDeadLetters? = nil,
+        deduplicating deduplicator: (any KafkaDeduplicator)? = nil,
         _ handler: @escaping @Sendable (Delivery) async throws -> Void
     ) async throws {
         try core.countStarts(deadLetters?.maximumStarts)
         core.subscribeToRetries(retry.topics)
+        let given = handler
+        let handler: @Sendable (Delivery) async throws -> Void
+        if let deduplicator {
+            handler = { delivery in
+                _ = try await deduplicator.handleOnce(delivery.deduplicationKey) { try await given(delivery) }
+            }
+        } else {
+            handler = given
+        }
         let handling = FailureHandling(
             core: core,
             retry: retry,

@@ -4,7 +4,7 @@ internal import Logging
 ///
 /// ```swift
 /// try await consumer.forEach(
-///     retry: .topics([.seconds(5), .minutes(1)], through: producer),       // orders-retry-5s, then orders-retry-1m
+///     retry: .topics([.seconds(5), .seconds(60)], through: producer),       // orders-retry-5s, then orders-retry-1m
 ///     deadLetters: KafkaDeadLetters(producer: producer)                   // then orders-dlt
 /// ) { delivery in … }
 /// ```
