@@ -140,7 +140,8 @@ extension ReceiveRun {
             if job.untilEnd, isMissing, state.withLock({ !$0.ends.hasPartitions }) {
                 endReading(ToolFailure("stopped, because --until-end needs topics that are there"))
             }
-        case .redelivery, .retried, .retryFailed, .deadLettered, .deadLetterFailed, .startsExceeded, .contradictingVerdict:
+        case .redelivery, .retried, .retryFailed, .deadLettered, .deadLetterFailed, .startsExceeded,
+            .contradictingVerdict:
             break
         }
     }
