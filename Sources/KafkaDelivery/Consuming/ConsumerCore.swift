@@ -8,6 +8,8 @@ final class ConsumerCore: Sendable {
     /// What a task asks of the thread.
     enum Command: Sendable {
         case subscribe
+        /// Reads these topics too.
+        case subscribeTo([String])
         case commit(CommitWaiter)
         case cancelCommit(UInt64)
         case close(deadline: ContinuousClock.Instant)
@@ -63,6 +65,10 @@ final class ConsumerCore: Sendable {
     let events = EventHub()
     /// What back-off is measured with.
     let backoff: any BackoffClock
+    /// Whether what is acknowledged is committed. A redrive commits by itself, with metadata.
+    let commits: Bool
+    /// What to read without joining the group; nil joins it. Set before the first loop begins.
+    let assignment = Mutex<[PartitionOffset]?>(nil)
     // Loops, librdkafka's threads (through signal) and the consumer's thread meet here. Last in the lock order:
     // nothing else is locked, and librdkafka is not called, while it is held.
     let state = Mutex(State())
@@ -70,6 +76,8 @@ final class ConsumerCore: Sendable {
     let blocking = BlockingQueue("kafka-control")
     /// How often any partition began again at another offset.
     private let restarts = Atomic(0)
+    /// Where the coarse clock stands, see ``HandlingWatch``.
+    private let coarseNow = Atomic<HandlingWatch.Stamp>(0)
     /// Acknowledgements since the last commit began.
     private let uncommitted = Atomic(0)
     /// Verdicts that came after their partition had gone.
@@ -78,8 +86,10 @@ final class ConsumerCore: Sendable {
     init(
         _ configuration: KafkaConsumer.Configuration,
         logger: Logger,
-        backoff: any BackoffClock
+        backoff: any BackoffClock,
+        commits: Bool = true
     ) throws(KafkaError) {
+        self.commits = commits
         self.client = try configuration.rdKafka().makeConsumer()
         guard let queue = RdKafkaQueue.consumer(of: client) else {
             throw KafkaError(.client, recovery: .retry, reason: "librdkafka gave no queue for the consumer")
@@ -210,6 +220,13 @@ extension ConsumerCore {
 // MARK: For the application
 
 extension ConsumerCore {
+    /// Reads the retry topics of the configured topics too.
+    func subscribeToRetries(_ topics: KafkaRetryTopics?) {
+        guard let topics, configuration.joinsGroup else { return }
+        let names = topics.topics(of: configuration.topics)
+        if !names.isEmpty { send(.subscribeTo(names)) }
+    }
+
     /// Joins the group, once.
     private func subscribe() {
         let isFirst = state.withLock { state in
@@ -356,6 +373,13 @@ extension ConsumerCore {
     /// A partition begins again at another offset: some deliveries are not current any more.
     func noteRestart() {
         restarts.wrappingAdd(1, ordering: .relaxed)
+    }
+
+    /// What deliveries are stamped with.
+    var stamp: HandlingWatch.Stamp { coarseNow.load(ordering: .relaxed) }
+
+    func setStamp(_ stamp: HandlingWatch.Stamp) {
+        coarseNow.store(stamp, ordering: .relaxed)
     }
 
     var restartCount: Int { restarts.load(ordering: .relaxed) }
