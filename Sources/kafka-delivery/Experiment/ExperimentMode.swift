@@ -27,7 +27,7 @@ enum ExperimentMode: String, CaseIterable, Sendable, ExpressibleByArgument {
     /// What is done, in one sentence.
     var explanation: String {
         switch self {
-        case .atMostOnce: "acks=0, no retries: sent and forgotten."
+        case .atMostOnce: "acks=0, no retries: sent and forgotten. A cut takes along what is in the buffers."
         case .atLeastOnce: "acks=all, retries, no idempotence: sent again until it is confirmed."
         case .idempotent: "acks=all, retries, idempotence: sent again, and the broker recognises what it has."
         case .transactional:
@@ -50,6 +50,14 @@ enum ExperimentMode: String, CaseIterable, Sendable, ExpressibleByArgument {
         case .transactional: "the mock cluster does not hide aborted messages from read_committed readers"
         case .transform:
             "the mock cluster does not store offsets sent in a transaction, and does not hide aborted messages"
+        }
+    }
+
+    /// Whether it is about what a consumer does.
+    var isReceiving: Bool {
+        switch self {
+        case .atMostOnce, .atLeastOnce, .idempotent, .transactional: false
+        case .commitBefore, .commitAfter, .transform: true
         }
     }
 

@@ -16,8 +16,9 @@ struct ExperimentPage {
         <main>
         <h1>What became of \(report.messages.grouped) messages</h1>
         <p class="lead">\(lead)</p>
-        <div class="cards">\(report.outcomes.map(card).joined())</div>
-        \(section("Lost and duplicated", Self.lossText, ExperimentCharts(report.results).losses))
+        \(cards("Sending", report.outcomes.filter { !$0.mode.isReceiving }))
+        \(cards("Receiving", report.outcomes.filter(\.mode.isReceiving)))
+        \(section("Lost and duplicated", Self.lossText, losses))
         \(section("What it costs", Self.costText, ExperimentCharts(report.results).costs))
         <section><h2>All figures</h2>\(table)\(Self.glossary)</section>
         <footer><p>See it again:</p><pre>\(Self.escaped(report.command))</pre></footer>
@@ -32,9 +33,21 @@ struct ExperimentPage {
         let cluster = report.isMock ? "a mock cluster that checks sequence numbers" : "a Kafka cluster"
         return """
             Each mode was given the same \(report.messages.grouped) numbered messages, \(cluster), and the same bad network: \
-            <b>\(report.profile.rawValue)</b>, where \(report.profile.explanation). Then a reader that sees none of the faults \
-            counted what is there.
+            <b>\(report.profile.rawValue)</b>, where \(report.profile.explanation). Where a mode is about a process, that was killed \
+            in the middle and started again. Then a reader that sees none of the faults counted what is there.
             """
+    }
+
+    private func cards(_ title: String, _ outcomes: [ExperimentOutcome]) -> String {
+        outcomes.isEmpty
+            ? "" : "<h2 class=\"row\">\(title)</h2><div class=\"cards\">\(outcomes.map(card).joined())</div>"
+    }
+
+    /// One for what faults of the network do, and one for what kills do: their numbers have nothing to do with each other.
+    private var losses: String {
+        [false, true].map { isReceiving in
+            ExperimentCharts(report.results.filter { $0.mode.isReceiving == isReceiving }).losses
+        }.joined()
     }
 
     private static let lossText = """
@@ -44,7 +57,8 @@ struct ExperimentPage {
 
     private static let costText = """
         Messages a second while the faults went on, and how long a confirmation took: the dot is the median, the line reaches \
-        to what one in a hundred exceeds. Of transactions, until their commit.
+        to what one in a hundred exceeds. Modes whose process was killed are left out: much of their time went into starting \
+        again.
         """
 
     private static let glossary = """
@@ -142,7 +156,8 @@ extension ExperimentPage {
         .lead b{color:var(--ink)}
         .small{font-size:13px;color:var(--soft);margin:0}
         section{margin-top:44px}
-        .cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(230px,1fr));gap:14px;margin-top:28px}
+        h2.row{margin-top:28px}
+        .cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(225px,1fr));gap:14px;margin-top:10px}
         .card{background:var(--card);border:1px solid var(--line);border-top:4px solid var(--line);border-radius:8px;\
         padding:16px}
         .card.good{border-top-color:var(--good)}.card.lossy,.card.bad{border-top-color:var(--lost)}
@@ -155,7 +170,7 @@ extension ExperimentPage {
         dd{margin:0;font-size:24px;font-weight:600;font-variant-numeric:tabular-nums;line-height:1.2}
         dd.lost{color:var(--lost)}dd.dup{color:var(--dup)}dd.none{color:var(--soft);font-weight:400}
         svg{display:block;width:100%;height:auto;margin-top:12px;font:13px system-ui,-apple-system,"Segoe UI",sans-serif}
-        svg text{fill:var(--ink)}svg .soft{fill:var(--soft)}svg .axis{stroke:var(--line);stroke-width:1}
+        svg text{fill:var(--ink);paint-order:stroke;stroke:var(--ground);stroke-width:4px;stroke-linejoin:round}svg .soft{fill:var(--soft)}svg .axis{stroke:var(--line);stroke-width:1}
         svg .lost{fill:var(--lost)}svg .dup{fill:var(--dup)}svg .plain{fill:var(--plain)}svg .track{fill:var(--track)}
         svg .range{stroke:var(--plain);stroke-width:3;stroke-linecap:round}
         .scroll{overflow-x:auto}

@@ -10,6 +10,9 @@ struct TransactionalWork {
     /// One transaction in so many is aborted on purpose.
     private static let abortsOneIn = 10
 
+    /// How much a consumer sends between two cuts: some hundred fetches.
+    private static let bytesBetweenCuts = 30_000
+
     let worker: ExperimentWorker
     let servers: [String]
 
@@ -66,15 +69,18 @@ struct TransactionalWork {
             group: worker.name,
             topics: [worker.topic]
         )
+        try reader.properties(&configuration)
         // A member that was killed is missed after this time, and brokers allow no less.
         configuration.additionalProperties["session.timeout.ms"] = "6000"
-        try reader.properties(&configuration)
-        relay.route(&configuration)
+        // A consumer asks for messages all the time, so its connections are cut by the bytes it asks with, and rarely.
+        let consuming = try FaultRelay(seed: worker.seed &+ 1)
+        consuming.route(&configuration)
         let logger = worker.client.logger
         try await withKafkaConsumer(configuration, logger: logger) { consumer in
             try await withKafkaTransactionalProducer(producer(), logger: logger) { producer in
                 try await producer.initialize()
                 relay.faults = worker.profile.faults(messages: worker.messages)
+                if worker.profile != .calm { consuming.faults.requests.meanBytesBetweenCuts = Self.bytesBetweenCuts }
                 try await copy(from: consumer, with: producer)
             }
         }
