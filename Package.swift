@@ -92,12 +92,20 @@ let package = Package(
             ],
             swiftSettings: settings
         ),
+        // A process of its own that ClusterTests start, and that dies.
+        .executableTarget(
+            name: "PoisonedConsumer",
+            dependencies: ["KafkaDelivery", .product(name: "Logging", package: "swift-log")],
+            path: "Tests/PoisonedConsumer",
+            swiftSettings: settings
+        ),
         .testTarget(
             name: "ClusterTests",
             dependencies: [
                 "CRdKafka",
                 "KafkaDelivery",
                 "KafkaDeliveryTesting",
+                "PoisonedConsumer",
                 "TestMember",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),

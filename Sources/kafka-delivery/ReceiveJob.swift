@@ -140,7 +140,7 @@ extension ReceiveRun {
             if job.untilEnd, isMissing, state.withLock({ !$0.ends.hasPartitions }) {
                 endReading(ToolFailure("stopped, because --until-end needs topics that are there"))
             }
-        case .redelivery, .deadLettered, .deadLetterFailed, .contradictingVerdict:
+        case .redelivery, .deadLettered, .deadLetterFailed, .startsExceeded, .contradictingVerdict:
             break
         }
     }

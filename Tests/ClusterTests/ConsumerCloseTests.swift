@@ -73,6 +73,33 @@ struct ConsumerCloseTests {
         #expect(try await GroupOffsets(cluster, configuration.group).committed(topic) == 1)
     }
 
+    /// On a real broker it is a join under way that holds the answer up, for as long as a member is missing.
+    @Test(.enabled(if: TestCluster.isMock, "injects faults"))
+    func aCommitThatIsNotConfirmedInTimeIsReportedBeforeTheRevocation() async throws {
+        let cluster = try TestCluster()
+        let topic = try await cluster.makeTopic()
+        try await cluster.fill(topic, count: 1)
+        var configuration = cluster.quickConsumer(topic)
+        configuration.commitInterval = .seconds(60)
+        let consumer = try KafkaConsumer(configuration, logger: .test)
+        let events = consumer.events
+        let taken = try await consumer.take(1)
+        try cluster.mock.inject([.none], into: .offsetCommit, broker: 1, delay: .seconds(30))
+        taken[0].acknowledge()
+        let summary = await expectWithin(.seconds(2) + Self.slack) { await consumer.close(within: .seconds(2)) }
+        #expect(summary.unsettled == 0)
+        #expect(summary.uncommittedPartitions == 1)
+        var said: [String] = []
+        for await event in events {
+            switch event {
+            case .commitFailed(let partitions, let error): said.append("\(error.kind) \(partitions)")
+            case .revoked(let partitions, _): said.append("revoked \(partitions)")
+            default: break
+            }
+        }
+        #expect(said == ["timedOut [\(topic) [0]]", "revoked [\(topic) [0]]"])
+    }
+
     @Test func closingInsideTheLoopEndsTheLoop() async throws {
         let cluster = try TestCluster()
         let topic = try await cluster.makeTopic()

@@ -87,10 +87,10 @@ struct RebalanceTests {
         let second = try KafkaConsumer(configuration, logger: .test)
         let secondEvents = second.events
         let secondLoop = Task { try await Self.consume(second, "second", into: record) }
-        let taken = try await secondEvents.first { event in
-            if case .assigned(let partitions, _) = event, !partitions.isEmpty { partitions } else { nil }
+        // A part of them, and at first perhaps all, where the first was too busy to be a member for a moment.
+        try await secondEvents.first { event in
+            if case .assigned(let taken, _) = event, !taken.isEmpty, taken.count < partitions { () } else { nil }
         }
-        #expect(taken.count < partitions)
         // It has work, and the first goes on with the rest.
         let before = record.value.acknowledgedCounts
         try await record.wait { zip($0.acknowledgedCounts, before).allSatisfy { $0 > $1 } }

@@ -144,4 +144,35 @@ struct TransactionalConsumingTests {
         await producer.close()
         await other.close()
     }
+
+    @Test func aConsumerOfNamedPartitionsCommitsForItsGroupAndNeedsOne() async throws {
+        let cluster = try TestCluster()
+        let (input, output, _) = try await Self.prepare(cluster, count: 5)
+        let producer = try cluster.transactionalProducer()
+        let group = TestCluster.uniqueName()
+        let partitions = [KafkaTopicPartition(topic: input, partition: 0)]
+        for name in [group, nil] {
+            let configuration = KafkaConsumer.Configuration(
+                bootstrapServers: cluster.bootstrapServers,
+                partitions: partitions,
+                group: name
+            )
+            try await withKafkaConsumer(configuration, logger: .test) { consumer in
+                let deliveries = try await consumer.take(5)
+                let error = await kafkaError {
+                    try await producer.withTransaction { transaction in
+                        try transaction.acknowledge(deliveries, from: consumer)
+                        try await transaction.send(KafkaMessage(topic: output, value: "x"))
+                    }
+                }
+                #expect(error?.kind == (name == nil ? .invalidArgument : nil))
+                for delivery in deliveries where name == nil { delivery.acknowledge() }
+            }
+        }
+        if !TestCluster.isMock {
+            #expect(try await GroupOffsets(cluster, group).committed(input) == 5)
+            #expect(try await Kcat(cluster).committedValues(output) == ["x"])
+        }
+        await producer.close()
+    }
 }

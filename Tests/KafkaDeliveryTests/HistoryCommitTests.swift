@@ -110,6 +110,15 @@ struct HistoryCommitTests {
                 $0.revoke(from: "a")
             } == []
         )
+        // Stopped for so long that the group went on without it, it still hands out what it had.
+        var zombie = HistoryScript()
+        zombie.send(0...0)
+        zombie.join("zombie")
+        zombie.join("a")
+        zombie.handle(0...0, by: "a")
+        zombie.revoke(from: "a")
+        zombie.handle(0...0, by: "zombie")
+        #expect(zombie.kinds == [])
         // Settled, behind one that was not.
         #expect(Self.redelivered(unsettled: [0]) { $0.revoke(from: "a", unsettled: 1) } == [])
     }

@@ -15,10 +15,10 @@ enum Fate: Equatable {
         var random = SplitMix64(seed: seed ^ hash)
         self =
             switch Int.random(in: 0..<1_000, using: &random) {
-            case ..<60: .takes(milliseconds: Int.random(in: 1...10, using: &random))
-            case ..<110: .fails(times: Int.random(in: 1...2, using: &random))
-            case ..<120: .poisonous
-            case ..<124: .hangs
+            case ..<200: .takes(milliseconds: Int.random(in: 1...10, using: &random))
+            case ..<250: .fails(times: Int.random(in: 1...2, using: &random))
+            case ..<260: .poisonous
+            case ..<264: .hangs
             default: .succeeds
             }
     }

@@ -48,6 +48,7 @@ struct MemberPlan: Codable, Sendable {
     var topic = ""
     var group = ""
     var sessionMilliseconds = 6_000
+    var heartbeatMilliseconds: Int
 
     init(name: String, mode: Mode, seed: UInt64, mayHang: Bool, strategy: String, using random: inout SplitMix64) {
         self.name = name
@@ -56,7 +57,9 @@ struct MemberPlan: Codable, Sendable {
         self.mayHang = mayHang
         self.strategy = strategy
         self.concurrency = Int.random(in: 1...16, using: &random)
-        self.commitMilliseconds = Int.random(in: 1...200, using: &random)
+        // Half of them leave almost everything to the commits that revocations and closing make.
+        self.commitMilliseconds = Int.random(in: random.happens(in: 50) ? 1...200 : 2_000...20_000, using: &random)
+        self.heartbeatMilliseconds = Int.random(in: 100...1_000, using: &random)
         self.maximumUnsettled = Int.random(in: 20...500, using: &random)
         self.prefetch = Int.random(in: 10...1_000, using: &random)
     }
@@ -75,7 +78,7 @@ struct MemberPlan: Codable, Sendable {
         configuration.revocationTimeout = .seconds(1)
         configuration.additionalProperties = [
             "session.timeout.ms": "\(sessionMilliseconds)",
-            "heartbeat.interval.ms": "100",
+            "heartbeat.interval.ms": "\(heartbeatMilliseconds)",
         ]
         return configuration
     }

@@ -49,8 +49,13 @@ final class MemberRun: Sendable {
         await consumer.close(within: .seconds(4))
     }
 
-    func commit() async throws {
-        try await consumer.commit()
+    func pause() {
+        // What goes away meanwhile cannot be paused.
+        try? consumer.pause(consumer.assignment)
+    }
+
+    func resume() {
+        consumer.resume(consumer.assignment)
     }
 
     private func consume() async throws {

@@ -17,6 +17,10 @@ struct Committer {
         let offset: Int64
         /// Which run of offsets it belongs to, see ``OffsetTracker/restart()``.
         let run: Int
+        /// How many messages of the generation are settled with it.
+        var settled: OffsetTracker.Sequence = 0
+        /// What is written beside it.
+        var note = StartNote.none
     }
 
     /// The commit under way; nil where there is none.
@@ -33,6 +37,8 @@ struct Committer {
 
     /// Until when nothing is committed, because the group is rebalancing.
     private var held: Instant?
+    /// The same, because this member is just joining the group's next generation.
+    private var heldForJoining: Instant?
 
     /// How soon a commit is tried again after an error that may pass.
     static let retryInterval = Duration.milliseconds(100)
@@ -46,7 +52,7 @@ struct Committer {
     /// When the next commit begins, where nothing is under way.
     var nextBegin: Instant? {
         guard inFlight == nil, let due else { return nil }
-        return max(due, held ?? due)
+        return max(due, held ?? due, heldForJoining ?? due)
     }
 
     func isDue(at now: Instant) -> Bool {
@@ -64,6 +70,24 @@ struct Committer {
         held = nil
     }
 
+    /// Holds commits back while the member is joining (see ``GroupLog``), for a limited time: joining takes as long as the
+    /// slowest member, and what is never committed is delivered again after a crash. Then one commit goes out, and the
+    /// next is held back again.
+    mutating func note(isJoining: Bool, at now: Instant, limit: Duration) {
+        guard isJoining else {
+            heldForJoining = nil
+            return
+        }
+        guard isWanted(at: now) else { return }
+        if heldForJoining == nil { heldForJoining = now.advanced(by: limit) }
+    }
+
+    /// Whether there would be a commit now, but for a member that is joining.
+    private func isWanted(at now: Instant) -> Bool {
+        guard inFlight == nil, let due else { return false }
+        return max(due, held ?? due) <= now
+    }
+
     /// Begins a commit: of everything that can be committed, or else of one of those that are committed by themselves.
     ///
     /// - Returns: What to commit, with an id for the answer; nil where there is nothing.
@@ -72,6 +96,7 @@ struct Committer {
         at now: Instant
     ) -> (offsets: [PartitionOffset], id: UInt)? {
         due = nil
+        heldForJoining = nil
         var common: [KafkaTopicPartition: Target] = [:]
         var alone: [(since: Instant, target: Target)] = []
         for reader in readers {
@@ -94,7 +119,10 @@ struct Committer {
         guard !common.isEmpty else { return nil }
         inFlight = common
         id += 1
-        return (common.map { PartitionOffset(partition: $0.key, offset: $0.value.offset) }, id)
+        let offsets = common.map {
+            PartitionOffset(partition: $0.key, offset: $0.value.offset, metadata: $0.value.note.metadata)
+        }
+        return (offsets, id)
     }
 
     /// Takes the answer to the commit under way: what succeeded counts, and what did not is returned and scheduled again.

@@ -11,6 +11,12 @@ final class ConsumerCore: Sendable {
         case commit(CommitWaiter)
         case cancelCommit(UInt64)
         case close(deadline: ContinuousClock.Instant)
+        /// Counts starts from the next assignment on.
+        case guardStarts(maximum: Int)
+        /// The committed offsets of newly assigned partitions.
+        case committed([PartitionReader], Result<[PartitionOffset], KafkaError>)
+        /// A message waits for a commit, or for its turn.
+        case ask
         /// Wait for the end of the commit under way.
         case awaitCommitUnderWay(TimedWait<Bool>)
         /// A rejected delivery is due then.
@@ -82,9 +88,14 @@ final class ConsumerCore: Sendable {
         self.configuration = configuration
         self.logger = logger
         self.backoff = backoff
+        client.groupLog?.wake(queue.raw)
         guard BlockingThread.start("kafka-consumer", { ConsumerLoop(self).run() }) else {
             throw KafkaError(.client, recovery: .retry, reason: "the system has no thread left for the consumer")
         }
+    }
+
+    deinit {
+        client.groupLog?.wake(nil)
     }
 }
 
@@ -96,6 +107,21 @@ extension ConsumerCore {
         subscribe()
         if let wake = state.withLock({ $0.ready.next() }) { return wake }
         return await wait { state, waiter in state.ready.wait(waiter) }
+    }
+
+    /// The next partition that may have something to read; nil where there is none until some time.
+    func nextReady(until deadline: ContinuousClock.Instant) async -> ReadyPartitions.Wake? {
+        subscribe()
+        if let wake = state.withLock({ $0.ready.next() }) { return wake }
+        let id = WaiterID.next()
+        let timer = Task.detached {
+            // Time is what is waited for.
+            if (try? await Task.sleep(until: deadline, clock: .continuous)) != nil { self.cancelWait(id, for: nil) }
+        }
+        defer { timer.cancel() }
+        let wake = await wait(as: id) { state, waiter in state.ready.wait(waiter) }
+        if case .ended = wake, ContinuousClock.now >= deadline { return nil }
+        return wake
     }
 
     func putBack(_ reader: PartitionReader, mayHaveMore: Bool) {
@@ -143,10 +169,10 @@ extension ConsumerCore {
     }
 
     private func wait(
+        as id: UInt64 = WaiterID.next(),
         for reader: PartitionReader? = nil,
         _ register: (inout State, ReadyPartitions.Waiter) -> ReadyPartitions.Wake?
     ) async -> ReadyPartitions.Wake {
-        let id = WaiterID.next()
         return await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in
                 let waiter = ReadyPartitions.Waiter(id: id, continuation: continuation)
@@ -269,6 +295,11 @@ extension ConsumerCore {
 
     func interrupt() {
         queue.interrupt()
+    }
+
+    /// A message of a partition waits for the consumer's thread.
+    func askThread(for reader: PartitionReader) {
+        send(.ask)
     }
 
     /// Looks at a partition again at some time.

@@ -25,6 +25,7 @@ extension ConsumerLoop {
             readers[start.partition] = reader
             assigned.append(reader)
         }
+        beginCountingStarts(assigned)
         let sought = assigned.filter { isSought($0.partition) && $0.beginSeek() }
         if let error = core.client.assign(starts) {
             // The group waits for an answer, and so it gets one.
@@ -123,7 +124,7 @@ extension ConsumerLoop {
         let isLost = core.client.isAssignmentLost
         let (unsettled, uncommitted) = endReaders(revocation.readers)
         closing?.unsettled += unsettled
-        closing?.uncommitted += uncommitted
+        closing?.uncommitted += uncommitted.count
         if let error = core.client.unassign(revocation.partitions), !core.client.isConsumerClosed { core.report(error) }
         if closing == nil, !isLost, core.client.isCooperative {
             // The member joins again at once, for a generation that the group may be in before the answer is here.
@@ -134,16 +135,31 @@ extension ConsumerLoop {
             isLost ? "Partitions lost" : "Partitions revoked",
             metadata: ["kafka_partitions": "\(partitions)", "kafka_unsettled": "\(unsettled)"]
         )
+        // A commit waits for its answer behind the join that is under way, which may take longer than we may wait.
+        if !isLost, !uncommitted.isEmpty { reportUncommitted(uncommitted) }
         core.events.send(isLost ? .lost(partitions, unsettled: unsettled) : .revoked(partitions, unsettled: unsettled))
+    }
+
+    private func reportUncommitted(_ partitions: [KafkaTopicPartition]) {
+        let error = KafkaError(
+            .timedOut,
+            recovery: .retry,
+            reason: "the partition was given back before its last commit was confirmed"
+        )
+        core.logger.info(
+            "Partitions given back without their last commit, acknowledged messages may be delivered again",
+            metadata: ["kafka_partitions": "\(partitions)"]
+        )
+        core.events.send(.commitFailed(partitions, error))
     }
 
     /// Ends generations.
     ///
-    /// - Returns: How many deliveries had no verdict, and how many partitions had acknowledgements that did not reach
-    ///   the broker.
-    func endReaders(_ ending: [PartitionReader]) -> (unsettled: Int, uncommitted: Int) {
+    /// - Returns: How many deliveries had no verdict, and which partitions had acknowledgements that did not reach the
+    ///   broker, as far as we know.
+    func endReaders(_ ending: [PartitionReader]) -> (unsettled: Int, uncommitted: [KafkaTopicPartition]) {
         var unsettled = 0
-        var uncommitted = 0
+        var uncommitted: [KafkaTopicPartition] = []
         let error = KafkaError(
             .assignmentEnded,
             recovery: .retry,
@@ -154,10 +170,11 @@ extension ConsumerLoop {
             let rest = reader.end()
             core.noteEnded(reader)
             unsettled += rest.unsettled
-            uncommitted += rest.isUncommitted ? 1 : 0
+            if rest.isUncommitted { uncommitted.append(reader.partition) }
             if readers[reader.partition] === reader { readers[reader.partition] = nil }
             committer.forget(reader.partition)
             alarms.removeAll { $0.reader === reader }
+            starts.turns.remove(reader.partition)
             resume(committer.failedWaiters(reader, error))
         }
         return (unsettled, uncommitted)

@@ -64,7 +64,7 @@ extension ConsumerLoop {
         core.finish(
             KafkaConsumer.CloseSummary(
                 unsettled: unsettled + (closing?.unsettled ?? 0),
-                uncommittedPartitions: uncommitted + (closing?.uncommitted ?? 0),
+                uncommittedPartitions: uncommitted.count + (closing?.uncommitted ?? 0),
                 lateVerdicts: core.lateCount,
                 leftGroup: hasLeft
             )

@@ -19,6 +19,12 @@ extension ConsumerLoop {
         } else if count > 0, committer.due == nil {
             committer.schedule(at: now.advanced(by: core.configuration.commitInterval.asTimeout))
         }
+        committer.note(
+            // A revocation asks for a commit before the member joins again.
+            isJoining: revocation == nil && core.client.groupLog?.isJoining == true,
+            at: now,
+            limit: closing == nil ? .seconds(10) : .milliseconds(500)
+        )
         if committer.isDue(at: now) {
             // Before the offsets are read, so that what is acknowledged from here on starts the clock again.
             core.resetUncommittedCount()
@@ -46,6 +52,7 @@ extension ConsumerLoop {
             )
         releaseWaitersForEndOfCommit()
         if !failures.isEmpty {
+            if failures.contains(where: { $0.1.isMetadataTooLarge }) { stopCountingStarts() }
             for (reader, error) in failures where committer.isGivenUp(reader.partition, error) {
                 resume(committer.failedWaiters(reader, error))
             }

@@ -57,6 +57,7 @@ final class ConsumerLoop {
     var generation = 0
     /// Partitions that were assigned before: where the consumer was told to start counts only the first time.
     var known: Set<KafkaTopicPartition> = []
+    var starts = Starts()
     var isFinished = false
 
     init(_ core: ConsumerCore) {
@@ -65,9 +66,11 @@ final class ConsumerLoop {
 
     func run() {
         while true {
+            core.client.groupLog?.write(to: core.logger)
             for command in core.takeCommands() { handle(command) }
             soundAlarms()
             advanceStarts()
+            advanceStartCounts()
             advanceCommits()
             advanceRevocation()
             advanceClosing()
@@ -89,6 +92,12 @@ final class ConsumerLoop {
             if committer.inFlight == nil { wait.resume(true) } else { waitersForEndOfCommit.append(wait) }
         case .close(let deadline):
             beginClosing(by: deadline)
+        case .guardStarts(let maximum):
+            starts.maximum = maximum
+        case .committed(let readers, let result):
+            handleCommitted(readers, result)
+        case .ask:
+            handleAsk()
         case .wake(let reader, let due):
             alarms.insert((due, reader), at: alarms.firstIndex { $0.due > due } ?? alarms.endIndex)
         case .started(let reader):
@@ -159,6 +168,7 @@ final class ConsumerLoop {
             if let instant { next = min(instant, next ?? instant) }
         }
         consider(committer.nextBegin)
+        consider(nextNoteReading)
         consider(lateStarts.map(\.due).min())
         if let revocation { consider(revocation.commitDeadline ?? revocation.drainDeadline) }
         if let closing {

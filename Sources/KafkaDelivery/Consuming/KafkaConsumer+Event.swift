@@ -13,7 +13,8 @@ extension KafkaConsumer {
 
         /// Partitions were assigned, in a new generation.
         case assigned([KafkaTopicPartition], generation: Int)
-        /// Partitions were given back, after what was acknowledged had been committed.
+        /// Partitions were given back, after what was acknowledged had been committed. Where that could not be done in time,
+        /// ``commitFailed(_:_:)`` with `timedOut` comes before it.
         case revoked([KafkaTopicPartition], unsettled: Int)
         /// Partitions went to another member before anything could be done: what was acknowledged and not yet committed
         /// is delivered again there.
@@ -29,6 +30,9 @@ extension KafkaConsumer {
         case deadLettered(Source, KafkaDeliveryReport)
         /// A message was given up, its dead letter could not be published, and that is tried again.
         case deadLetterFailed(Source, KafkaError)
+        /// So many processes began at the same offset and died that the message which kills them is looked for: the consumer
+        /// hands out one message at a time meanwhile. See ``KafkaDeadLetters/maximumStarts``.
+        case startsExceeded(KafkaTopicPartition, starts: Int)
         /// A delivery was acknowledged after it had been negatively acknowledged, or the other way round. The first verdict
         /// counts.
         case contradictingVerdict(Source)

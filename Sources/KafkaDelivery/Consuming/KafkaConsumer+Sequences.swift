@@ -76,9 +76,19 @@ extension KafkaConsumer {
             return nil
         }
 
-        /// Waits until there is a partition to read; false when there will be none, or the task was cancelled.
-        func wait(isolation: isolated (any Actor)?) async throws(KafkaError) -> Bool {
-            switch await core.nextReady() {
+        /// Waits until there is a partition to read; false when there will be none, the task was cancelled, or the time is up.
+        func wait(
+            isolation: isolated (any Actor)?,
+            until deadline: ContinuousClock.Instant? = nil
+        ) async throws(KafkaError) -> Bool {
+            let wake: ReadyPartitions.Wake
+            if let deadline {
+                guard let next = await core.nextReady(until: deadline) else { return false }
+                wake = next
+            } else {
+                wake = await core.nextReady()
+            }
+            switch wake {
             case .partition(let reader):
                 self.reader = reader
                 taken = 0

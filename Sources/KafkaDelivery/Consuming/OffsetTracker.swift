@@ -35,7 +35,8 @@ struct OffsetTracker {
     }
 
     private var entries: Deque<Entry> = []
-    private var firstSequence: Sequence = 0
+    /// How many messages the settled prefix has.
+    private(set) var firstSequence: Sequence = 0
     /// The first delivery since the partition began again, see ``restart()``.
     private var firstOfRun: Sequence = 0
 
@@ -52,6 +53,9 @@ struct OffsetTracker {
 
     /// How many entries the window has, settled ones behind an unsettled one included.
     var windowCount: Int { entries.count }
+
+    /// How many messages were handed out for the first time.
+    var nextSequence: Sequence { firstSequence + Sequence(entries.count) }
 
     /// Kafka commits the offset to read next.
     static func nextToRead(after offset: Int64) -> Int64 {

@@ -77,12 +77,16 @@ extension PartitionReader {
     /// Hands out nothing more; verdicts still count.
     func stop() {
         // Let go of outside of the lock: each is the owner of a C object.
-        let rejected = state.withLock { state in
+        let (rejected, pending) = state.withLock { state in
             if state.phase == .reading { state.phase = .stopped }
-            defer { state.rejected = [] }
-            return state.rejected
+            defer {
+                state.rejected = []
+                state.pending = nil
+            }
+            return (state.rejected, state.pending)
         }
         _ = consume rejected
+        _ = consume pending
     }
 
     /// Verdicts change nothing from now on.
@@ -107,8 +111,7 @@ extension PartitionReader {
         guard core.configuration.hasGroup else { return nil }
         return state.withLock { state in
             // A plain commit must not overtake a transaction's, or be overtaken by it.
-            guard state.transaction == nil else { return nil }
-            return state.tracker.commitTarget.map { Committer.Target(reader: self, offset: $0, run: state.run) }
+            state.transaction == nil ? commitTarget(state) : nil
         }
     }
 
@@ -120,7 +123,12 @@ extension PartitionReader {
     }
 
     func didCommit(_ target: Committer.Target) {
-        state.withLock { if $0.run == target.run { $0.tracker.didCommit(target.offset) } }
+        let isAwaited = state.withLock { state in
+            guard state.run == target.run else { return false }
+            state.tracker.didCommit(target.offset)
+            return noteCommitted(target, &state)
+        }
+        if isAwaited { core.signal(self) }
     }
 
     /// A rebalance: some messages may be fetched again.

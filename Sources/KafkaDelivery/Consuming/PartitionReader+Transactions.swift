@@ -61,7 +61,10 @@ extension PartitionReader {
 
     /// The transaction has committed.
     func settleClaims(at offset: Int64) {
-        endTransaction { $0.tracker.settleClaims(at: offset) }
+        endTransaction { state in
+            state.tracker.settleClaims(at: offset)
+            noteTransaction(at: offset, &state)
+        }
     }
 
     /// The transaction was aborted: its deliveries are handed out again, in order and before anything later.
@@ -78,7 +81,7 @@ extension PartitionReader {
             if state.mayEndTransaction { body(&state) }
             state.transaction = nil
             state.isWindowFull = false
-            return (state.phase == .stopped && state.tracker.heldCount == 0, state.tracker.commitTarget != nil)
+            return (isWaitedFor(&state), state.tracker.commitTarget != nil)
         }
         // What was acknowledged the plain way had to wait for the transaction, and its commit may have been due.
         if isUncommitted { core.noteAcknowledged() }

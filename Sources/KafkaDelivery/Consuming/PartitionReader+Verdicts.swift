@@ -6,14 +6,16 @@ extension PartitionReader {
     func acknowledge(_ sequence: OffsetTracker.Sequence) -> KafkaConsumer.Verdict {
         var hasRoom = false
         var isDrained = false
+        var asksThread = false
         let verdict = state.withLock { state in
             guard state.phase != .ended else { return KafkaConsumer.Verdict.ended }
             guard state.tracker.settle(sequence) == .settled else { return state.afterthought(on: sequence) }
+            asksThread = noteSettled(&state)
             if state.isWindowFull, state.tracker.windowCount < window {
                 state.isWindowFull = false
                 hasRoom = true
             }
-            isDrained = state.phase == .stopped && state.tracker.heldCount == 0
+            isDrained = isWaitedFor(&state)
             return .settled
         }
         switch verdict {
@@ -21,6 +23,7 @@ extension PartitionReader {
         case .ended: core.noteLate(partition)
         case .repeated: break
         }
+        if asksThread { core.askThread(for: self) }
         if hasRoom { core.signal(self) }
         if isDrained { core.interrupt() }
         return verdict
@@ -35,7 +38,7 @@ extension PartitionReader {
             guard state.tracker.reject(message.sequence) == .settled else {
                 return state.afterthought(on: message.sequence)
             }
-            isDrained = state.phase == .stopped && state.tracker.heldCount == 0
+            isDrained = isWaitedFor(&state)
             state.keep(Rejected(message: message, due: due, holdsPartition: holdsPartition))
             return .settled
         }
@@ -74,7 +77,7 @@ extension PartitionReader {
     func abandon(_ sequence: OffsetTracker.Sequence) {
         let isDrained = state.withLock { state in
             state.tracker.abandon(sequence)
-            return state.phase == .stopped && state.tracker.heldCount == 0
+            return isWaitedFor(&state)
         }
         if isDrained { core.interrupt() }
     }

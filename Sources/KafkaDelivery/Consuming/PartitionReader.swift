@@ -58,6 +58,12 @@ final class PartitionReader: Sendable {
         var failure: KafkaError?
         /// Negatively acknowledged and to be handed out again, in the order of the partition.
         var rejected: [Rejected] = []
+        /// Counts starts, where that is asked for; see ``StartGuard``.
+        var starts: StartGuard?
+        /// Read, and not to be handed out before the guard says so.
+        var pending: FetchedMessage?
+        /// How many of the messages that were handed out are committed.
+        var committedSequence: OffsetTracker.Sequence = 0
         /// Read since the broker threads were woken last.
         var readMessages = 0
         var readBytes = 0
@@ -67,6 +73,9 @@ final class PartitionReader: Sendable {
         /// - Returns: What was kept to be handed out again, to be let go of outside of the lock: each owns a C object.
         mutating func beginAgain() -> [Rejected] {
             tracker.restart()
+            starts?.restart()
+            committedSequence = tracker.nextSequence
+            pending = nil
             firstOffset = -1
             lastOffset = -1
             run += 1
@@ -122,6 +131,7 @@ final class PartitionReader: Sendable {
         var isAtEnd = false
         var isHungry = false
         var outdated: [Rejected] = []
+        var asksThread = false
         let taken = state.withLock { state in
             guard state.phase == .reading else { return Taken.ended }
             guard !state.isPaused, state.pendingSeeks == 0 else { return .empty }
@@ -134,7 +144,7 @@ final class PartitionReader: Sendable {
                 state.isWindowFull = true
                 return .full
             }
-            let taken = read(&state, &problems, &isAtEnd, &outdated)
+            let taken = read(&state, &problems, &isAtEnd, &outdated, &asksThread)
             isHungry = mayFetchMore(&state, after: taken)
             return taken
         }
@@ -142,12 +152,16 @@ final class PartitionReader: Sendable {
         if isHungry { queue.client.wakeBrokerThreads() }
         for problem in problems { core.report(problem, of: partition) }
         if isAtEnd { core.events.send(.caughtUp(partition, generation: generation)) }
+        if asksThread { core.askThread(for: self) }
         return taken
     }
 
     /// What was negatively acknowledged comes first, when its time has come.
     private func takeRejected(_ state: inout State) -> Taken? {
         guard !state.rejected.isEmpty else { return nil }
+        let isOneAtATime = state.starts?.isOneAtATime ?? false
+        // Another message may be on trial, which nothing else may be blamed for.
+        if isOneAtATime, state.starts?.isTurnOut == true { return .empty }
         let now = core.backoff.now
         for (index, rejected) in state.rejected.enumerated() {
             if rejected.due <= now {
@@ -159,21 +173,29 @@ final class PartitionReader: Sendable {
             // together in a batch, and wait the longer the more often they have failed.
             if rejected.holdsPartition { return .empty }
         }
-        return nil
+        return isOneAtATime ? .empty : nil
     }
 
     private func read(
         _ state: inout State,
         _ problems: inout [KafkaError],
         _ isAtEnd: inout Bool,
-        _ outdated: inout [Rejected]
+        _ outdated: inout [Rejected],
+        _ asksThread: inout Bool
     ) -> Taken {
+        if let pending = state.pending {
+            guard mayHandOut(pending.offset, &state, &asksThread) else { return .empty }
+            state.pending = nil
+            guard let message = pending.release() else { return .empty }
+            return handOut(message, &state)
+        }
         while let message = queue.consume() {
             let code = message.pointee.err
             if code == RD_KAFKA_RESP_ERR__PARTITION_EOF {
                 state.position = message.pointee.offset
                 rd_kafka_message_destroy(message)
                 isAtEnd = true
+                state.starts?.reachedEnd(isEmpty: state.tracker.windowCount == 0)
                 continue
             }
             guard code == RD_KAFKA_RESP_ERR_NO_ERROR else {
@@ -200,14 +222,26 @@ final class PartitionReader: Sendable {
             state.position = OffsetTracker.nextToRead(after: offset)
             state.readMessages += 1
             state.readBytes += message.pointee.len + message.pointee.key_len
-            let sequence = state.tracker.handOut(offset)
-            return .delivery(
-                KafkaConsumer.Delivery(
-                    ReceivedMessage(message, client: queue.client, reader: self, sequence: sequence)
-                )
-            )
+            guard mayHandOut(offset, &state, &asksThread) else {
+                state.pending = FetchedMessage(message, client: queue.client)
+                return .empty
+            }
+            return handOut(message, &state)
         }
         return .empty
+    }
+
+    private func handOut(_ message: UnsafeMutablePointer<rd_kafka_message_t>, _ state: inout State) -> Taken {
+        let offset = message.pointee.offset
+        let isCulprit = state.starts?.isCulprit(offset) ?? false
+        let received = ReceivedMessage(
+            message,
+            client: queue.client,
+            reader: self,
+            sequence: state.tracker.handOut(offset),
+            fatalStarts: isCulprit ? state.starts?.earlierStarts : nil
+        )
+        return .delivery(KafkaConsumer.Delivery(received))
     }
 
     /// Every delivery of a full window was let go of without a verdict, or comes after one that was: nothing can make

@@ -19,6 +19,8 @@ final class ReceivedMessage: @unchecked Sendable {
     let sequence: OffsetTracker.Sequence
     /// From 1.
     let attempt: Int
+    /// How many processes began with this message in their way and died, where it was found to be what killed them.
+    let fatalStarts: Int?
 
     private enum GivenVerdict: UInt8, AtomicRepresentable {
         case none
@@ -32,12 +34,14 @@ final class ReceivedMessage: @unchecked Sendable {
         _ raw: UnsafeMutablePointer<rd_kafka_message_t>,
         client: RdKafkaClient,
         reader: PartitionReader,
-        sequence: OffsetTracker.Sequence
+        sequence: OffsetTracker.Sequence,
+        fatalStarts: Int?
     ) {
         self.raw = raw
         self.client = client
         self.reader = reader
         self.sequence = sequence
+        self.fatalStarts = fatalStarts
         self.attempt = 1
         self.first = nil
     }
@@ -48,6 +52,7 @@ final class ReceivedMessage: @unchecked Sendable {
         self.client = previous.client
         self.reader = previous.reader
         self.sequence = previous.sequence
+        self.fatalStarts = previous.fatalStarts
         self.attempt = previous.attempt + 1
         self.first = previous.first ?? previous
     }

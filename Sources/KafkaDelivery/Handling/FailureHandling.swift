@@ -25,6 +25,9 @@ struct FailureHandling: Sendable {
         _ delivery: KafkaConsumer.Delivery,
         _ handler: (KafkaConsumer.Delivery) async throws -> Void
     ) async throws -> Outcome {
+        if let starts = delivery.message.fatalStarts, let deadLetters {
+            return try await giveUp(delivery, KafkaPoisonMessage(starts: starts), to: deadLetters)
+        }
         do {
             try await handler(delivery)
         } catch {

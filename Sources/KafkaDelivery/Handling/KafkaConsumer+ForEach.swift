@@ -30,15 +30,28 @@ extension KafkaConsumer {
     ///   - concurrency: How many at a time. Less than 1 counts as 1.
     ///   - retry: What to do about errors. The default tries again for as long as it takes, with up to 30 seconds between.
     ///   - deadLetters: Where messages go that are given up.
+    ///   - deduplicator: Remembers what was handled: a message that comes again is acknowledged and not handled again.
     ///   - handler: Handles one delivery. May settle it itself; what it does not settle, its end does.
     /// - Throws: ``KafkaError`` where the consumer cannot go on, and the handler's error where a message is given up and
-    ///   there are no dead letters.
+    ///   there are no dead letters. `invalidConfiguration` where ``KafkaDeadLetters/maximumStarts`` is set and the consumer
+    ///   does not start where its group has committed.
     public func forEach(
         concurrency: Concurrency = .perPartition,
         retry: KafkaRetryPolicy = .exponential(maximumAttempts: nil),
         deadLetters: KafkaDeadLetters? = nil,
+        deduplicating deduplicator: (any KafkaDeduplicator)? = nil,
         _ handler: @escaping @Sendable (Delivery) async throws -> Void
     ) async throws {
+        try core.countStarts(deadLetters?.maximumStarts)
+        let given = handler
+        let handler: @Sendable (Delivery) async throws -> Void
+        if let deduplicator {
+            handler = { delivery in
+                _ = try await deduplicator.handleOnce(delivery.deduplicationKey) { try await given(delivery) }
+            }
+        } else {
+            handler = given
+        }
         let handling = FailureHandling(
             core: core,
             retry: retry,
@@ -105,13 +118,21 @@ extension KafkaConsumer {
         deadLetters: KafkaDeadLetters? = nil,
         _ handler: @escaping @Sendable ([Delivery]) async throws -> Void
     ) async throws {
+        try core.countStarts(deadLetters?.maximumStarts)
         let handling = FailureHandling(core: core, retry: retry, deadLetters: deadLetters, holdsPartition: true)
         try await forEachPartition { partition in
             var iterator = partition.makeAsyncIterator()
             while let first = try await iterator.next() {
+                if first.message.fatalStarts != nil {
+                    _ = try await handling.run(first) { try await handler([$0]) }
+                    continue
+                }
                 var batch = [first]
                 let deadline = ContinuousClock.now.advanced(by: max(maximumWait, .zero))
-                while batch.count < maximumCount, let next = try await iterator.next(until: deadline) {
+                // While messages are on trial there will not be a second one.
+                while batch.count < maximumCount, !partition.claim.reader.isOneAtATime,
+                    let next = try await iterator.next(until: deadline)
+                {
                     batch.append(next)
                 }
                 do {

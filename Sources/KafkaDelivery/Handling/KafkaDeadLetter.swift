@@ -100,7 +100,8 @@ extension KafkaDeadLetter {
         self.originalConsumerGroup = group.isEmpty ? nil : group
         self.exceptionType = String(reflecting: type(of: error))
         self.exceptionMessage = String(describing: error).shortened(toBytes: Self.maximumMessageBytes)
-        self.attempts = delivery.attempt
+        // Who died of it cannot say how often it was handed over; how often somebody began with it is known.
+        self.attempts = delivery.message.fatalStarts ?? delivery.attempt
     }
 }
 

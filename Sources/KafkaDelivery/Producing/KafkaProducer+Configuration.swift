@@ -71,6 +71,11 @@ extension KafkaProducer {
         /// How messages are compressed.
         public var compression: Compression = .none
 
+        /// Whether every message gets an ``KafkaMessage/idempotencyKey`` that has none, so that its receiver can tell when it
+        /// was sent twice (``KafkaDeduplicator``). To send one again with the same key, stamp it before, with
+        /// ``KafkaMessage/stampedWithIdempotencyKey()``.
+        public var stampsIdempotencyKey: Bool = false
+
         /// How connections are encrypted and authenticated.
         public var security: KafkaSecurity = .plaintext
 

@@ -50,7 +50,8 @@ public final class KafkaProducer: Service, Sendable {
     ///   message had not been handed over, otherwise with `possiblyPersisted`, for it cannot be recalled.
     @discardableResult
     public func send(_ message: KafkaMessage) async throws(KafkaError) -> KafkaDeliveryReport {
-        try await core.enqueue(message).report
+        if let pending = try core.enqueueNow(message) { return try await pending.report }
+        return try await core.enqueueWithRoom(message).report
     }
 
     /// Accepts a message for sending, and returns without waiting for the broker.
@@ -61,7 +62,8 @@ public final class KafkaProducer: Service, Sendable {
     /// - Returns: The send that is under way, whose report can be awaited later.
     /// - Throws: ``KafkaError`` with `notPersisted`: the message was not accepted.
     public func enqueue(_ message: KafkaMessage) async throws(KafkaError) -> PendingDelivery {
-        try await core.enqueue(message)
+        if let pending = try core.enqueueNow(message) { return pending }
+        return try await core.enqueueWithRoom(message)
     }
 
     /// Sends many messages, in order, and waits once for all of them.
@@ -73,21 +75,26 @@ public final class KafkaProducer: Service, Sendable {
     ) async -> [Result<KafkaDeliveryReport, KafkaError>] {
         var pending: [Result<PendingDelivery, KafkaError>] = []
         pending.reserveCapacity(messages.underestimatedCount)
+        var accepted = 0
         for message in messages {
             do {
-                pending.append(.success(try await core.enqueue(message)))
+                if let next = try core.enqueueNow(message) {
+                    pending.append(.success(next))
+                } else {
+                    pending.append(.success(try await core.enqueueWithRoom(message)))
+                }
+                accepted += 1
             } catch {
                 pending.append(.failure(error))
             }
         }
-        let accepted = pending.compactMap { try? $0.get() }
-        let batch = PendingBatch(count: accepted.count)
-        for delivery in accepted {
-            delivery.add(PendingDelivery.Waiter(id: WaiterID.next(), resume: .batch(batch)))
+        let batch = PendingBatch(count: accepted)
+        for case .success(let delivery) in pending {
+            delivery.add(PendingDelivery.Waiter(id: 0, resume: .batch(batch)))
         }
         await batch.wait()
         return pending.map { result in
-            result.flatMap { $0.outcomeNow ?? .failure(.cancelled(persistence: .possiblyPersisted)) }
+            result.flatMap { $0.resultNow ?? .failure(.cancelled(persistence: .possiblyPersisted)) }
         }
     }
 

@@ -5,7 +5,15 @@ extension KafkaProducer {
     ///
     /// Await ``report`` now, later, more than once, from several tasks, or never: the message is sent all the same.
     public final class PendingDelivery: Sendable {
-        typealias Outcome = Result<KafkaDeliveryReport, KafkaError>
+        typealias Outcome = Result<Place, KafkaError>
+
+        /// A report without its topic, which whoever awaits it adds: retained by the thread that reads reports, the one
+        /// topic of all senders would wander between processor cores.
+        struct Place: Sendable {
+            let partition: Int32
+            let offset: Int64
+            let timestamp: KafkaTimestamp?
+        }
 
         private enum State {
             case pending
@@ -20,14 +28,21 @@ extension KafkaProducer {
             let resume: Resume
 
             enum Resume {
-                case task(CheckedContinuation<Outcome, Never>)
+                // Unsafe, because the checked one costs an allocation for each send and a copy of the outcome; whoever
+                // takes a waiter out of the state, which happens once, resumes it.
+                case task(UnsafeContinuation<Void, Never>)
                 case batch(PendingBatch)
                 case transaction(TransactionScope)
             }
 
+            /// Only tasks are cancelled.
+            func isTask(_ id: UInt64) -> Bool {
+                if case .task = resume { self.id == id } else { false }
+            }
+
             func callAsFunction(_ outcome: Outcome) {
                 switch resume {
-                case .task(let continuation): continuation.resume(returning: outcome)
+                case .task(let continuation): continuation.resume()
                 case .batch(let batch): batch.oneIsDone()
                 case .transaction(let scope): scope.noteOutcome(outcome)
                 }
@@ -39,9 +54,11 @@ extension KafkaProducer {
 
         // A lock and not an actor: reports arrive on a thread of librdkafka's making, which cannot await.
         private let state = Mutex<State>(.pending)
+        private let lastWaiter = Atomic<UInt64>(0)
 
-        // Links of the list of sends in flight, and this send's place in it; guarded by that list's lock.
-        nonisolated(unsafe) var next: PendingDelivery?
+        // Links of the list of sends in flight, and this send's place in it; guarded by that list's lock, and nil outside of
+        // the list, which owns what is on it.
+        nonisolated(unsafe) unowned(unsafe) var next: PendingDelivery?
         nonisolated(unsafe) unowned(unsafe) var previous: PendingDelivery?
         nonisolated(unsafe) var sequence: UInt64 = 0
 
@@ -57,8 +74,25 @@ extension KafkaProducer {
         ///   await the same report are not affected.
         public var report: KafkaDeliveryReport {
             get async throws(KafkaError) {
-                try await outcome().get()
+                switch await outcome() {
+                case .success(let place): return report(place)
+                case .failure(let error): throw error
+                }
             }
+        }
+
+        private func report(_ place: Place) -> KafkaDeliveryReport {
+            KafkaDeliveryReport(
+                topic: topic,
+                partition: Int(place.partition),
+                offset: place.offset,
+                timestamp: place.timestamp
+            )
+        }
+
+        /// The report, or why there is none, where that is known already.
+        var resultNow: Result<KafkaDeliveryReport, KafkaError>? {
+            outcomeNow.map { $0.map { report($0) } }
         }
 
         /// What became of the message, where that is known already.
@@ -70,9 +104,10 @@ extension KafkaProducer {
 
         func outcome() async -> Outcome {
             if let outcome = outcomeNow { return outcome }
-            let id = WaiterID.next()
-            return await withTaskCancellationHandler {
-                await withCheckedContinuation { continuation in
+            // Numbers of this send alone: one counter for all of them would be fought over by all threads.
+            let id = lastWaiter.wrappingAdd(1, ordering: .relaxed).newValue
+            await withTaskCancellationHandler {
+                await withUnsafeContinuation { continuation in
                     add(Waiter(id: id, resume: .task(continuation)))
                     // Cancelled before the waiter was there: its handler has run already and found nobody.
                     if Task.isCancelled { cancel(id) }
@@ -80,6 +115,7 @@ extension KafkaProducer {
             } onCancel: {
                 cancel(id)
             }
+            return outcomeNow ?? .failure(.cancelled(persistence: .possiblyPersisted))
         }
 
         /// Adds somebody to be told, or tells them at once.
@@ -99,11 +135,11 @@ extension KafkaProducer {
         private func cancel(_ id: UInt64) {
             let cancelled: Waiter? = state.withLock { state in
                 switch state {
-                case .awaited(let waiter) where waiter.id == id:
+                case .awaited(let waiter) where waiter.isTask(id):
                     state = .pending
                     return waiter
                 case .awaitedByMany(var waiters):
-                    guard let index = waiters.firstIndex(where: { $0.id == id }) else { return nil }
+                    guard let index = waiters.firstIndex(where: { $0.isTask(id) }) else { return nil }
                     let waiter = waiters.remove(at: index)
                     state = .awaitedByMany(waiters)
                     return waiter
@@ -144,23 +180,21 @@ enum WaiterID {
 /// Waits once for many sends.
 final class PendingBatch: Sendable {
     private struct State {
-        var remaining: Int
         var continuation: CheckedContinuation<Void, Never>?
         var isCancelled = false
     }
 
-    private let state: Mutex<State>
+    private let remaining: Atomic<Int>
+    // The last report and the waiting task meet here.
+    private let state = Mutex(State())
 
     init(count: Int) {
-        self.state = Mutex(State(remaining: count))
+        self.remaining = Atomic(count)
     }
 
     func oneIsDone() {
-        let continuation = state.withLock { state in
-            state.remaining -= 1
-            return state.remaining == 0 ? state.continuation.take() : nil
-        }
-        continuation?.resume()
+        guard remaining.wrappingSubtract(1, ordering: .acquiringAndReleasing).newValue == 0 else { return }
+        state.withLock { $0.continuation.take() }?.resume()
     }
 
     /// Waits until all are done, or until the task is cancelled.
@@ -168,7 +202,7 @@ final class PendingBatch: Sendable {
         await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in
                 let isOver = state.withLock { state in
-                    if state.remaining == 0 || state.isCancelled { return true }
+                    if remaining.load(ordering: .acquiring) == 0 || state.isCancelled { return true }
                     state.continuation = continuation
                     return false
                 }

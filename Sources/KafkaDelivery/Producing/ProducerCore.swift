@@ -15,6 +15,7 @@ final class ProducerCore: Sendable {
     private let logger: Logger
     private let messageTimeout: Duration
     private let lingers: Bool
+    private let stampsIdempotencyKey: Bool
     // Senders, the thread and whoever closes meet here; nobody holds it for longer than a few list operations.
     private let ledger = Mutex(SendLedger())
     private let closing = Mutex<Closing?>(nil)
@@ -44,6 +45,7 @@ final class ProducerCore: Sendable {
         self.logger = logger
         self.messageTimeout = configuration.messageTimeout
         self.lingers = configuration.linger > .zero
+        self.stampsIdempotencyKey = configuration.stampsIdempotencyKey
         guard BlockingThread.start("kafka-producer", { self.serveQueue() }) else {
             throw KafkaError(.client, recovery: .retry, reason: "the system has no thread left for the producer")
         }
@@ -58,23 +60,48 @@ final class ProducerCore: Sendable {
 
 extension ProducerCore {
     func enqueue(_ message: KafkaMessage) async throws(KafkaError) -> PendingDelivery {
+        if let pending = try enqueueNow(message) { return pending }
+        return try await enqueueWithRoom(message)
+    }
+
+    /// Hands a message to librdkafka when there is room for it.
+    func enqueueWithRoom(_ message: KafkaMessage) async throws(KafkaError) -> PendingDelivery {
+        let pending = PendingDelivery(topic: message.topic)
+        if let error = await waitForRoom(message, pending) { throw error }
+        return pending
+    }
+
+    /// Hands a message to librdkafka where there is room; nil where there is none. Not async, so that a send pays for the
+    /// waiting alone.
+    func enqueueNow(_ message: KafkaMessage) throws(KafkaError) -> PendingDelivery? {
         try message.validate()
+        let message = stampsIdempotencyKey ? message.stampedWithIdempotencyKey() : message
         if Task.isCancelled { throw .cancelled(persistence: .notPersisted) }
         let pending = PendingDelivery(topic: message.topic)
         switch ledger.withLock({ $0.admit(pending) }) {
-        case .accepted:
-            let code = client.produce(message, opaque: Unmanaged.passUnretained(pending).toOpaque())
+        case .accepted(let topic):
+            let code = produce(message, to: topic, pending)
             if code == RD_KAFKA_RESP_ERR_NO_ERROR { return pending }
             if ledger.withLock({ $0.refuse(pending) }) { queue.interrupt() }
             settleBarriers()
             guard code == RD_KAFKA_RESP_ERR__QUEUE_FULL else { throw refusal(code, of: message) }
+            return nil
         case .wait:
-            break
+            return nil
         case .refused(let error):
             throw error
         }
-        if let error = await waitForRoom(message, pending) { throw error }
-        return pending
+    }
+
+    /// The topic's handle is the one that was used last, or looked up.
+    private func produce(
+        _ message: KafkaMessage,
+        to topic: RdKafkaTopic?,
+        _ pending: PendingDelivery
+    ) -> rd_kafka_resp_err_t {
+        guard let known = topic ?? client.topic(message.topic) else { return rd_kafka_last_error() }
+        if topic == nil { ledger.withLock { $0.lastTopic = known } }
+        return client.produce(message, to: known, opaque: Unmanaged.passUnretained(pending).toOpaque())
     }
 
     /// Waits until the thread has handed the message to librdkafka, or could not.
@@ -260,9 +287,20 @@ extension ProducerCore {
 
     /// One event's reports, with the array kept from event to event.
     private struct ReportBatch {
-        var reports: [(pending: PendingDelivery, outcome: PendingDelivery.Outcome)] = []
+        /// Alive for as long as they are on the ledger's list, and then until they are released.
+        var reports: [(pending: Unmanaged<PendingDelivery>, outcome: PendingDelivery.Outcome)] = []
         /// The last thing that was wrong with a connection, until a message gets through again.
         var connectionError: KafkaError?
+
+        /// Keeps what says why nothing gets through. That all brokers are down (`_ALL_BROKERS_DOWN`) follows from what was
+        /// said of each, with its address, and does not take the place of that.
+        mutating func note(_ error: KafkaError) {
+            switch error.kind {
+            case .authentication: connectionError = error
+            case .brokersUnreachable where connectionError == nil || !error.isOfAllBrokers: connectionError = error
+            default: break
+            }
+        }
     }
 
     private func handle(_ event: consuming RdKafkaEvent, _ batch: inout ReportBatch) {
@@ -277,15 +315,19 @@ extension ProducerCore {
     private func handleReports(_ event: borrowing RdKafkaEvent, _ batch: inout ReportBatch) {
         while let report = event.nextMessage() {
             guard let opaque = report.pointee._private else { continue }
-            let pending = Unmanaged<PendingDelivery>.fromOpaque(opaque).takeUnretainedValue()
-            let outcome = PendingDelivery.Outcome(report, topic: pending.topic)
-            batch.reports.append((pending, explain(outcome, &batch)))
+            let pending = Unmanaged<PendingDelivery>.fromOpaque(opaque)
+            batch.reports.append((pending, explain(PendingDelivery.Outcome(report), &batch)))
         }
-        let barriers = ledger.withLock { ledger in
-            for (pending, outcome) in batch.reports { ledger.settle(pending, outcome) }
-            return ledger.passedBarriers()
+        // Some at a time, so that senders do not have to wait for long.
+        for start in stride(from: 0, to: batch.reports.count, by: 64) {
+            ledger.withLock { ledger in
+                for (pending, outcome) in batch.reports[start..<min(start + 64, batch.reports.count)] {
+                    ledger.settle(pending, outcome)
+                }
+            }
         }
-        for (pending, outcome) in batch.reports { pending.resolve(outcome) }
+        let barriers = ledger.withLock { $0.passedBarriers() }
+        for (pending, outcome) in batch.reports { pending.takeRetainedValue().resolve(outcome) }
         for barrier in barriers { barrier.continuation.resume(returning: nil) }
         batch.reports.removeAll(keepingCapacity: true)
     }
@@ -328,7 +370,7 @@ extension ProducerCore {
         if event.isFatal {
             logger.error("Producer failed for good", metadata: ["kafka_error": "\(client.fatalError ?? error)"])
         } else {
-            if error.kind == .brokersUnreachable || error.kind == .authentication { batch.connectionError = error }
+            batch.note(error)
             logger.debug("Producer trouble, librdkafka goes on", metadata: ["kafka_error": "\(error)"])
         }
     }
@@ -346,7 +388,7 @@ extension ProducerCore {
             )
         }
         while let waiter = ledger.withLock({ $0.nextForRoom() }) {
-            let code = client.produce(waiter.message, opaque: Unmanaged.passUnretained(waiter.pending).toOpaque())
+            let code = produce(waiter.message, to: nil, waiter.pending)
             if code == RD_KAFKA_RESP_ERR_NO_ERROR {
                 ledger.withLock { $0.triedWithSuccess() }
                 waiter.continuation.resume(returning: nil)

@@ -33,11 +33,14 @@ struct SendLedger {
     /// How many sends are in flight: accepted, and without an outcome.
     private(set) var count = 0
     private(set) var lastSequence: UInt64 = 0
+    /// Where the last message went: the next one goes there too, more often than not, and no dictionary is searched.
+    var lastTopic: RdKafkaTopic?
 
     // In flight, oldest first, linked through the sends themselves: librdkafka carries a pointer to each, this list
-    // keeps it alive, and no dictionary is searched when its report arrives.
-    private var first: PendingDelivery?
-    private var last: PendingDelivery?
+    // keeps it alive, and no dictionary is searched when its report arrives. The links do not count references: the list
+    // has one of each send from `append` on, and gives it up in `remove` or, by `settle`, to the caller.
+    private unowned(unsafe) var first: PendingDelivery?
+    private unowned(unsafe) var last: PendingDelivery?
 
     private var roomWaiters: Deque<RoomWaiter> = []
     /// The waiter that is being tried just now: in no list, and still somebody's to cancel.
@@ -53,7 +56,8 @@ struct SendLedger {
 
 extension SendLedger {
     enum Admission {
-        case accepted
+        /// To librdkafka, with the topic's handle where it is at hand.
+        case accepted(RdKafkaTopic?)
         /// Others wait for room already and have the earlier claim.
         case wait
         case refused(KafkaError)
@@ -64,10 +68,11 @@ extension SendLedger {
         guard phase == .open else { return .refused(.closed()) }
         guard roomWaiters.isEmpty else { return .wait }
         append(pending)
-        return .accepted
+        return .accepted(lastTopic?.name == pending.topic ? lastTopic : nil)
     }
 
     private mutating func append(_ pending: PendingDelivery) {
+        _ = Unmanaged.passRetained(pending)
         lastSequence += 1
         pending.sequence = lastSequence
         pending.previous = last
@@ -76,8 +81,13 @@ extension SendLedger {
         count += 1
     }
 
-    /// Takes a send off the list. It must be on it.
+    /// Takes a send off the list, which no longer keeps it alive. It must be on it.
     mutating func remove(_ pending: PendingDelivery) {
+        unlink(pending)
+        Unmanaged.passUnretained(pending).release()
+    }
+
+    private mutating func unlink(_ pending: PendingDelivery) {
         let next = pending.next
         let previous = pending.previous
         if let next { next.previous = previous } else { last = previous }
@@ -95,9 +105,9 @@ extension SendLedger {
         return phase != .open || !roomWaiters.isEmpty
     }
 
-    /// Takes off a send whose report arrived, and counts it where the producer is closing.
-    mutating func settle(_ pending: PendingDelivery, _ outcome: PendingDelivery.Outcome) {
-        remove(pending)
+    /// Takes off a send whose report arrived, and counts it where the producer is closing. The caller has to release it.
+    mutating func settle(_ pending: Unmanaged<PendingDelivery>, _ outcome: PendingDelivery.Outcome) {
+        pending._withUnsafeGuaranteedRef { unlink($0) }
         guard phase == .closing else { return }
         switch outcome {
         case .success: summary.delivered += 1

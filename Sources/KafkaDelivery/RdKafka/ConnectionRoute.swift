@@ -1,13 +1,3 @@
-internal import CRdKafka
-
-#if canImport(Glibc)
-    internal import Glibc
-#elseif canImport(Musl)
-    internal import Musl
-#else
-    internal import Darwin
-#endif
-
 /// Where a client's connections really go: `KafkaDeliveryTesting` puts a relay between a client and its brokers with it
 /// (`rd_kafka_conf_set_connect_cb`).
 ///
@@ -23,17 +13,5 @@ package final class ConnectionRoute: Sendable {
     /// A route that connects sockets with `connect`.
     package init(connect: @escaping @Sendable (_ socket: Int32, _ address: UnsafeRawBufferPointer) -> Int32) {
         self.connect = connect
-    }
-}
-
-extension ConnectionRoute {
-    /// Makes a configuration's client use this route. Whoever makes the client keeps the route alive as long as it.
-    func apply(to configuration: OpaquePointer) {
-        rd_kafka_conf_set_opaque(configuration, Unmanaged.passUnretained(self).toOpaque())
-        rd_kafka_conf_set_connect_cb(configuration) { socket, address, count, _, opaque in
-            guard let opaque, let address, count > 0 else { return EINVAL }
-            return Unmanaged<ConnectionRoute>.fromOpaque(opaque).takeUnretainedValue()
-                .connect(socket, UnsafeRawBufferPointer(start: address, count: Int(count)))
-        }
     }
 }

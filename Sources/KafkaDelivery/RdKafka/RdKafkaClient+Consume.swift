@@ -46,6 +46,20 @@ extension RdKafkaClient {
         } ?? .noMemory
     }
 
+    /// Asks the group's coordinator what is committed, and the text beside it. Blocks.
+    func committed(
+        _ partitions: [KafkaTopicPartition],
+        within timeout: Duration
+    ) -> Result<[PartitionOffset], KafkaError> {
+        let entries = partitions.sorted().map { PartitionOffset(partition: $0, offset: PartitionOffset.none) }
+        let answer = entries.withList { list in
+            let code = rd_kafka_committed(raw, list, timeout.milliseconds)
+            return (Self.error(code), [PartitionOffset](list))
+        }
+        guard let (error, found) = answer else { return .failure(.noMemory) }
+        return error.map { .failure($0) } ?? .success(found)
+    }
+
     /// Leaves the group. Rebalance events go on coming on `queue` until ``isConsumerClosed``.
     func closeConsumer(eventsTo queue: RdKafkaQueue) -> KafkaError? {
         Self.error(rd_kafka_consumer_close_queue(raw, queue.raw))

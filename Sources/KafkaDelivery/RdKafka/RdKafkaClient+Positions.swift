@@ -81,7 +81,7 @@ extension RdKafkaClient {
         guard let topic = topic(partition.topic), let number = Int32(exactly: partition.partition) else {
             return KafkaError(rd_kafka_last_error())
         }
-        let code = rd_kafka_seek(topic, number, offset, max(timeout, .milliseconds(1)).milliseconds)
+        let code = rd_kafka_seek(topic.raw, number, offset, max(timeout, .milliseconds(1)).milliseconds)
         switch code {
         case RD_KAFKA_RESP_ERR__STATE, RD_KAFKA_RESP_ERR__OUTDATED, RD_KAFKA_RESP_ERR__PREV_IN_PROGRESS:
             return KafkaError(.client, recovery: .retry, reason: "\(partition) is not ready", code: code.name)

@@ -5,9 +5,15 @@ internal import Synchronization
 extension RdKafkaClient {
     /// Hands a message to librdkafka, which copies it.
     ///
-    /// - Parameter opaque: Comes back with the delivery report.
+    /// - Parameters:
+    ///   - topic: The message's.
+    ///   - opaque: Comes back with the delivery report.
     /// - Returns: `RD_KAFKA_RESP_ERR_NO_ERROR` where it was taken: then there will be exactly one report.
-    func produce(_ message: KafkaMessage, opaque: UnsafeMutableRawPointer) -> rd_kafka_resp_err_t {
+    func produce(
+        _ message: KafkaMessage,
+        to topic: RdKafkaTopic,
+        opaque: UnsafeMutableRawPointer
+    ) -> rd_kafka_resp_err_t {
         var headers: OpaquePointer?
         if !message.headers.isEmpty {
             switch makeHeaders(message.headers) {
@@ -15,15 +21,11 @@ extension RdKafkaClient {
             case .failure(let code): return code.code
             }
         }
-        guard let topic = topic(message.topic) else {
-            if let headers { rd_kafka_headers_destroy(headers) }
-            return rd_kafka_last_error()
-        }
         let code = message.key.withOptionalBytes { key, keyCount in
             message.value.withOptionalBytes { value, valueCount in
                 kafka_delivery_produce(
                     raw,
-                    topic,
+                    topic.raw,
                     message.partition.map { Int32(truncatingIfNeeded: $0) } ?? RD_KAFKA_PARTITION_UA,
                     key,
                     keyCount,
@@ -43,14 +45,14 @@ extension RdKafkaClient {
     }
 
     /// The handle of a topic, made on first use and kept until the client is destroyed.
-    func topic(_ name: String) -> OpaquePointer? {
+    func topic(_ name: String) -> RdKafkaTopic? {
         let address = topics.withLock { topics in
             if let address = topics[name] { return address }
             let address = UInt(bitPattern: rd_kafka_topic_new(raw, name, nil))
             if address != 0 { topics[name] = address }
             return address
         }
-        return OpaquePointer(bitPattern: address)
+        return OpaquePointer(bitPattern: address).map { RdKafkaTopic(name: name, raw: $0) }
     }
 
     private struct HeaderFailure: Error {
@@ -92,6 +94,13 @@ extension RdKafkaClient {
     }
 }
 
+/// A topic's handle, which lives as long as its client.
+struct RdKafkaTopic: @unchecked Sendable {
+    // Sendable because an rd_kafka_topic_t may be used from any thread.
+    let name: String
+    let raw: OpaquePointer
+}
+
 extension KafkaBytes? {
     /// Lends the bytes to C: null where there is no value, not null where it is empty.
     fileprivate func withOptionalBytes<Result>(_ body: (UnsafeRawPointer?, Int) -> Result) -> Result {
@@ -104,7 +113,7 @@ extension KafkaBytes? {
 
 extension KafkaProducer.PendingDelivery.Outcome {
     /// What a delivery report says.
-    init(_ report: UnsafePointer<rd_kafka_message_t>, topic: String) {
+    init(_ report: UnsafePointer<rd_kafka_message_t>) {
         let message = report.pointee
         guard message.err == RD_KAFKA_RESP_ERR_NO_ERROR else {
             let persistence: KafkaError.Persistence =
@@ -116,9 +125,8 @@ extension KafkaProducer.PendingDelivery.Outcome {
         var type = RD_KAFKA_TIMESTAMP_NOT_AVAILABLE
         let milliseconds = rd_kafka_message_timestamp(report, &type)
         self = .success(
-            KafkaDeliveryReport(
-                topic: topic,
-                partition: Int(message.partition),
+            KafkaProducer.PendingDelivery.Place(
+                partition: message.partition,
                 offset: message.offset < 0 ? -1 : message.offset,
                 timestamp: type == RD_KAFKA_TIMESTAMP_NOT_AVAILABLE
                     ? nil : KafkaTimestamp(millisecondsSince1970: milliseconds)

@@ -79,12 +79,13 @@ struct GroupMetadata: ~Copyable {
 
     /// The metadata of a consumer at this moment. Blocks until librdkafka's thread answers.
     ///
-    /// - Returns: Nil where the consumer is no member of its group. A coordinator takes offsets from somebody who says
-    ///   that he is none without asking further, so nothing may be sent then.
-    static func current(of client: RdKafkaClient) -> GroupMetadata? {
+    /// - Parameter joinsGroup: Whether it has to be a member.
+    /// - Returns: Nil where it has to be a member of its group and is none. A coordinator takes offsets from somebody who
+    ///   says that he is none without asking further, so nothing may be sent then.
+    static func current(of client: RdKafkaClient, joinsGroup: Bool) -> GroupMetadata? {
         guard let raw = rd_kafka_consumer_group_metadata(client.raw) else { return nil }
         let handle = OwnedHandle(raw, destroy: rd_kafka_consumer_group_metadata_destroy)
-        guard generation(raw) >= 0 else { return nil }
+        guard !joinsGroup || generation(raw) >= 0 else { return nil }
         return GroupMetadata(handle)
     }
 

@@ -12,7 +12,7 @@ final class RdKafkaClient: @unchecked Sendable {
     let raw: OpaquePointer
     private let credentials: Credentials
     /// librdkafka has a pointer to it.
-    private let route: ConnectionRoute?
+    private let callbacks: ClientCallbacks?
     /// The addresses of the topics' handles: an OpaquePointer is not Sendable. Held while librdkafka makes one, so that
     /// there is one for each name.
     let topics = Mutex<[String: UInt]>([:])
@@ -24,12 +24,12 @@ final class RdKafkaClient: @unchecked Sendable {
         let password: String
     }
 
-    init(_ raw: OpaquePointer, credentials: Credentials, route: ConnectionRoute? = nil) {
+    init(_ raw: OpaquePointer, credentials: Credentials, callbacks: ClientCallbacks? = nil) {
         self.raw = raw
         self.credentials = credentials
-        self.route = route
-        // From here on librdkafka's log lines are events on the main queue.
-        rd_kafka_set_log_queue(raw, nil)
+        self.callbacks = callbacks
+        // From here on librdkafka's log lines are events on the main queue, where they go through queues at all.
+        if callbacks?.groupLog == nil { rd_kafka_set_log_queue(raw, nil) }
     }
 
     deinit {
@@ -37,13 +37,13 @@ final class RdKafkaClient: @unchecked Sendable {
         let address = UInt(bitPattern: raw)
         let flags = destroyFlags
         let topics = Array(topics.withLock { $0.values })
-        // librdkafka's threads use the route until they have ended. With DESTROY_F_IMMEDIATE (see destroyFlags) nothing
-        // says when that is, and it is kept for ever.
-        let route = route.map { Unmanaged.passRetained($0) }
+        // librdkafka's threads use the callbacks until they have ended. With DESTROY_F_IMMEDIATE (see destroyFlags) nothing
+        // says when that is, and they are kept for ever.
+        let callbacks = callbacks.map { Unmanaged.passRetained($0) }
         let destroy: @Sendable () -> Void = {
             for topic in topics { rd_kafka_topic_destroy(OpaquePointer(bitPattern: topic)) }
             rd_kafka_destroy_flags(OpaquePointer(bitPattern: address), flags)
-            if flags & 0x4 == 0 { route?.release() }
+            if flags & 0x4 == 0 { callbacks?.release() }
         }
         if !BlockingThread.start("kafka-destroy", destroy) {
             destroy()
@@ -69,6 +69,9 @@ final class RdKafkaClient: @unchecked Sendable {
     func noteJoined() {
         isJoining.store(false, ordering: .relaxed)
     }
+
+    /// Where this client's log lines are kept; nil where they are events.
+    var groupLog: GroupLog? { callbacks?.groupLog }
 
     /// The name librdkafka gave this client, for log lines.
     var name: String {

@@ -71,14 +71,12 @@ struct RdKafkaConfiguration {
         for (name, value) in properties {
             try Self.apply(name, value, to: configuration.raw)
         }
-        // Logs come through the queue, so that no callback runs on librdkafka's threads.
-        try Self.apply(RdKafkaProperty.logQueue, "true", to: configuration.raw)
+        let callbacks = try makeCallbacks(type, configuration.raw)
         // Newer versions look again at a full prefetch queue after this time; 2.0.2 does not know the property.
         if type == RD_KAFKA_CONSUMER {
             var buffer = [CChar](repeating: 0, count: 64)
             _ = rd_kafka_conf_set(configuration.raw, RdKafkaProperty.fetchQueueBackoff, "10", &buffer, buffer.count)
         }
-        route?.apply(to: configuration.raw)
         rd_kafka_conf_set_events(configuration.raw, RD_KAFKA_EVENT_LOG | RD_KAFKA_EVENT_ERROR | events)
 
         var reason = [CChar](repeating: 0, count: 512)
@@ -87,7 +85,28 @@ struct RdKafkaConfiguration {
             rd_kafka_conf_destroy(raw2)
             throw .invalidConfiguration(redacted(String(nullTerminated: reason)))
         }
-        return RdKafkaClient(client, credentials: credentials, route: route)
+        return RdKafkaClient(client, credentials: credentials, callbacks: callbacks)
+    }
+
+    /// What librdkafka's threads call; nil where nothing has to be.
+    private func makeCallbacks(
+        _ type: rd_kafka_type_t,
+        _ configuration: OpaquePointer
+    ) throws(KafkaError) -> ClientCallbacks? {
+        let debug = value(of: RdKafkaProperty.debug)
+        var groupLog: GroupLog?
+        if type == RD_KAFKA_CONSUMER, GroupLog.isNeeded {
+            groupLog = GroupLog(keepsDebugging: debug != nil)
+            let contexts = [debug, GroupLog.context].compactMap(\.self).joined(separator: ",")
+            try Self.apply(RdKafkaProperty.debug, contexts, to: configuration)
+        } else {
+            // Log lines come through the queue, so that no callback runs on librdkafka's threads.
+            try Self.apply(RdKafkaProperty.logQueue, "true", to: configuration)
+        }
+        guard route != nil || groupLog != nil else { return nil }
+        let callbacks = ClientCallbacks(route: route, groupLog: groupLog)
+        callbacks.apply(to: configuration)
+        return callbacks
     }
 
     private static func apply(_ name: String, _ value: String, to configuration: OpaquePointer) throws(KafkaError) {

@@ -73,6 +73,16 @@ extension KafkaError {
 }
 
 extension KafkaError {
+    /// Whether the broker does not keep so long a text beside an offset.
+    var isMetadataTooLarge: Bool {
+        code == RD_KAFKA_RESP_ERR_OFFSET_METADATA_TOO_LARGE.name
+    }
+
+    /// Whether it says of all brokers together that none can be reached, and of none why.
+    var isOfAllBrokers: Bool {
+        code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN.name
+    }
+
     /// Whether the coordinator answers nothing until the group has rebalanced.
     var isRebalanceInProgress: Bool {
         code == RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS.name

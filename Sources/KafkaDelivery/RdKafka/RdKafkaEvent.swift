@@ -67,27 +67,16 @@ struct RdKafkaEvent: ~Copyable {
         UInt(bitPattern: rd_kafka_event_opaque(handle.raw))
     }
 
-    /// Writes librdkafka's log line to the user's logger, at `warning` or lower: what the application has to know also
-    /// arrives as an error, and much of what librdkafka warns about it then puts right by itself.
+    /// Writes librdkafka's log line to the user's logger.
     func log(to logger: Logger) {
         var facility: UnsafePointer<CChar>?
         var text: UnsafePointer<CChar>?
         var severity: Int32 = 0
         guard rd_kafka_event_log(handle.raw, &facility, &text, &severity) == 0, let text else { return }
-        let level: Logger.Level =
-            switch severity {
-            case ...3: .warning
-            case 4: .info
-            case 5, 6: .debug
-            default: .trace
-            }
         logger.log(
-            level: level,
-            "librdkafka",
-            metadata: [
-                "kafka_text": "\(String(cString: text))",
-                "kafka_facility": "\(facility.map { String(cString: $0) } ?? "")",
-            ]
+            librdkafka: String(cString: text),
+            facility.map { String(cString: $0) } ?? "",
+            severity: severity
         )
     }
 }

@@ -5,6 +5,7 @@ enum RdKafkaProperty {
     static let bootstrapServers = "bootstrap.servers"
     static let clientID = "client.id"
     static let logQueue = "log.queue"
+    static let debug = "debug"
 
     static let securityProtocol = "security.protocol"
     static let certificateAuthority = "ssl.ca.location"

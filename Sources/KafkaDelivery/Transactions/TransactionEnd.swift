@@ -55,7 +55,10 @@ final class TransactionEnd: Sendable {
         while true {
             // First the generation, then whether the partitions are still ours in it: a revocation ends them before the
             // member joins the next one, so an old partition never goes under a new generation.
-            guard let group = GroupMetadata.current(of: consumer.client), !consumer.client.isAssignmentLost else {
+            let joinsGroup = consumer.configuration.joinsGroup
+            guard let group = GroupMetadata.current(of: consumer.client, joinsGroup: joinsGroup),
+                !consumer.client.isAssignmentLost
+            else {
                 return .toBeAborted(.notMember, isCommitSent: false)
             }
             do {

@@ -22,13 +22,16 @@ final class TransactionScope: Sendable {
 
     let id = WaiterID.next()
     let core: ProducerCore
-    let begun = ContinuousClock.now
+    private let begun = ContinuousClock.now
     // Senders on any task, reports on the producer's thread, and whoever ends the transaction meet here.
     private let state = Mutex(State())
 
     init(_ core: ProducerCore) {
         self.core = core
     }
+
+    /// How long it has been going on.
+    var age: Duration { begun.duration(to: .now) }
 
     // MARK: Inside
 
@@ -87,6 +90,9 @@ final class TransactionScope: Sendable {
                 "a consumer's offsets can be part of a transaction only with isolation = .readCommitted: otherwise its "
                     + "group would not wait for the end of a transaction whose offsets it asks for"
             )
+        }
+        guard consumer.core.configuration.hasGroup else {
+            throw .invalidArgument("the consumer has no group whose offsets could be part of a transaction")
         }
         // Read before the lock is taken: a lazy sequence is the caller's code.
         let deliveries = Array(deliveries)

@@ -15,6 +15,7 @@ extension HistoryIndex {
     private func redeliveredAfterHandOvers() -> [Anomaly] {
         var tenures: [String: [KafkaTopicPartition: Tenure]] = [:]
         var buried: [String: Set<Position>] = [:]
+        var assigned: [Ownership: Time] = [:]
         var settled: [Position: (Ownership, Time)] = [:]
         let verdicts = verdictsByOwnership()
         for record in records {
@@ -22,6 +23,7 @@ extension HistoryIndex {
             case .assigned(let partitions, let generation):
                 for partition in partitions {
                     tenures[record.process, default: [:]][partition] = Tenure(generation: generation)
+                    assigned[.init(process: record.process, partition: partition, generation: generation)] = record.time
                 }
                 buried[record.process] = []
             case .commitFailed(let partitions):
@@ -58,6 +60,11 @@ extension HistoryIndex {
             }
             let ownership = Ownership(record.process, attempt)
             guard ownership != owner, record.time > time else { return nil }
+            // One that was assigned the partition before, and has not noticed yet that it was taken away, for instance because
+            // its process was stopped, still hands out what it had fetched.
+            guard let begin = assigned[ownership], let ownersBegin = assigned[owner], begin > ownersBegin else {
+                return nil
+            }
             return Anomaly(
                 .settledRedelivered,
                 attempt.position,

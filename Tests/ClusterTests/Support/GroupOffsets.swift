@@ -19,6 +19,49 @@ struct GroupOffsets {
 
     /// The committed offsets of several partitions. Those that have none are not in it.
     func committed(_ topic: String, partitions: ClosedRange<Int>) async throws -> [Int: Int64] {
+        try await entries(topic, partitions).mapValues(\.offset)
+    }
+
+    /// The texts beside the committed offsets. Those that have none are not in it.
+    func metadata(_ topic: String, partitions: ClosedRange<Int>) async throws -> [Int: String] {
+        try await entries(topic, partitions).mapValues(\.metadata).filter { !$0.value.isEmpty }
+    }
+
+    /// Commits an offset, with a text beside it, as a client that is in no group may while the group has no members.
+    func commit(_ topic: String, _ offset: Int64, metadata: String) async throws {
+        try await withCheckedThrowingContinuation { continuation in
+            Thread.detachNewThread {
+                continuation.resume(with: Result { try store(topic, offset, metadata) })
+            }
+        }
+    }
+
+    private func store(_ topic: String, _ offset: Int64, _ metadata: String) throws {
+        let client = try RawClient(
+            RD_KAFKA_CONSUMER,
+            ["bootstrap.servers": bootstrapServers.joined(separator: ","), "group.id": group]
+        )
+        guard let list = rd_kafka_topic_partition_list_new(1), let copy = strdup(metadata) else {
+            throw TestFailure("there is no memory for a list")
+        }
+        defer { rd_kafka_topic_partition_list_destroy(list) }
+        rd_kafka_topic_partition_list_add(list, topic, 0)
+        list.pointee.elems[0].offset = offset
+        // Freed together with the list.
+        list.pointee.elems[0].metadata = UnsafeMutableRawPointer(copy)
+        list.pointee.elems[0].metadata_size = strlen(copy)
+        let code = rd_kafka_commit(client.raw, list, 0)
+        guard code == RD_KAFKA_RESP_ERR_NO_ERROR else {
+            throw TestFailure("the offset cannot be committed: \(String(cString: rd_kafka_err2str(code)))")
+        }
+    }
+
+    private struct Entry {
+        let offset: Int64
+        let metadata: String
+    }
+
+    private func entries(_ topic: String, _ partitions: ClosedRange<Int>) async throws -> [Int: Entry] {
         try await withCheckedThrowingContinuation { continuation in
             Thread.detachNewThread {
                 continuation.resume(with: Result { try ask(topic, partitions) })
@@ -26,7 +69,7 @@ struct GroupOffsets {
         }
     }
 
-    private func ask(_ topic: String, _ partitions: ClosedRange<Int>) throws -> [Int: Int64] {
+    private func ask(_ topic: String, _ partitions: ClosedRange<Int>) throws -> [Int: Entry] {
         let client = try RawClient(
             RD_KAFKA_CONSUMER,
             ["bootstrap.servers": bootstrapServers.joined(separator: ","), "group.id": group]
@@ -46,7 +89,11 @@ struct GroupOffsets {
         }
         let entries = (0..<Int(list.pointee.cnt)).map { list.pointee.elems[$0] }
         return Dictionary(
-            uniqueKeysWithValues: entries.filter { $0.offset >= 0 }.map { (Int($0.partition), $0.offset) }
+            uniqueKeysWithValues: entries.filter { $0.offset >= 0 }.map { entry in
+                let text = entry.metadata.map { UnsafeRawBufferPointer(start: $0, count: entry.metadata_size) }
+                let metadata = text.map { String(decoding: $0, as: UTF8.self) } ?? ""
+                return (Int(entry.partition), Entry(offset: entry.offset, metadata: metadata))
+            }
         )
     }
 }

@@ -10,8 +10,15 @@ struct HistoryPlan {
     enum Step {
         /// A consumer joins, in a process of its own where it is to be killed one day.
         case join(MemberPlan, isChild: Bool)
-        case leave(name: String)
+        /// A consumer closes; an abrupt one cancels its handlers first.
+        case leave(name: String, isAbrupt: Bool)
         case kill(name: String)
+        /// A process stands still, for so long that its group may go on without it.
+        case stop(name: String)
+        case goOn(name: String)
+        /// A consumer pauses all its partitions.
+        case pause(name: String)
+        case resume(name: String)
         case takeDown(broker: Int)
         case bringUp(broker: Int)
         case inject([MockCluster.InjectedError], MockCluster.RequestKind)
@@ -41,7 +48,9 @@ struct HistoryPlan {
         var author = Author(seed: seed, strategy: strategy, random: random, withFaults: withFaults)
         author.join()
         if author.random.happens(in: 50) { author.join() }
-        for _ in 0..<Int.random(in: 5...8, using: &author.random) { author.addStep() }
+        // A real group rebalances in no time, and has time for more.
+        let count = withFaults ? 5...8 : 8...16
+        for _ in 0..<Int.random(in: count, using: &author.random) { author.addStep() }
         steps = author.steps
         finishers = (0..<Int.random(in: 1...2, using: &author.random)).map { _ in author.member(mayHang: false) }
     }
@@ -55,6 +64,8 @@ struct HistoryPlan {
         var steps: [Step] = []
         private var alone: [String] = []
         private var children: [String] = []
+        private var stopped: [String] = []
+        private var paused: [String] = []
         private var down: [Int] = []
         private var count = 0
 
@@ -87,8 +98,12 @@ struct HistoryPlan {
             switch Int.random(in: 0..<100, using: &random) {
             case ..<30 where members < HistoryPlan.maximumMembers: join()
             case ..<45 where members > 0: leave()
-            case ..<65 where !children.isEmpty:
-                steps.append(.kill(name: children.remove(at: Int.random(in: 0..<children.count, using: &random))))
+            case ..<60 where !children.isEmpty:
+                let name = children.remove(at: Int.random(in: 0..<children.count, using: &random))
+                stopped.removeAll { $0 == name }
+                steps.append(.kill(name: name))
+            case ..<68 where !children.isEmpty: stopOrGoOn()
+            case ..<74 where !alone.isEmpty: pauseOrResume()
             case _ where withFaults: addFault()
             case _ where members < HistoryPlan.maximumMembers: join()
             default: leave()
@@ -98,7 +113,29 @@ struct HistoryPlan {
         private mutating func leave() {
             let index = Int.random(in: 0..<alone.count + children.count, using: &random)
             let name = index < alone.count ? alone.remove(at: index) : children.remove(at: index - alone.count)
-            steps.append(.leave(name: name))
+            stopped.removeAll { $0 == name }
+            paused.removeAll { $0 == name }
+            steps.append(.leave(name: name, isAbrupt: random.happens(in: 40)))
+        }
+
+        private mutating func stopOrGoOn() {
+            if stopped.isEmpty || random.happens(in: 30), let name = children.randomElement(using: &random) {
+                guard !stopped.contains(name) else { return }
+                stopped.append(name)
+                steps.append(.stop(name: name))
+            } else {
+                steps.append(.goOn(name: stopped.removeFirst()))
+            }
+        }
+
+        private mutating func pauseOrResume() {
+            if paused.isEmpty || random.happens(in: 30), let name = alone.randomElement(using: &random) {
+                guard !paused.contains(name) else { return }
+                paused.append(name)
+                steps.append(.pause(name: name))
+            } else {
+                steps.append(.resume(name: paused.removeFirst()))
+            }
         }
 
         private mutating func addFault() {
@@ -140,8 +177,12 @@ extension HistoryPlan.Step: CustomStringConvertible {
     var description: String {
         switch self {
         case .join(let plan, let isChild): "\(plan.name) joins\(isChild ? " as a child" : "")"
-        case .leave(let name): "\(name) leaves"
+        case .leave(let name, let isAbrupt): "\(name) leaves\(isAbrupt ? " abruptly" : "")"
         case .kill(let name): "\(name) is killed"
+        case .stop(let name): "\(name) is stopped"
+        case .goOn(let name): "\(name) goes on"
+        case .pause(let name): "\(name) pauses"
+        case .resume(let name): "\(name) resumes"
         case .takeDown(let broker): "broker \(broker) goes down"
         case .bringUp(let broker): "broker \(broker) comes up"
         case .inject(let errors, let kind): "\(kind) fails \(errors.count) times: \(errors)"

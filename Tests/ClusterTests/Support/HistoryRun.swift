@@ -94,12 +94,18 @@ final class HistoryRun: Sendable {
         case .join(var member, let isChild):
             try join(&member, isChild: isChild)
             faults.change { $0.joins += 1 }
-        case .leave(let name):
-            try await leave(name)
+        case .leave(let name, let isAbrupt):
+            try await leave(name, isAbrupt: isAbrupt)
             faults.change { $0.leaves += 1 }
         case .kill(let name):
             try kill(name)
             faults.change { $0.kills += 1 }
+        case .stop(let name), .goOn(let name):
+            guard case .process(let child) = members.value[name] else { break }
+            if case .stop = step { Foundation.kill(child.identifier, SIGSTOP) } else { child.goOn() }
+        case .pause(let name), .resume(let name):
+            guard case .task(let run, _) = members.value[name] else { break }
+            if case .pause = step { run.pause() } else { run.resume() }
         case .takeDown(let broker): try cluster.mock.takeDown(broker: broker)
         case .bringUp(let broker): try cluster.mock.bringUp(broker: broker)
         case .inject(let errors, let kind): try cluster.mock.inject(errors, into: kind)
@@ -107,9 +113,9 @@ final class HistoryRun: Sendable {
         case .slowDown(let milliseconds): try cluster.mock.setRoundTripTime(.milliseconds(milliseconds))
         }
         switch step {
-        case .join, .leave, .kill, .bringUp: break
+        case .join, .leave, .kill, .bringUp, .goOn, .resume: break
         case .inject(let errors, _): faults.change { $0.others += errors.count }
-        case .takeDown, .moveCoordinator, .slowDown: faults.change { $0.others += 1 }
+        case .stop, .pause, .takeDown, .moveCoordinator, .slowDown: faults.change { $0.others += 1 }
         }
     }
 
@@ -152,9 +158,10 @@ final class HistoryRun: Sendable {
         }
     }
 
-    private func leave(_ name: String) async throws {
+    private func leave(_ name: String, isAbrupt: Bool = false) async throws {
         switch members.change({ $0.removeValue(forKey: name) }) {
         case .task(let run, let task):
+            if isAbrupt { task.cancel() }
             await run.leave()
             // Handlers that hang.
             task.cancel()
@@ -164,6 +171,7 @@ final class HistoryRun: Sendable {
                 problems.change { $0.append("\(name) failed: \(error)") }
             }
         case .process(let child):
+            child.goOn()
             try child.input.close()
             let status = await withCheckedContinuation { continuation in
                 Thread.detachNewThread { continuation.resume(returning: child.wait()) }
@@ -292,6 +300,8 @@ final class HistoryRun: Sendable {
         let sent = count { if case .sent = $0 { true } else { false } }
         let delivered = count { if case .delivered = $0 { true } else { false } }
         let letters = count { if case .deadLetter = $0 { true } else { false } }
+        let lost = count { if case .lost(let partitions) = $0 { !partitions.isEmpty } else { false } }
+        let revoked = count { if case .revoked(let partitions, _) = $0 { !partitions.isEmpty } else { false } }
         let commits = count { if case .committed = $0 { true } else { false } }
         let (kills, joins, leaves, others) = faults.value
         return Outcome(
@@ -299,10 +309,17 @@ final class HistoryRun: Sendable {
             problems: problems.value,
             summary: """
                 seed \(plan.seed): \(plan.partitions) partitions, \(plan.strategy), \(sent) confirmed, \(delivered) delivered, \
-                \(letters) dead letters, \(commits) offsets read back; \(joins) joins, \(leaves) leaves, \(kills) kills, \
+                \(letters) dead letters, \(commits) offsets read back; \(revoked) revocations, \(lost) losses; \(joins) joins, \(leaves) leaves, \(kills) kills, \
                 \(others) faults; \(duration.formatted(.units(allowed: [.seconds], fractionalPart: .show(length: 1))))
                 """,
             folder: folder.path
         )
+    }
+}
+
+extension ChildProcess {
+    /// Ends a SIGSTOP; one that was not stopped does not notice.
+    fileprivate func goOn() {
+        kill(identifier, SIGCONT)
     }
 }

@@ -30,3 +30,14 @@ extension Kcat {
 
 /// What the code inside of a transaction throws.
 struct Regret: Error, Equatable {}
+
+/// The ``KafkaError`` that something throws; nil where it throws none. For use inside of `#expect(throws:)`, which cannot be
+/// nested.
+func kafkaError(of body: () async throws -> Void) async -> KafkaError? {
+    do {
+        try await body()
+        return nil
+    } catch {
+        return error as? KafkaError
+    }
+}

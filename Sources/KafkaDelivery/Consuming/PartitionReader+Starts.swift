@@ -1,0 +1,161 @@
+internal import Synchronization
+
+/// Counting starts: the shell around ``StartGuard``. Without one, nothing here does anything.
+extension PartitionReader {
+    // MARK: Under the lock
+
+    /// Whether a message that was read for the first time may be handed out now.
+    func mayHandOut(_ offset: Int64, _ state: inout State, _ asksThread: inout Bool) -> Bool {
+        guard state.starts != nil else { return true }
+        let uncommitted = state.tracker.nextSequence - state.committedSequence
+        switch state.starts?.offer(offset, uncommitted: uncommitted) {
+        case .handOut, nil: return true
+        case .wait: return false
+        case .ask:
+            asksThread = true
+            return false
+        }
+    }
+
+    /// A delivery was acknowledged.
+    ///
+    /// - Returns: Whether the thread should commit at once, because handing out waits for it.
+    func noteSettled(_ state: inout State) -> Bool {
+        guard state.starts != nil else { return false }
+        if state.tracker.windowCount == 0 { state.starts?.settledAll() }
+        return state.starts?.isLimited == true && state.tracker.commitTarget != nil
+    }
+
+    /// Whether the thread waits until nothing of this partition is in hand, and that is so.
+    func isWaitedFor(_ state: inout State) -> Bool {
+        (state.phase == .stopped || state.starts?.isOneAtATime == true) && state.tracker.heldCount == 0
+    }
+
+    func commitTarget(_ state: State) -> Committer.Target? {
+        let progress = state.tracker.commitTarget
+        guard let starts = state.starts else {
+            return progress.map { Committer.Target(reader: self, offset: $0, run: state.run) }
+        }
+        guard let offset = progress ?? state.tracker.committed ?? starts.position else { return nil }
+        let isCleanEnd = state.phase == .stopped && state.tracker.heldCount == 0
+        let note = starts.note(at: offset, isCleanEnd: isCleanEnd)
+        guard progress != nil || note != starts.stored else { return nil }
+        return Committer.Target(
+            reader: self,
+            offset: offset,
+            run: state.run,
+            settled: state.tracker.firstSequence,
+            note: note
+        )
+    }
+
+    /// A commit was confirmed.
+    ///
+    /// - Returns: Whether handing out may have waited for it.
+    func noteCommitted(_ target: Committer.Target, _ state: inout State) -> Bool {
+        guard state.starts != nil else { return false }
+        state.committedSequence = max(state.committedSequence, target.settled)
+        state.starts?.didCommit(target.offset, target.note, settled: state.committedSequence)
+        return state.pending != nil
+    }
+
+    /// A transaction committed the partition, with no text beside the offset.
+    func noteTransaction(at offset: Int64, _ state: inout State) {
+        guard state.starts != nil else { return }
+        if state.tracker.windowCount == 0 { state.starts?.settledAll() }
+        state.committedSequence = state.tracker.firstSequence
+        state.starts?.didCommit(offset, .none, settled: state.committedSequence)
+    }
+
+    // MARK: For the consumer's thread
+
+    /// Counts starts from the beginning of this generation on.
+    func guardStarts(maximum: Int) {
+        state.withLock { $0.starts = StartGuard(maximumStarts: maximum) }
+    }
+
+    /// Goes on without counting: what would have to be noted cannot be.
+    func stopGuarding() {
+        state.withLock { $0.starts = nil }
+        core.signal(self)
+    }
+
+    /// Takes what the group has committed.
+    ///
+    /// - Returns: How many processes have died here, where that is too many.
+    func read(_ note: StartNote) -> Int? {
+        let starts = state.withLock { state -> Int? in
+            state.starts?.read(note)
+            return state.starts?.isSuspect == true ? state.starts?.earlierStarts : nil
+        }
+        core.signal(self)
+        return starts
+    }
+
+    var isSuspect: Bool {
+        state.withLock { $0.phase == .reading && $0.starts?.isSuspect == true }
+    }
+
+    /// Whether the consumer hands out one message at a time.
+    var isOneAtATime: Bool {
+        state.withLock { $0.starts?.isOneAtATime == true }
+    }
+
+    func setOneAtATime(_ isOneAtATime: Bool) {
+        state.withLock { $0.starts?.setOneAtATime(isOneAtATime) }
+        if !isOneAtATime { core.signal(self) }
+    }
+
+    /// Whether a message waits for its turn.
+    var wantsTurn: Bool {
+        state.withLock { state in
+            guard state.phase == .reading, case .wanted = state.starts?.turn else { return false }
+            return true
+        }
+    }
+
+    /// Whether the message that waits is a culprit's: nothing else should come before it.
+    var hasCulprit: Bool {
+        state.withLock { state in state.pending.map { state.starts?.isCulprit($0.offset) ?? false } ?? false }
+    }
+
+    /// Some partition's message is on trial, or none is any more: then what was rejected may come again, and what was read
+    /// may ask for its turn.
+    func setTurnOut(_ isTurnOut: Bool) {
+        let isAwaited = state.withLock { state in
+            state.starts?.isTurnOut = isTurnOut
+            return !isTurnOut && !(state.rejected.isEmpty && state.pending == nil)
+        }
+        if isAwaited { core.signal(self) }
+    }
+
+    func beginTurn() {
+        state.withLock { $0.starts?.beginTurn() }
+    }
+
+    /// Whether the broker has been told of a message on trial here.
+    var isTrialStored: Bool {
+        state.withLock { $0.starts?.stored.trial != nil }
+    }
+
+    /// Hands out the message whose trial is noted.
+    func grantTurn() {
+        if state.withLock({ $0.starts?.grantTurn() ?? false }) { core.signal(self) }
+    }
+
+    /// Whether the turn came to its end: the message has its verdict, or will not be handed out.
+    func hasEndedTurn() -> Bool {
+        state.withLock { state in
+            guard state.phase == .reading else { return state.tracker.heldCount == 0 }
+            // Nobody can take it meanwhile, and the others would wait. It asks again.
+            if state.isPaused || state.pendingSeeks > 0 { state.starts?.returnTurn() }
+            switch state.starts?.turn {
+            case .taken where state.tracker.heldCount == 0:
+                state.starts?.endTurn()
+                return true
+            case .none?, nil: return true
+            case .wanted, .noting, .granted, .taken: return false
+            }
+        }
+    }
+}

@@ -1,0 +1,248 @@
+/// Decides for one generation of one partition what may be handed out, so that a message during whose handling the process
+/// dies again and again is found. A value without threads; `PartitionReader` keeps it behind its lock.
+///
+/// A process that dies says nothing, so what has to be known is committed before a message is handed out:
+///
+/// 1. Before the first message of a generation: one start more at this offset. Progress and a clean end take it back.
+/// 2. Where the generation before died without progress, this one is *cautious*: it hands out no more than
+///    ``suspectCount`` messages beyond what is committed. Should it die too, the culprit is among those.
+/// 3. Where too many starts made no progress, those messages are *suspects*: the whole consumer hands out one message at a
+///    time, whose offset is committed before as the one on trial.
+/// 4. A generation that finds a trial noted knows the culprit, which is handed out marked as such, for the dead letters.
+struct StartGuard {
+    enum Stage: Equatable {
+        /// What is committed is not known yet.
+        case reading
+        /// It is known, and this start is not noted yet.
+        case marking
+        case free
+        case cautious
+        case suspect
+    }
+
+    /// What to do with a message that could be handed out.
+    enum Answer: Equatable {
+        case handOut
+        /// Keep it; there will be news.
+        case wait
+        /// Keep it, and let the consumer's thread know that something waits for a commit or for a turn.
+        case ask
+    }
+
+    /// A partition's turn to hand out one message while the consumer is on trial.
+    enum Turn: Equatable {
+        case none
+        /// A message waits for its turn.
+        case wanted(Int64)
+        /// It is next, and that is being committed.
+        case noting(Int64)
+        /// It may be handed out.
+        case granted(Int64)
+        /// It is in hand.
+        case taken(Int64)
+    }
+
+    /// How many messages beyond the committed offset a cautious generation hands out at most.
+    static let suspectCount: UInt64 = 64
+    /// After so many messages were committed since, a generation need not be cautious any more: more than any generation
+    /// hands out beyond what it commits, with the default settings.
+    static let cautiousCount: UInt64 = 20_000
+
+    let maximumStarts: Int
+    private(set) var stage = Stage.reading
+    private(set) var turn = Turn.none
+    /// Where the first message of this generation is.
+    private(set) var position: Int64?
+    /// What the broker has.
+    private(set) var stored = StartNote.none
+    /// How many processes began where this one began, and died.
+    private(set) var earlierStarts = 0
+    /// Handing out waits for a commit, because too much is uncommitted.
+    private(set) var isLimited = false
+    private var culprits: [Int64] = []
+    private var isAtEnd = false
+    private var hasCandidate = false
+    /// Whether the whole consumer hands out one message at a time.
+    private(set) var isOneAtATime = false
+    /// Whether a message of some partition is on trial: then none is handed out again either.
+    var isTurnOut = false
+
+    init(maximumStarts: Int) {
+        // Two at least: the last start before a trial has to have been a cautious one, or its suspects are too many.
+        self.maximumStarts = max(maximumStarts, 2)
+    }
+
+    // MARK: What was
+
+    /// Takes what the group has committed for the partition.
+    mutating func read(_ note: StartNote) {
+        guard stage == .reading else { return }
+        stored = note
+        earlierStarts = note.starts
+        culprits = Array(Set(note.culprits + [note.trial].compactMap(\.self)).sorted())
+        stage = .marking
+        if isAtEnd, !hasCandidate { forgive() }
+    }
+
+    /// Whether the partition's messages have to be handed out one at a time, and no other's at the same time.
+    var isSuspect: Bool {
+        switch stage {
+        case .suspect: true
+        case .marking: nextStage == .suspect
+        case .reading, .free, .cautious: false
+        }
+    }
+
+    /// Whether a message killed a process.
+    func isCulprit(_ offset: Int64) -> Bool { culprits.contains(offset) }
+
+    private var nextStage: Stage {
+        if !culprits.isEmpty || earlierStarts >= maximumStarts { return .suspect }
+        return earlierStarts > 0 ? .cautious : .free
+    }
+
+    // MARK: Handing out
+
+    /// A message that was read for the first time.
+    ///
+    /// - Parameter uncommitted: How many were handed out that are not committed.
+    mutating func offer(_ offset: Int64, uncommitted: UInt64) -> Answer {
+        hasCandidate = true
+        isAtEnd = false
+        switch stage {
+        case .reading:
+            return .wait
+        case .marking:
+            guard position == nil else { return .wait }
+            position = offset
+            return .ask
+        case .cautious, .suspect:
+            if uncommitted >= Self.suspectCount {
+                defer { isLimited = true }
+                return isLimited ? .wait : .ask
+            }
+            isLimited = false
+        case .free:
+            break
+        }
+        guard isOneAtATime else {
+            hasCandidate = false
+            return .handOut
+        }
+        switch turn {
+        case .granted(offset):
+            turn = .taken(offset)
+            hasCandidate = false
+            return .handOut
+        case .none:
+            turn = .wanted(offset)
+            return .ask
+        case .wanted, .noting, .granted, .taken:
+            return .wait
+        }
+    }
+
+    /// All that the partition holds was read.
+    ///
+    /// - Parameter isEmpty: Whether everything that was handed out is settled.
+    mutating func reachedEnd(isEmpty: Bool) {
+        isAtEnd = true
+        if isEmpty { settledAll() }
+    }
+
+    /// Everything that was handed out is settled. At the end of the partition that clears what is left of it: what killed a
+    /// process was there before.
+    mutating func settledAll() {
+        guard isAtEnd, !hasCandidate, stage != .reading else { return }
+        forgive()
+    }
+
+    private mutating func forgive() {
+        earlierStarts = 0
+        culprits = []
+        if stage != .marking { stage = .free }
+    }
+
+    /// The partition's log was made anew: nothing that was known of its offsets holds.
+    mutating func restart() {
+        earlierStarts = 0
+        culprits = []
+        position = nil
+        turn = .none
+        hasCandidate = false
+        if stage != .reading { stage = .free }
+    }
+
+    // MARK: The whole consumer's trial
+
+    mutating func setOneAtATime(_ isOneAtATime: Bool) {
+        self.isOneAtATime = isOneAtATime
+        if !isOneAtATime {
+            turn = .none
+            isTurnOut = false
+        }
+    }
+
+    mutating func beginTurn() {
+        if case .wanted(let offset) = turn { turn = .noting(offset) }
+    }
+
+    /// Lets the message go that waits for it, if that is what the broker has been told.
+    mutating func grantTurn() -> Bool {
+        guard case .noting(let offset) = turn, stored.trial == offset else { return false }
+        turn = .granted(offset)
+        return true
+    }
+
+    /// Gives back a turn that was not taken.
+    mutating func returnTurn() {
+        switch turn {
+        case .noting, .granted: turn = .none
+        case .none, .wanted, .taken: break
+        }
+    }
+
+    /// The message has its verdict.
+    mutating func endTurn() {
+        if case .taken = turn { turn = .none }
+    }
+
+    // MARK: Committing
+
+    /// What to commit along with an offset.
+    ///
+    /// - Parameter isCleanEnd: Whether the partition is given back with nothing in hand.
+    func note(at offset: Int64, isCleanEnd: Bool) -> StartNote {
+        let rest = culprits.filter { $0 >= offset }
+        if isCleanEnd { return StartNote(culprits: rest) }
+        let hasProgress = position.map { offset > $0 } ?? false
+        let starts =
+            switch stage {
+            case .reading, .free: hasProgress || position == nil ? 0 : earlierStarts + 1
+            // Should this process die, it was the first one here.
+            case .cautious: hasProgress ? 1 : earlierStarts + 1
+            case .marking, .suspect: earlierStarts + 1
+            }
+        let trial: Int64? =
+            switch turn {
+            case .none, .wanted: nil
+            case .noting(let offset), .granted(let offset), .taken(let offset): offset
+            }
+        return StartNote(starts: starts, trial: trial, culprits: rest)
+    }
+
+    /// Takes the broker's word.
+    ///
+    /// - Parameter settled: How many messages of this generation are committed.
+    mutating func didCommit(_ offset: Int64, _ note: StartNote, settled: UInt64) {
+        stored = note
+        isLimited = false
+        culprits.removeAll { $0 < offset }
+        switch stage {
+        case .marking where position != nil: stage = nextStage
+        case .suspect where culprits.isEmpty && settled >= Self.suspectCount: stage = .cautious
+        case .cautious where settled >= Self.cautiousCount: stage = .free
+        case .reading, .marking, .suspect, .cautious, .free: break
+        }
+    }
+}

@@ -1,0 +1,167 @@
+internal import DequeModule
+internal import Synchronization
+
+/// Remembers which messages were handled, so that one that comes again is not handled again.
+///
+/// This is the answer where what handling does is not in Kafka, and so cannot be part of a transaction: delivery at least
+/// once, and handling that notices a repetition.
+///
+/// ```swift
+/// try await consumer.forEach(deduplicating: .inMemory(maximumCount: 100_000)) { delivery in … }
+/// ```
+///
+/// A message is recognised by its ``KafkaMessage/idempotencyKey``, which its sender stamps
+/// (``KafkaProducer/Configuration/stampsIdempotencyKey``), so that it is recognised when it was *sent* twice too; and
+/// where it has none, by its topic, partition and offset.
+public protocol KafkaDeduplicator: Sendable {
+    /// Runs `body`, unless a body with the same key has succeeded before.
+    ///
+    /// The key is remembered only after `body` has succeeded, and where that is possible as one with what `body` does (in a
+    /// database: in the same transaction of the database). Of two calls with the same key at a time one waits for the
+    /// other.
+    ///
+    /// - Parameters:
+    ///   - key: What tells a message from others.
+    ///   - body: Handles the message.
+    /// - Returns: Whether `body` was run.
+    /// - Throws: What `body` throws: then the key is not remembered.
+    func handleOnce(_ key: KafkaBytes, _ body: () async throws -> Void) async throws -> Bool
+}
+
+/// Remembers the keys of the last messages, in this process: a message that comes again after a restart, or in another
+/// member of the group, is handled again.
+public final class KafkaInMemoryDeduplicator: KafkaDeduplicator {
+    private struct State {
+        var known: Set<KafkaBytes> = []
+        var order: Deque<KafkaBytes> = []
+        /// Being handled, and who waits for the end of that.
+        var running: [KafkaBytes: [(id: UInt64, continuation: CheckedContinuation<Void, Never>)]] = [:]
+    }
+
+    private enum Turn {
+        case run
+        case known
+        case wait
+    }
+
+    private let maximumCount: Int
+    // Handlers on any task meet here.
+    private let state = Mutex(State())
+
+    /// Remembers nothing yet.
+    ///
+    /// - Parameter maximumCount: How many keys to remember, 1 or more; then the oldest is forgotten. Less counts as 1. With
+    ///   keys of 32 bytes one takes about 150 bytes.
+    public init(maximumCount: Int) {
+        self.maximumCount = max(maximumCount, 1)
+    }
+
+    /// Runs `body`, unless a body with the same key has succeeded before. See ``KafkaDeduplicator``.
+    public func handleOnce(_ key: KafkaBytes, _ body: () async throws -> Void) async throws -> Bool {
+        while true {
+            let turn: Turn = state.withLock { state in
+                if state.known.contains(key) { return .known }
+                if state.running[key] != nil { return .wait }
+                state.running[key] = []
+                return .run
+            }
+            switch turn {
+            case .known: return false
+            case .wait: try await waitForEnd(of: key)
+            case .run:
+                do {
+                    try await body()
+                } catch {
+                    end(key, isRemembered: false)
+                    throw error
+                }
+                end(key, isRemembered: true)
+                return true
+            }
+        }
+    }
+
+    private func end(_ key: KafkaBytes, isRemembered: Bool) {
+        let waiters = state.withLock { state in
+            if isRemembered {
+                state.known.insert(key)
+                state.order.append(key)
+                if state.order.count > maximumCount { state.known.remove(state.order.removeFirst()) }
+            }
+            return state.running.removeValue(forKey: key) ?? []
+        }
+        for waiter in waiters { waiter.continuation.resume() }
+    }
+
+    private func waitForEnd(of key: KafkaBytes) async throws {
+        let id = WaiterID.next()
+        await withTaskCancellationHandler {
+            await withCheckedContinuation { continuation in
+                let isOver = state.withLock { state in
+                    guard state.running[key] != nil else { return true }
+                    state.running[key]?.append((id, continuation))
+                    return false
+                }
+                if isOver { return continuation.resume() }
+                // Cancelled before the waiter was there: its handler has run already and found nobody.
+                if Task.isCancelled { cancelWait(id, of: key) }
+            }
+        } onCancel: {
+            cancelWait(id, of: key)
+        }
+        try Task.checkCancellation()
+    }
+
+    private func cancelWait(_ id: UInt64, of key: KafkaBytes) {
+        let continuation = state.withLock { state in
+            state.running[key]?.firstIndex { $0.id == id }.flatMap { state.running[key]?.remove(at: $0).continuation }
+        }
+        continuation?.resume()
+    }
+}
+
+extension KafkaDeduplicator where Self == KafkaInMemoryDeduplicator {
+    /// Remembers the keys of the last messages, in this process.
+    ///
+    /// - Parameter maximumCount: How many keys to remember, 1 or more.
+    public static func inMemory(maximumCount: Int) -> KafkaInMemoryDeduplicator {
+        KafkaInMemoryDeduplicator(maximumCount: maximumCount)
+    }
+}
+
+extension KafkaMessage {
+    /// The name of the header that carries ``idempotencyKey``.
+    public static let idempotencyKeyHeader = "idempotency-key"
+
+    /// What tells this message from every other, however often it is sent; nil where it has none. A header
+    /// (``idempotencyKeyHeader``); setting it replaces the one there is.
+    public var idempotencyKey: KafkaBytes? {
+        get { headers[Self.idempotencyKeyHeader] }
+        set {
+            headers.removeAll { $0.name == Self.idempotencyKeyHeader }
+            if let newValue { headers.append(KafkaHeader(Self.idempotencyKeyHeader, newValue)) }
+        }
+    }
+
+    /// The message with a random ``idempotencyKey``, 128 bits in hexadecimal, where it has none.
+    public func stampedWithIdempotencyKey() -> KafkaMessage {
+        guard idempotencyKey == nil else { return self }
+        var message = self
+        let halves = (0..<2).map { _ in
+            let digits = String(UInt64.random(in: 0 ... .max), radix: 16)
+            return String(repeating: "0", count: 16 - digits.count) + digits
+        }
+        message.idempotencyKey = KafkaBytes(halves.joined().utf8)
+        return message
+    }
+}
+
+extension KafkaConsumer.Delivery {
+    /// The key its sender stamped, see ``KafkaMessage/idempotencyKey``.
+    public var idempotencyKey: KafkaBytes? { headers[KafkaMessage.idempotencyKeyHeader] }
+
+    /// What a ``KafkaDeduplicator`` knows the message by.
+    var deduplicationKey: KafkaBytes {
+        idempotencyKey ?? KafkaBytes("\(topic)/\(partition)/\(offset)".utf8)
+    }
+}

@@ -1,0 +1,119 @@
+internal import CRdKafka
+internal import Logging
+internal import Synchronization
+
+/// Reads from a consumer's log whether it is joining its group again, which librdkafka does not say in any other way.
+///
+/// With a cooperative assignment a member keeps its partitions while it joins the group's next generation, and the
+/// application is told of it only afterwards. A commit that is sent in that time arrives with the old generation and
+/// is refused, for which librdkafka before 2.10.0 gives up the whole assignment: what was acknowledged and not yet
+/// committed is delivered again. So the library commits before or after.
+///
+/// The log arrives through a callback and not as events, because there would be an event for each heartbeat, and an idle
+/// consumer would wake up for it. Lines that are for the application are kept for the consumer's thread, which hands
+/// them on: a logger may do anything, for instance send its lines with a client of this library, and must not do that
+/// on a thread of librdkafka's that may hold any of its locks.
+final class GroupLog: Sendable {
+    struct Line {
+        let severity: Int32
+        let facility: String
+        let text: String
+    }
+
+    private struct State {
+        var lines: [Line] = []
+        var dropped = 0
+        var isJoining = false
+        /// Where the thread waits that takes the lines.
+        nonisolated(unsafe) var queue: OpaquePointer?
+    }
+
+    /// Whether this version of librdkafka needs it.
+    static var isNeeded: Bool { rd_kafka_version() < 0x020A_00FF }
+
+    /// What has to be in `debug` for the lines to be there.
+    static let context = "cgrp"
+
+    private static let maximumLines = 1_000
+
+    /// Whether the application asked for debugging lines itself.
+    private let keepsDebugging: Bool
+    // Lines come from any of librdkafka's threads. Held while the queue is woken, so that it is not destroyed meanwhile.
+    private let state = Mutex(State())
+
+    init(keepsDebugging: Bool) {
+        self.keepsDebugging = keepsDebugging
+    }
+
+    /// Whether a commit would meet the group's next generation.
+    var isJoining: Bool { state.withLock { $0.isJoining } }
+
+    /// A line of librdkafka's log, on one of its threads.
+    func note(severity: Int32, facility: String, text: String) {
+        let joining = facility == "CGRPJOINSTATE" ? Self.isJoining(after: text) : nil
+        state.withLock { state in
+            var isNews = false
+            if let joining {
+                // Somebody may wait for the end of it.
+                isNews = state.isJoining && !joining
+                state.isJoining = joining
+            }
+            if severity < 7 || keepsDebugging {
+                if state.lines.count < Self.maximumLines {
+                    state.lines.append(Line(severity: severity, facility: facility, text: text))
+                } else {
+                    state.dropped += 1
+                }
+                isNews = true
+            }
+            // As safe as what librdkafka does with a line that becomes an event: it puts it into this queue.
+            if isNews, let queue = state.queue { rd_kafka_queue_yield(queue) }
+        }
+    }
+
+    /// Whether the member is on its way into the next generation after a line such as
+    /// `Group "billing" changed join state steady -> init (state up)`; nil where the line is another.
+    static func isJoining(after line: String) -> Bool? {
+        let words = line.split(separator: " ")
+        guard let arrow = words.lastIndex(of: "->"), arrow + 1 < words.endIndex else { return nil }
+        return switch words[arrow + 1] {
+        case "init", "wait-metadata", "wait-join", "wait-sync": true
+        default: false
+        }
+    }
+
+    /// From now on a thread that waits in `queue` is woken where there are lines.
+    func wake(_ queue: OpaquePointer?) {
+        state.withLock { $0.queue = queue }
+    }
+
+    /// Hands on what there is.
+    func write(to logger: Logger) {
+        let (lines, dropped) = state.withLock { state in
+            defer {
+                state.lines = []
+                state.dropped = 0
+            }
+            return (state.lines, state.dropped)
+        }
+        for line in lines { logger.log(librdkafka: line.text, line.facility, severity: line.severity) }
+        if dropped > 0 {
+            logger.warning("librdkafka's log was too fast, lines are missing", metadata: ["kafka_lines": "\(dropped)"])
+        }
+    }
+}
+
+extension Logger {
+    /// Writes a line of librdkafka's log, at `warning` or lower: what the application has to know also arrives as an error,
+    /// and much of what librdkafka warns about it then puts right by itself.
+    func log(librdkafka text: String, _ facility: String, severity: Int32) {
+        let level: Logger.Level =
+            switch severity {
+            case ...3: .warning
+            case 4: .info
+            case 5, 6: .debug
+            default: .trace
+            }
+        log(level: level, "librdkafka", metadata: ["kafka_text": "\(text)", "kafka_facility": "\(facility)"])
+    }
+}

@@ -1,0 +1,120 @@
+internal import Synchronization
+
+/// Which client is used, and what is done where one cannot be used any more.
+extension TransactionalCore {
+    /// Makes sure that the producer is initialised, and settles what was in doubt.
+    func initialize() async throws(KafkaError) {
+        try await takeTurn()
+        defer { endTurn() }
+        _ = try await ready()
+    }
+
+    /// Makes a new client in place of one that failed.
+    func recreate() async throws(KafkaError) {
+        try await takeTurn()
+        defer { endTurn() }
+        giveUpClient()
+        state.withLock { $0.failure = nil }
+        _ = try await ready()
+    }
+
+    /// The client, initialised.
+    func ready() async throws(KafkaError) -> ProducerCore {
+        let (current, failure) = state.withLock { ($0.producer, $0.failure) }
+        if let failure { throw failure }
+        let producer: ProducerCore
+        if let current {
+            producer = current
+        } else {
+            producer = try await makeClient()
+        }
+        try await resolveDoubts()
+        return producer
+    }
+
+    private func makeClient() async throws(KafkaError) -> ProducerCore {
+        let producer = try ProducerCore(
+            configuration.effectiveProducer,
+            properties: configuration.rdKafka(),
+            logger: logger
+        )
+        let client = producer.client
+        let deadline = operationDeadline
+        let answer = await call(until: deadline, isCancellable: true) {
+            while true {
+                let failure = client.initTransactions(within: deadline.remaining)
+                guard let failure, failure.remedy == .repeatCall, deadline.remaining > .zero else {
+                    return Result<Void, RdKafkaClient.TransactionFailure>(failure: failure)
+                }
+                RdKafkaClient.pause()
+            }
+        }
+        switch answer {
+        case .success:
+            let isOpen = state.withLock { state in
+                if !state.turns.isClosed { state.producer = producer }
+                return !state.turns.isClosed
+            }
+            if isOpen { return producer }
+            producer.beginClosing(within: .zero)
+            throw .closed()
+        case .failure(let failure):
+            producer.beginClosing(within: .zero)
+            // Nothing was begun, so the next use can try again, unless somebody else has taken over meanwhile.
+            if failure.error.kind == .fenced { fail(failure.error) }
+            throw failure.error.explaining("the producer cannot be initialised", persistence: .notPersisted)
+        case nil:
+            producer.beginClosing(within: .zero)
+            if state.withLock({ $0.turns.isClosed }) { throw .closed() }
+            if Task.isCancelled { throw .cancelled(persistence: .notPersisted) }
+            throw KafkaError(
+                .timedOut,
+                persistence: .notPersisted,
+                recovery: .retry,
+                reason: "the producer was not initialised within \(configuration.operationTimeout)"
+            )
+        }
+    }
+
+    /// Lets go of the client: the next turn makes another, which ends what this one left open.
+    func giveUpClient() {
+        let producer = state.withLock { $0.producer.take() }
+        producer?.beginClosing(within: .zero)
+    }
+
+    /// The client cannot go on, and nobody but the application can know whether another should.
+    func fail(_ error: KafkaError) {
+        state.withLock { $0.failure = $0.failure ?? error }
+        giveUpClient()
+    }
+
+    /// Asks the groups of deliveries whose transaction's outcome is unknown what they have committed. A new client was
+    /// initialised since, so that the outcome is fixed.
+    private func resolveDoubts() async throws(KafkaError) {
+        while let claims = state.withLock({ $0.doubtful.last }) {
+            for consumer in claims.consumers {
+                let partitions = claims.currentPartitions(of: consumer)
+                guard !partitions.isEmpty else { continue }
+                let deadline = operationDeadline
+                let client = consumer.client
+                let answer = await call(until: deadline, isCancellable: true) {
+                    Result { () throws(KafkaError) in
+                        try client.committed(partitions, until: deadline)
+                    }
+                }
+                guard let answer else {
+                    throw Task.isCancelled
+                        ? .cancelled(persistence: .notPersisted)
+                        : KafkaError(
+                            .timedOut,
+                            persistence: .notPersisted,
+                            recovery: .retry,
+                            reason: "the group did not say whether an earlier transaction was committed"
+                        )
+                }
+                claims.resolve(consumer, committed: try answer.get())
+            }
+            state.withLock { _ = $0.doubtful.popLast() }
+        }
+    }
+}

@@ -1,0 +1,218 @@
+internal import Logging
+internal import Synchronization
+
+/// A transaction, from its beginning to its end.
+extension TransactionalCore {
+    /// Begins a transaction, when it is the caller's turn.
+    func begin() async throws(KafkaError) -> TransactionScope {
+        try await takeTurn()
+        do throws(KafkaError) {
+            let producer = try await ready()
+            let client = producer.client
+            let answer = await call(until: operationDeadline) { Result<Void, _>(failure: client.beginTransaction()) }
+            guard let answer else {
+                giveUpClient()
+                throw KafkaError(
+                    .timedOut,
+                    persistence: .notPersisted,
+                    recovery: .retry,
+                    reason: "the transaction did not begin within \(configuration.operationTimeout)"
+                )
+            }
+            if case .failure(let failure) = answer { throw notBegun(failure) }
+            let scope = TransactionScope(producer)
+            let isOpen = state.withLock { state in
+                state.scope = scope
+                return !state.turns.isClosed
+            }
+            guard isOpen else { throw .closed() }
+            return scope
+        } catch {
+            endTurn()
+            throw error
+        }
+    }
+
+    private func notBegun(_ failure: RdKafkaClient.TransactionFailure) -> KafkaError {
+        let error = failure.error.explaining("no transaction can begin", persistence: .notPersisted)
+        if failure.remedy == .recreate {
+            fail(error.recreating)
+            return error.recreating
+        }
+        giveUpClient()
+        return error
+    }
+
+    /// Ends a transaction whose code threw.
+    func rollBack(_ scope: TransactionScope) async {
+        defer { endTurn() }
+        guard scope.beginEnding() else { return }
+        await abort(scope, by: operationDeadline)
+        scope.claims.reject()
+    }
+
+    /// Commits a transaction.
+    ///
+    /// - Throws: Why it was aborted instead, or that nobody knows.
+    func commit(_ scope: TransactionScope) async throws(KafkaError) {
+        defer { endTurn() }
+        guard scope.beginEnding() else { throw scope.endReason }
+        let deadline = operationDeadline
+        var claims = scope.claims
+        do throws(KafkaError) {
+            try await prepare(scope, &claims, by: deadline)
+        } catch {
+            if let fatal = scope.core.client.fatalError {
+                fail(fatal)
+                claims.reject()
+                throw fatal.explaining("the transaction was not committed", persistence: .notPersisted)
+            }
+            await abort(scope, by: operationDeadline)
+            claims.reject()
+            throw error.abortedTransaction
+        }
+        let end = TransactionEnd(client: scope.core.client, claims: claims, deadline: deadline)
+        let answer = await call(until: deadline) { end.run() }
+        try await conclude(scope, claims, answer ?? end.abandon())
+    }
+
+    /// Everything that comes before the commit and can still be undone.
+    private func prepare(
+        _ scope: TransactionScope,
+        _ claims: inout TransactionClaims,
+        by deadline: Instant
+    ) async throws(KafkaError) {
+        await scope.drain()
+        claims = scope.claims
+        if Task.isCancelled { throw .cancelled(persistence: .notPersisted) }
+        guard scope.age < configuration.transactionTimeout else {
+            throw KafkaError(
+                .timedOut,
+                persistence: .notPersisted,
+                recovery: .retry,
+                reason: "it took longer than transactionTimeout (\(configuration.transactionTimeout)), and the "
+                    + "coordinator aborts such transactions"
+            )
+        }
+        try await flush(scope, by: deadline)
+        if scope.core.client.fatalError != nil { throw .transactionEnded }
+        // Messages of a transaction that has failed are let go of; librdkafka says why when it is asked to commit.
+        if let failure = scope.sendFailure, !failure.isOfFailedTransaction { throw failure }
+        try claims.fixTargets()
+        for consumer in claims.consumers {
+            let wait = TimedWait<Bool>()
+            consumer.awaitCommitUnderWay(wait)
+            guard await wait.value(until: deadline) != nil else {
+                throw KafkaError(
+                    .timedOut,
+                    persistence: .notPersisted,
+                    recovery: .retry,
+                    reason: "an earlier commit of the group is still under way"
+                )
+            }
+        }
+    }
+
+    /// Waits until every message of the transaction has its outcome.
+    private func flush(_ scope: TransactionScope, by deadline: Instant) async throws(KafkaError) {
+        let isFlushed = await scope.core.flush(until: deadline)
+        if isFlushed { return }
+        if Task.isCancelled { throw .cancelled(persistence: .notPersisted) }
+        throw KafkaError(
+            .timedOut,
+            persistence: .notPersisted,
+            recovery: .retry,
+            reason: "messages of it were not confirmed within \(configuration.operationTimeout)"
+        )
+    }
+
+    private func conclude(
+        _ scope: TransactionScope,
+        _ claims: TransactionClaims,
+        _ outcome: TransactionEnd.Outcome
+    ) async throws(KafkaError) {
+        switch outcome {
+        case .committed:
+            claims.settle()
+        case .toBeAborted(let error, let isCommitSent):
+            let isAborted = await abort(scope, by: operationDeadline)
+            guard isAborted || !isCommitSent else { throw doubt(claims, error) }
+            claims.reject()
+            throw error.abortedTransaction
+        case .notCommitted(let error):
+            giveUpClient()
+            claims.reject()
+            throw error.abortedTransaction
+        case .failed(let error, let isCommitSent):
+            let error = error.recreating
+            fail(error)
+            if isCommitSent {
+                // An answer that was lost may have said that it is committed.
+                if !claims.isEmpty { state.withLock { $0.doubtful.append(claims) } }
+                throw error.explaining("the transaction may be committed", persistence: .possiblyPersisted)
+            }
+            claims.reject()
+            throw error.explaining("the transaction was not committed", persistence: .notPersisted)
+        case .unknown(let error):
+            giveUpClient()
+            throw doubt(claims, error)
+        }
+    }
+
+    /// Nobody knows what became of a transaction. Its deliveries wait until somebody does.
+    private func doubt(_ claims: TransactionClaims, _ error: KafkaError) -> KafkaError {
+        if !claims.isEmpty { state.withLock { $0.doubtful.append(claims) } }
+        logger.warning("Nobody knows whether a transaction was committed", metadata: ["kafka_error": "\(error)"])
+        return KafkaError(
+            .transactionOutcomeUnknown,
+            persistence: .possiblyPersisted,
+            recovery: .retry,
+            reason: "the transaction was committed or aborted, and no answer says which: \(error.reason)",
+            code: error.code
+        )
+    }
+
+    /// The coordinator fences a producer whose transaction it has aborted because of its age as it does one that somebody
+    /// took over from, and librdkafka 2.0.2 has one error for both. So it is left to the application to come back.
+    private func overdue(_ error: KafkaError) -> KafkaError {
+        KafkaError(
+            .fenced,
+            recovery: .recreateClient,
+            reason: "the coordinator aborted a transaction that took longer than transactionTimeout "
+                + "(\(configuration.transactionTimeout)), or another producer with this transactional id has taken over",
+            code: error.code
+        )
+    }
+
+    /// Aborts a transaction. Where that cannot be done in time the client is given up, and initialising the next one does
+    /// it.
+    ///
+    /// - Returns: Whether it is aborted.
+    @discardableResult
+    func abort(_ scope: TransactionScope, by deadline: Instant) async -> Bool {
+        await scope.drain()
+        let client = scope.core.client
+        let answer = await call(until: deadline) {
+            while true {
+                let failure = client.abortTransaction(within: deadline.remaining)
+                guard let failure, failure.remedy == .repeatCall, deadline.remaining > .zero else {
+                    return Result<Void, RdKafkaClient.TransactionFailure>(failure: failure)
+                }
+                RdKafkaClient.pause()
+            }
+        }
+        switch answer {
+        case .success:
+            // A message that failed for good leaves a gap in librdkafka 2.0.2's sequence numbers, which it holds against
+            // the next transaction. A new client begins a sequence of its own.
+            if let failure = scope.sendFailure, !failure.isOfFailedTransaction { giveUpClient() }
+            return true
+        case .failure(let failure) where failure.remedy == .recreate:
+            fail(scope.age < configuration.transactionTimeout ? failure.error.recreating : overdue(failure.error))
+        case .failure, nil:
+            giveUpClient()
+        }
+        logger.info("A transaction was given up without an answer", metadata: ["kafka_answer": "\(answer as Any)"])
+        return false
+    }
+}

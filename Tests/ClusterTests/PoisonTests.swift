@@ -1,0 +1,193 @@
+import Foundation
+import KafkaDelivery
+import Testing
+
+/// A message that kills the process that handles it, each time, becomes a dead letter. Everything else is handled.
+@Suite(.timeLimit(.minutes(3)))
+struct PoisonTests {
+    /// What several processes handled, one started after the other had died.
+    private struct Run {
+        var starts = 0
+        var handled: [String] = []
+        var letter: KafkaMessage?
+    }
+
+    /// Starts the child again and again, until the dead letter is there and everything is committed; then it is asked to
+    /// end.
+    private func runUntilItSurvives(
+        _ cluster: TestCluster,
+        _ configuration: KafkaConsumer.Configuration,
+        letters: String,
+        concurrency: String,
+        fatal: [String],
+        until committed: [Int: Int64]
+    ) async throws -> Run {
+        let folder = URL(fileURLWithPath: CommandLine.arguments[0]).deletingLastPathComponent()
+        var properties = ["session.timeout.ms", "heartbeat.interval.ms"]
+            .compactMap { name in configuration.additionalProperties[name].map { "\(name)=\($0)" } }
+        if let instance = configuration.groupInstanceID { properties.append("group.instance.id=\(instance)") }
+        let arguments =
+            [
+                cluster.bootstrapServers.joined(separator: ","), configuration.group, configuration.topics[0], letters,
+                "2",
+                concurrency, fatal.joined(separator: ","),
+            ] + properties
+        // The child that is alive when the dead letter arrives is the one that survives.
+        let input = Shared<FileHandle?>(nil)
+        let watcher = Task {
+            let letter = try await withKafkaConsumer(cluster.quickConsumer(letters), logger: .test) { consumer in
+                try await consumer.take(1).first?.content
+            }
+            let offsets = GroupOffsets(cluster, configuration.group)
+            let last = try #require(committed.keys.max())
+            try await waitUntil {
+                try await offsets.committed(configuration.topics[0], partitions: 0...last) == committed
+            }
+            try input.value?.close()
+            return try #require(letter)
+        }
+        defer { watcher.cancel() }
+        var run = Run()
+        while true {
+            run.starts += 1
+            guard run.starts < 20 else { throw TestFailure("the culprit is not found after \(run.starts) starts") }
+            let child = try ChildProcess(folder.appendingPathComponent("PoisonedConsumer").path, arguments)
+            input.change { $0 = child.input }
+            for await line in Self.lines(of: child) { run.handled.append(line) }
+            let status = await Self.status(of: child)
+            if status == 0 {
+                run.letter = try await watcher.value
+                return run
+            }
+            #expect(status & 0x7F == SIGABRT, "it died of something else")
+        }
+    }
+
+    private static func lines(of child: ChildProcess) -> AsyncStream<String> {
+        let (stream, continuation) = AsyncStream.makeStream(of: String.self)
+        Thread.detachNewThread {
+            var rest = Data()
+            while let more = try? child.output.read(upToCount: 4_096), !more.isEmpty {
+                rest += more
+                while let end = rest.firstIndex(of: UInt8(ascii: "\n")) {
+                    continuation.yield(String(decoding: rest[rest.startIndex..<end], as: UTF8.self))
+                    rest = Data(rest[rest.index(after: end)...])
+                }
+            }
+            continuation.finish()
+        }
+        return stream
+    }
+
+    private static func status(of child: ChildProcess) async -> Int32 {
+        await withCheckedContinuation { continuation in
+            Thread.detachNewThread { continuation.resume(returning: child.wait()) }
+        }
+    }
+
+    @Test func aStartIsNotedBeforeTheFirstMessageAndTakenBackByACleanEnd() async throws {
+        struct Failure: Error {}
+        let cluster = try TestCluster()
+        let topic = try await cluster.makeTopic()
+        try await cluster.fill(topic, count: 3)
+        let configuration = cluster.quickConsumer(topic)
+        let offsets = GroupOffsets(cluster, configuration.group)
+        let producer = try KafkaProducer(cluster.producerConfiguration(), logger: .test)
+        let noted = Shared<[Int: String]>([:])
+        try await withKafkaConsumer(configuration, logger: .test) { consumer in
+            try await consumer.forEach(
+                retry: .fixed(.seconds(3_600), maximumAttempts: nil),
+                deadLetters: KafkaDeadLetters(producer: producer, maximumStarts: 3)
+            ) { _ in
+                let texts = try await offsets.metadata(topic, partitions: 0...0)
+                noted.change { $0 = texts }
+                Task { await consumer.close() }
+                throw Failure()
+            }
+        }
+        #expect(noted.value == [0: "kafka-delivery/1 starts=1"])
+        #expect(try await offsets.metadata(topic, partitions: 0...0) == [:])
+        #expect(try await offsets.committed(topic) == 0)
+        await producer.close()
+    }
+
+    @Test func whatAnotherClientWroteBesideTheOffsetIsTolerated() async throws {
+        let cluster = try TestCluster()
+        let topic = try await cluster.makeTopic()
+        try await cluster.fill(topic, count: 3)
+        let configuration = cluster.quickConsumer(topic)
+        let offsets = GroupOffsets(cluster, configuration.group)
+        try await offsets.commit(topic, 1, metadata: "kafka-streams: AAAB 7 starts=99")
+        let producer = try KafkaProducer(cluster.producerConfiguration(), logger: .test)
+        let handled = Recorder()
+        try await withKafkaConsumer(configuration, logger: .test) { consumer in
+            try await consumer.forEach(deadLetters: KafkaDeadLetters(producer: producer, maximumStarts: 2)) {
+                delivery in
+                if handled.record(key: "", Int(delivery.offset)) == 2 { Task { await consumer.close() } }
+            }
+        }
+        #expect(handled.numbers == ["": [1, 2]])
+        #expect(try await offsets.committed(topic) == 3)
+        #expect(try await offsets.metadata(topic, partitions: 0...0) == [:])
+        await producer.close()
+    }
+
+    @Test func countingStartsNeedsTheCommittedOffsetAsStart() async throws {
+        let cluster = try TestCluster()
+        var configuration = cluster.consumerConfiguration(topics: ["nowhere"])
+        configuration.start = .beginning
+        let producer = try KafkaProducer(cluster.producerConfiguration(), logger: .test)
+        try await withKafkaConsumer(configuration, logger: .test) { consumer in
+            let error = await #expect(throws: KafkaError.self) {
+                try await consumer.forEach(deadLetters: KafkaDeadLetters(producer: producer, maximumStarts: 2)) { _ in }
+            }
+            #expect(error?.kind == .invalidConfiguration)
+        }
+        await producer.close()
+    }
+
+    @Test(arguments: ["perPartition", "perKey", "batch"])
+    func aMessageThatKillsTheProcessBecomesADeadLetter(concurrency: String) async throws {
+        let cluster = try TestCluster()
+        let partitions = 3
+        let count = 300
+        let topic = try await cluster.makeTopic(partitions: partitions, name: "poison")
+        let letters = try await cluster.makeTopic(name: "letters")
+        var configuration = cluster.quickConsumer(topic)
+        if !TestCluster.isMock {
+            // A static member that died comes back at once.
+            configuration.groupInstanceID = "child"
+        }
+        let poison = "141"
+        try await withKafkaProducer(cluster.producerConfiguration(), logger: .test) { producer in
+            let messages = (0..<count).map { number in
+                KafkaMessage(topic: topic, partition: number % partitions, key: "\(number % 7)", value: "\(number)")
+            }
+            for result in await producer.send(contentsOf: messages) { _ = try result.get() }
+        }
+        let others = Set((0..<count).map { "\($0)" }).subtracting([poison])
+        let run = try await runUntilItSurvives(
+            cluster,
+            configuration,
+            letters: letters,
+            concurrency: concurrency,
+            fatal: [poison],
+            until: [0: 100, 1: 100, 2: 100]
+        )
+        #expect(Set(run.handled) == others, "nothing is skipped")
+        // Two that count, the trial, and the one that finds what it noted; one more where a commit came in between.
+        #expect((4...6).contains(run.starts))
+
+        let message = try #require(run.letter)
+        let letter = try #require(KafkaDeadLetter(message.headers))
+        #expect(message.value == KafkaBytes(poison))
+        #expect(message.key == "1")
+        #expect(letter.originalTopic == topic)
+        #expect(letter.originalPartition == 0)
+        #expect(letter.originalOffset == 47)
+        #expect(letter.exceptionType == "KafkaDelivery.KafkaPoisonMessage")
+        #expect((letter.attempts ?? 0) >= 3)
+        #expect(try await Kcat(cluster).count(letters, partition: 0) == 1)
+        #expect(try await GroupOffsets(cluster, configuration.group).metadata(topic, partitions: 0...2) == [:])
+    }
+}
