@@ -23,7 +23,7 @@ let package = Package(
     ],
     dependencies: [
         // A service logs, starts and stops through these two; every Swift server has them already.
-        .package(url: "https://github.com/apple/swift-log", from: "1.6.0"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.6.0"),
         // Deque, for windows that move along a partition. swift-service-lifecycle needs this package too.
         .package(url: "https://github.com/apple/swift-collections", from: "1.1.0"),

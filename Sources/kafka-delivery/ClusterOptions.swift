@@ -60,12 +60,14 @@ struct ClientOptions: ParsableArguments {
     var verbose = false
 
     /// Log lines for those who ask for them; what goes wrong is told by the command itself.
-    var logger: Logger {
-        var logger = Logger(label: "kafka-delivery") { label in
-            let handler: any LogHandler =
-                verbose ? StreamLogHandler.standardError(label: label) : SwiftLogNoOpLogHandler()
-            return handler
-        }
+    var logger: Logger { logger(otherwise: SwiftLogNoOpLogHandler()) }
+
+    /// Log lines for those who ask for them, and for others what is in the way.
+    var troubleLogger: Logger { logger(otherwise: TroubleLog()) }
+
+    private func logger(otherwise handler: any LogHandler) -> Logger {
+        guard verbose else { return Logger(label: "kafka-delivery") { _ in handler } }
+        var logger = Logger(label: "kafka-delivery") { StreamLogHandler.standardError(label: $0) }
         logger.logLevel = .debug
         return logger
     }

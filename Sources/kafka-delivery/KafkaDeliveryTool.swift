@@ -24,8 +24,8 @@ struct KafkaDeliveryTool: AsyncParsableCommand {
             64 when the command line is wrong; 130 or 143 when SIGINT or SIGTERM ended it before it was done.
             """,
         subcommands: [
-            SendCommand.self, ReceiveCommand.self, BrokerCommand.self, DemoCommand.self, ExperimentCommand.self,
-            ExperimentWorker.self,
+            SendCommand.self, ReceiveCommand.self, RedriveCommand.self, BrokerCommand.self, DemoCommand.self,
+            ExperimentCommand.self, ExperimentWorker.self,
         ]
     )
 

@@ -193,7 +193,7 @@ struct SendCommand: AsyncParsableCommand {
             // Log lines and a line that is drawn over and over do not go together.
             mayShowProgress: !cluster.client.verbose,
             configuration: try producerConfiguration(),
-            logger: cluster.client.logger
+            logger: cluster.client.troubleLogger
         )
         try await job.run()
     }

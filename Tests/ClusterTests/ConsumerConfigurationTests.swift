@@ -35,6 +35,12 @@ struct ConsumerConfigurationTests {
                 configuration.topics = []
                 configuration.partitions = [KafkaTopicPartition(topic: "topic", partition: -1)]
             },
+            Mistake("maximumHandlingTime") { $0.maximumHandlingTime = .milliseconds(9) },
+            Mistake("stuckHandling") { configuration in
+                configuration.topics = []
+                configuration.partitions = [KafkaTopicPartition(topic: "topic", partition: 0)]
+                configuration.stuckHandling = .leaveGroup
+            },
             Mistake("groupInstanceID") { configuration in
                 configuration.topics = []
                 configuration.partitions = [KafkaTopicPartition(topic: "topic", partition: 0)]

@@ -63,6 +63,10 @@ final class ConsumerCore: Sendable {
     let events = EventHub()
     /// What back-off is measured with.
     let backoff: any BackoffClock
+    /// Whether what is acknowledged is committed. A redrive commits by itself, with metadata.
+    let commits: Bool
+    /// What to read without joining the group; nil joins it. Set before the first loop begins.
+    let assignment = Mutex<[PartitionOffset]?>(nil)
     // Loops, librdkafka's threads (through signal) and the consumer's thread meet here. Last in the lock order:
     // nothing else is locked, and librdkafka is not called, while it is held.
     let state = Mutex(State())
@@ -70,6 +74,8 @@ final class ConsumerCore: Sendable {
     let blocking = BlockingQueue("kafka-control")
     /// How often any partition began again at another offset.
     private let restarts = Atomic(0)
+    /// Where the coarse clock stands, see ``HandlingWatch``.
+    private let coarseNow = Atomic<HandlingWatch.Stamp>(0)
     /// Acknowledgements since the last commit began.
     private let uncommitted = Atomic(0)
     /// Verdicts that came after their partition had gone.
@@ -78,8 +84,10 @@ final class ConsumerCore: Sendable {
     init(
         _ configuration: KafkaConsumer.Configuration,
         logger: Logger,
-        backoff: any BackoffClock
+        backoff: any BackoffClock,
+        commits: Bool = true
     ) throws(KafkaError) {
+        self.commits = commits
         self.client = try configuration.rdKafka().makeConsumer()
         guard let queue = RdKafkaQueue.consumer(of: client) else {
             throw KafkaError(.client, recovery: .retry, reason: "librdkafka gave no queue for the consumer")
@@ -356,6 +364,13 @@ extension ConsumerCore {
     /// A partition begins again at another offset: some deliveries are not current any more.
     func noteRestart() {
         restarts.wrappingAdd(1, ordering: .relaxed)
+    }
+
+    /// What deliveries are stamped with.
+    var stamp: HandlingWatch.Stamp { coarseNow.load(ordering: .relaxed) }
+
+    func setStamp(_ stamp: HandlingWatch.Stamp) {
+        coarseNow.store(stamp, ordering: .relaxed)
     }
 
     var restartCount: Int { restarts.load(ordering: .relaxed) }

@@ -10,6 +10,8 @@ extension ConsumerLoop {
             return
         }
         generation += 1
+        // The clock stands still while nothing is assigned.
+        if watch.interval != nil { core.setStamp(watch.pulse(at: clock.now)) }
         let starts = startingPoints(partitions)
         var assigned: [PartitionReader] = []
         for start in starts {
@@ -108,7 +110,7 @@ extension ConsumerLoop {
         let now = clock.now
         if closing?.isLeaving == true || core.client.isAssignmentLost { return finishRevocation(current) }
         if current.commitDeadline == nil {
-            guard now >= current.drainDeadline || current.readers.allSatisfy({ $0.heldCount == 0 }) else { return }
+            guard now >= current.drainDeadline || current.readers.allSatisfy(isDrained) else { return }
             current.commitDeadline = now.advanced(by: core.configuration.revocationTimeout.asTimeout)
             revocation = current
             committer.schedule(at: now)
@@ -116,6 +118,11 @@ extension ConsumerLoop {
         }
         let isCommitted = committer.inFlight == nil && current.readers.allSatisfy { $0.commitTarget == nil }
         if isCommitted || now >= current.commitDeadline ?? now { finishRevocation(current) }
+    }
+
+    /// Whether nothing in hand is worth waiting for: what made the consumer leave its group is not.
+    private func isDrained(_ reader: PartitionReader) -> Bool {
+        surrender == nil ? reader.heldCount == 0 : reader.busyCount == 0
     }
 
     private func finishRevocation(_ revocation: Revocation) {

@@ -1,5 +1,6 @@
 internal import CRdKafka
 internal import Logging
+internal import Synchronization
 
 /// The consumer's thread: answers rebalances, commits, and closes. Nothing else calls librdkafka for the group.
 ///
@@ -54,6 +55,8 @@ final class ConsumerLoop {
     var alarms: [(due: Instant, reader: PartitionReader)] = []
     /// Partitions to be brought to where the consumer was told to start, tried before in vain.
     var lateStarts: [(due: Instant, readers: [PartitionReader])] = []
+    var watch: HandlingWatch
+    var surrender: Surrender?
     var generation = 0
     /// Partitions that were assigned before: where the consumer was told to start counts only the first time.
     var known: Set<KafkaTopicPartition> = []
@@ -62,6 +65,7 @@ final class ConsumerLoop {
 
     init(_ core: ConsumerCore) {
         self.core = core
+        self.watch = HandlingWatch(limit: core.configuration.maximumHandlingTime)
     }
 
     func run() {
@@ -73,6 +77,8 @@ final class ConsumerLoop {
             advanceStartCounts()
             advanceCommits()
             advanceRevocation()
+            advanceWatch()
+            advanceSurrender()
             advanceClosing()
             if isFinished { return }
             if let event = core.queue.poll(timeout: nextTimeout()) { handle(event) }
@@ -136,9 +142,11 @@ final class ConsumerLoop {
     }
 
     /// Joins the group, or takes the partitions that were named.
-    private func begin() {
+    func begin() {
         let configuration = core.configuration
-        if configuration.joinsGroup {
+        if let assignment = core.assignment.withLock({ $0 }) {
+            assign(assignment)
+        } else if configuration.joinsGroup {
             if let error = core.client.subscribe(to: configuration.topics) { fail(error) }
         } else {
             let partitions = Set(configuration.partitions).sorted()
@@ -181,6 +189,7 @@ final class ConsumerLoop {
         if let alarm = alarms.first { consider(core.backoff.wakeTime(for: alarm.due)) }
         // Reading a partition makes librdkafka count the time since then towards max.poll.interval.ms, whatever this
         // thread waits for. So where there is something to lose, it shows up in good time.
+        if !readers.isEmpty { consider(watch.next) }
         if !readers.isEmpty { consider(clock.now.advanced(by: core.configuration.maximumPollInterval / 3)) }
         guard let next else { return -1 }
         let remaining = clock.now.duration(to: next)

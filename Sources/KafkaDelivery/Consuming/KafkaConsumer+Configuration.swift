@@ -45,6 +45,22 @@ extension KafkaConsumer {
             case readUncommitted = "read_uncommitted"
         }
 
+        /// What happens to a delivery that is in hand for longer than ``maximumHandlingTime``.
+        public enum StuckHandling: String, Sendable {
+            /// It is told: ``KafkaConsumer/Event/stuck(_:for:)`` and a log line. The partition waits.
+            case report
+            /// That, and the consumer leaves its group, so that other members take its partitions: the message is delivered
+            /// to one of them. What other deliveries in hand come to is waited for and committed, as in every revocation;
+            /// verdicts of the stuck one change nothing any more.
+            ///
+            /// When nobody holds what was stuck any longer, because its handler ended or let go of it, the consumer joins
+            /// again. Until then it receives nothing; where its handler never ends, that is for good. A member of the
+            /// classic group protocol cannot give up one partition and keep others, for the group would give it back.
+            /// A static member (``groupInstanceID``) keeps its partitions until `session.timeout.ms` has passed.
+            /// A consumer of named ``partitions`` has no group to leave.
+            case leaveGroup
+        }
+
         /// How much is fetched ahead of the application, for each partition. Reaching either bound stops fetching that
         /// partition until half of it is read; one fetch more (at most half of ``maximumBytes``) may be on its way.
         public struct Prefetch: Sendable, Hashable {
@@ -120,6 +136,14 @@ extension KafkaConsumer {
         /// How long a partition that goes to another member waits for the deliveries in hand, and then at most as long for
         /// their commit. Twice this is to be less than the group's rebalance time-out (`max.poll.interval.ms`, 5 minutes).
         public var revocationTimeout: Duration = .seconds(5)
+
+        /// How long a delivery may be in somebody's hands, from being handed out until its verdict, before that is told as
+        /// stuck: 10 ms or more; nil for as long as it takes. It is found a quarter to half of this later. Waiting for
+        /// another attempt does not count, and each attempt counts for itself.
+        public var maximumHandlingTime: Duration? = .seconds(300)
+
+        /// What happens then.
+        public var stuckHandling: StuckHandling = .report
 
         /// The name the brokers log and account this client under (`client.id`).
         public var clientID: String = "kafka-delivery"
@@ -233,6 +257,14 @@ extension KafkaConsumer.Configuration {
         }
         guard maximumUncommitted >= 1 else {
             throw .invalidConfiguration("maximumUncommitted is \(maximumUncommitted), less than 1")
+        }
+        if let maximumHandlingTime, maximumHandlingTime < .milliseconds(10) {
+            throw .invalidConfiguration("maximumHandlingTime is \(maximumHandlingTime), less than 10 ms")
+        }
+        guard joinsGroup || stuckHandling == .report else {
+            throw .invalidConfiguration(
+                "stuckHandling is leaveGroup, and a consumer of named partitions is in no group"
+            )
         }
         guard commitInterval >= .milliseconds(1) else {
             throw .invalidConfiguration("commitInterval is \(commitInterval), less than 1 ms")

@@ -1,5 +1,3 @@
-internal import Synchronization
-
 extension KafkaConsumer {
     /// Something that happened to the consumer and that a service may want to know.
     public enum Event: Sendable {
@@ -22,6 +20,9 @@ extension KafkaConsumer {
         /// Everything that a partition held was handed out: the consumer has read to its end. Said once each time the end
         /// is reached, of an empty partition too (librdkafka's `_PARTITION_EOF`).
         case caughtUp(KafkaTopicPartition, generation: Int)
+        /// A delivery has been in somebody's hands for longer than ``Configuration/maximumHandlingTime``, and for about how
+        /// long. Said once for each attempt.
+        case stuck(Source, for: Duration)
         /// Offsets could not be committed. Where the partition is still ours, it is tried again.
         case commitFailed([KafkaTopicPartition], KafkaError)
         /// Handling a message failed, and it is handed over again after a while.
@@ -42,58 +43,32 @@ extension KafkaConsumer {
 
     /// What happens to the consumer, from now on.
     ///
-    /// Each call begins a sequence of its own. One that is not read keeps the latest 256 events and lets go of older
-    /// ones. It ends when the consumer is closed.
+    /// Each call begins a sequence of its own. One that is not read keeps the latest events, 256 and four for each
+    /// partition that is assigned, and lets go of older ones. It ends when the consumer is closed.
     public struct Events: AsyncSequence, Sendable {
         /// An event.
         public typealias Element = Event
 
-        let stream: AsyncStream<Event>
+        let listener: EventListener
 
-        /// Reads the events.
-        public func makeAsyncIterator() -> AsyncStream<Event>.Iterator {
-            stream.makeAsyncIterator()
+        /// Reads the events. Iterators of one sequence share what there is.
+        public func makeAsyncIterator() -> Iterator {
+            Iterator(listener: listener)
         }
-    }
-}
 
-/// Passes events on to everybody who listens.
-final class EventHub: Sendable {
-    private struct State {
-        var listeners: [UInt64: AsyncStream<KafkaConsumer.Event>.Continuation] = [:]
-        var isFinished = false
-    }
+        /// Reads events.
+        public struct Iterator: AsyncIteratorProtocol {
+            let listener: EventListener
 
-    // Listeners come and go on any task, events come from the consumer's thread and from readers.
-    private let state = Mutex(State())
+            /// The next event; nil when the consumer is closed and all are read, or the task cancelled.
+            public mutating func next() async -> Event? {
+                await listener.next()
+            }
 
-    func listen() -> KafkaConsumer.Events {
-        let (stream, continuation) = AsyncStream.makeStream(
-            of: KafkaConsumer.Event.self,
-            bufferingPolicy: .bufferingNewest(256)
-        )
-        let id = WaiterID.next()
-        continuation.onTermination = { [weak self] _ in
-            self?.state.withLock { _ = $0.listeners.removeValue(forKey: id) }
+            /// The next event; nil when the consumer is closed and all are read, or the task cancelled.
+            public mutating func next(isolation: isolated (any Actor)?) async -> Event? {
+                await listener.next()
+            }
         }
-        let isFinished = state.withLock { state in
-            if !state.isFinished { state.listeners[id] = continuation }
-            return state.isFinished
-        }
-        if isFinished { continuation.finish() }
-        return KafkaConsumer.Events(stream: stream)
-    }
-
-    func send(_ event: KafkaConsumer.Event) {
-        for listener in state.withLock({ Array($0.listeners.values) }) { listener.yield(event) }
-    }
-
-    func finish() {
-        let listeners = state.withLock { state in
-            state.isFinished = true
-            defer { state.listeners = [:] }
-            return Array(state.listeners.values)
-        }
-        for listener in listeners { listener.finish() }
     }
 }

@@ -10,7 +10,11 @@ struct OffsetTracker {
 
     private struct Entry {
         let offset: Int64
+        /// When it was handed out last.
+        var stamp: HandlingWatch.Stamp
         var state: State
+        /// Whether it has been in somebody's hands for too long.
+        var isStuck = false
     }
 
     private enum State: UInt8 {
@@ -44,6 +48,8 @@ struct OffsetTracker {
     private(set) var unsettledCount = 0
     /// How many of those are still in somebody's hands, or part of a transaction.
     private(set) var heldCount = 0
+    /// How many of those have been for too long, see ``markStuck(before:)``.
+    private(set) var stuckCount = 0
     /// How many of those are part of a transaction.
     private(set) var claimedCount = 0
     /// Where a commit may go: the offset after the longest settled prefix; nil where nothing is settled.
@@ -63,8 +69,8 @@ struct OffsetTracker {
     }
 
     /// Notes that a message is given out. Offsets only ever grow.
-    mutating func handOut(_ offset: Int64) -> Sequence {
-        entries.append(Entry(offset: offset, state: .held))
+    mutating func handOut(_ offset: Int64, at stamp: HandlingWatch.Stamp = 0) -> Sequence {
+        entries.append(Entry(offset: offset, stamp: stamp, state: .held))
         unsettledCount += 1
         heldCount += 1
         return firstSequence + Sequence(entries.count - 1)
@@ -76,6 +82,7 @@ struct OffsetTracker {
         let index = Int(sequence - firstSequence)
         guard index < entries.count, entries[index].state == .held else { return .repeated }
         heldCount -= 1
+        if entries[index].isStuck { stuckCount -= 1 }
         entries[index].state = .settled
         unsettledCount -= 1
         if index == 0 { removeSettledPrefix() }
@@ -101,8 +108,26 @@ struct OffsetTracker {
     }
 
     /// Notes that a rejected delivery is handed out again.
-    mutating func handOutAgain(_ sequence: Sequence) {
-        _ = change(sequence, from: .rejected, to: .held)
+    mutating func handOutAgain(_ sequence: Sequence, at stamp: HandlingWatch.Stamp = 0) {
+        guard change(sequence, from: .rejected, to: .held) else { return }
+        entries[Int(sequence - firstSequence)].stamp = stamp
+    }
+
+    /// A delivery that has been in somebody's hands for too long.
+    typealias Stuck = (offset: Int64, stamp: HandlingWatch.Stamp)
+
+    /// Finds the deliveries that were handed out before a moment and are in somebody's hands still; each is found once.
+    mutating func markStuck(before late: HandlingWatch.Stamp) -> [Stuck] {
+        guard heldCount > stuckCount else { return [] }
+        var found: [Stuck] = []
+        for index in entries.indices {
+            let entry = entries[index]
+            guard entry.state == .held, !entry.isStuck, HandlingWatch.isBefore(entry.stamp, late) else { continue }
+            entries[index].isStuck = true
+            stuckCount += 1
+            found.append((entry.offset, entry.stamp))
+        }
+        return found
     }
 
     private mutating func change(_ sequence: Sequence, from old: State, to new: State) -> Bool {
@@ -110,6 +135,10 @@ struct OffsetTracker {
         let index = Int(sequence - firstSequence)
         guard index < entries.count, entries[index].state == old else { return false }
         entries[index].state = new
+        if old == .held, entries[index].isStuck {
+            entries[index].isStuck = false
+            stuckCount -= 1
+        }
         heldCount += (new.isHeld ? 1 : 0) - (old.isHeld ? 1 : 0)
         claimedCount += (new == .claimed ? 1 : 0) - (old == .claimed ? 1 : 0)
         return true
@@ -170,6 +199,7 @@ struct OffsetTracker {
         entries = []
         unsettledCount = 0
         heldCount = 0
+        stuckCount = 0
         claimedCount = 0
         committable = nil
         committed = nil

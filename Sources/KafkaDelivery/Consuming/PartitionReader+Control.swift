@@ -22,7 +22,7 @@ extension PartitionReader {
     var isPaused: Bool { state.withLock { $0.isPaused } }
 
     /// The offset from which the next message is read; nil until something was read, sought, or the end was met.
-    var position: Int64? { state.withLock { $0.position } }
+    var position: Int64? { state.withLock { $0.pending?.offset ?? $0.position } }
 
     // MARK: Going elsewhere
 
@@ -105,10 +105,21 @@ extension PartitionReader {
 
     // MARK: Committing
 
+    /// Finds the deliveries that were handed out before a moment and are in somebody's hands still; each is found once.
+    func markStuck(before late: HandlingWatch.Stamp) -> [OffsetTracker.Stuck] {
+        state.withLock { $0.tracker.markStuck(before: late) }
+    }
+
+    /// How many of those are in somebody's hands still.
+    var stuckCount: Int { state.withLock { $0.tracker.stuckCount } }
+
+    /// How many deliveries are in somebody's hands and may still get their verdict before long.
+    var busyCount: Int { state.withLock { $0.tracker.heldCount - $0.tracker.stuckCount } }
+
     var heldCount: Int { state.withLock { $0.tracker.heldCount } }
 
     var commitTarget: Committer.Target? {
-        guard core.configuration.hasGroup else { return nil }
+        guard core.commits, core.configuration.hasGroup else { return nil }
         return state.withLock { state in
             // A plain commit must not overtake a transaction's, or be overtaken by it.
             state.transaction == nil ? commitTarget(state) : nil

@@ -8,7 +8,10 @@ extension PartitionReader {
         var isDrained = false
         var asksThread = false
         let verdict = state.withLock { state in
-            guard state.phase != .ended else { return KafkaConsumer.Verdict.ended }
+            guard state.phase != .ended else {
+                isDrained = state.letGo(of: sequence)
+                return KafkaConsumer.Verdict.ended
+            }
             guard state.tracker.settle(sequence) == .settled else { return state.afterthought(on: sequence) }
             asksThread = noteSettled(&state)
             if state.isWindowFull, state.tracker.windowCount < window {
@@ -34,7 +37,10 @@ extension PartitionReader {
         let due = core.backoff.now.advanced(by: min(max(delay, .zero), .seconds(1 << 40)))
         var isDrained = false
         let verdict = state.withLock { state in
-            guard state.phase != .ended else { return KafkaConsumer.Verdict.ended }
+            guard state.phase != .ended else {
+                isDrained = state.letGo(of: message.sequence)
+                return KafkaConsumer.Verdict.ended
+            }
             guard state.tracker.reject(message.sequence) == .settled else {
                 return state.afterthought(on: message.sequence)
             }
@@ -68,6 +74,12 @@ extension PartitionReader {
 
     var isReading: Bool { state.withLock { $0.phase == .reading } }
 
+    /// Whether the partition is still ours, so that something can be committed.
+    var isOurs: Bool { state.withLock { $0.phase != .ended } }
+
+    /// Whether everything that the partition held was handed out.
+    var isAtEnd: Bool { state.withLock { $0.isAtEnd } }
+
     /// Whether a verdict on a delivery would still count, and more of the partition is handed out.
     func isCurrent(_ sequence: OffsetTracker.Sequence) -> Bool {
         state.withLock { $0.phase == .reading && !$0.tracker.isOutdated(sequence) }
@@ -76,14 +88,24 @@ extension PartitionReader {
     /// The last reference to a delivery went without a verdict.
     func abandon(_ sequence: OffsetTracker.Sequence) {
         let isDrained = state.withLock { state in
-            state.tracker.abandon(sequence)
-            return isWaitedFor(&state)
+            let isFree = state.letGo(of: sequence)
+            return isWaitedFor(&state) || isFree
         }
         if isDrained { core.interrupt() }
     }
 }
 
 extension PartitionReader.State {
+    /// Nobody holds a delivery any longer.
+    ///
+    /// - Returns: Whether it was the last that was stuck of a partition that was given up: the consumer's thread may wait
+    ///   for that.
+    fileprivate mutating func letGo(of sequence: OffsetTracker.Sequence) -> Bool {
+        let wasStuck = tracker.stuckCount > 0
+        tracker.abandon(sequence)
+        return phase != .reading && wasStuck && tracker.stuckCount == 0
+    }
+
     /// Keeps a rejected message until it is handed out again, in the order of the partition.
     mutating func keep(_ rejected: PartitionReader.Rejected) {
         guard phase == .reading else { return }

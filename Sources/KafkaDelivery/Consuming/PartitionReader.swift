@@ -55,6 +55,8 @@ final class PartitionReader: Sendable {
         /// How often the partition began again, see ``OffsetTracker/restart()``.
         var run = 0
         var isWindowFull = false
+        /// Whether nothing was read since librdkafka said that the partition is at its end.
+        var isAtEnd = false
         var failure: KafkaError?
         /// Negatively acknowledged and to be handed out again, in the order of the partition.
         var rejected: [Rejected] = []
@@ -166,7 +168,7 @@ final class PartitionReader: Sendable {
         for (index, rejected) in state.rejected.enumerated() {
             if rejected.due <= now {
                 state.rejected.remove(at: index)
-                state.tracker.handOutAgain(rejected.message.sequence)
+                state.tracker.handOutAgain(rejected.message.sequence, at: core.stamp)
                 return .delivery(KafkaConsumer.Delivery(ReceivedMessage(after: rejected.message)))
             }
             // What failed after one that holds the partition comes after it, though its own time may have come: they fail
@@ -196,6 +198,7 @@ final class PartitionReader: Sendable {
                 rd_kafka_message_destroy(message)
                 isAtEnd = true
                 state.starts?.reachedEnd(isEmpty: state.tracker.windowCount == 0)
+                state.isAtEnd = true
                 continue
             }
             guard code == RD_KAFKA_RESP_ERR_NO_ERROR else {
@@ -218,6 +221,7 @@ final class PartitionReader: Sendable {
                 problems.append(restart(&state, at: offset, &outdated))
             }
             if state.firstOffset < 0 { state.firstOffset = offset }
+            state.isAtEnd = false
             state.lastOffset = offset
             state.position = OffsetTracker.nextToRead(after: offset)
             state.readMessages += 1
@@ -238,7 +242,7 @@ final class PartitionReader: Sendable {
             message,
             client: queue.client,
             reader: self,
-            sequence: state.tracker.handOut(offset),
+            sequence: state.tracker.handOut(offset, at: core.stamp),
             fatalStarts: isCulprit ? state.starts?.earlierStarts : nil
         )
         return .delivery(KafkaConsumer.Delivery(received))

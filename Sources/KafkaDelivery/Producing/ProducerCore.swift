@@ -332,7 +332,8 @@ extension ProducerCore {
         batch.reports.removeAll(keepingCapacity: true)
     }
 
-    /// A time-out says more with the reason why nothing got through, and a fatal error with what is behind it.
+    /// A time-out, and what closing cut short, say more with the reason why nothing got through, and a fatal error with what
+    /// is behind it.
     private func explain(_ outcome: PendingDelivery.Outcome, _ batch: inout ReportBatch) -> PendingDelivery.Outcome {
         guard case .failure(let error) = outcome else {
             batch.connectionError = nil
@@ -347,6 +348,17 @@ extension ProducerCore {
                     persistence: error.persistence,
                     recovery: kind == .authentication ? .fixRequest : .retry,
                     reason: "no confirmation within \(messageTimeout), and \(cause.reason)",
+                    code: error.code
+                )
+            )
+        }
+        if error.kind == .closed, client.fatalError == nil, let cause = batch.connectionError {
+            return .failure(
+                KafkaError(
+                    .closed,
+                    persistence: error.persistence,
+                    recovery: .recreateClient,
+                    reason: "the producer was closed before there was a confirmation, and \(cause.reason)",
                     code: error.code
                 )
             )
@@ -371,7 +383,12 @@ extension ProducerCore {
             logger.error("Producer failed for good", metadata: ["kafka_error": "\(client.fatalError ?? error)"])
         } else {
             batch.note(error)
-            logger.debug("Producer trouble, librdkafka goes on", metadata: ["kafka_error": "\(error)"])
+            // As the consumer's: a broker that is away comes back by itself, the rest has to be put right by somebody.
+            logger.log(
+                level: error.recovery == .retry ? .info : .warning,
+                "Producer trouble, it goes on",
+                metadata: ["kafka_error": "\(error)"]
+            )
         }
     }
 

@@ -14,6 +14,11 @@ extension RdKafkaClient {
         return list.withList { Self.error(rd_kafka_subscribe(raw, $0)) } ?? .noMemory
     }
 
+    /// Leaves the group and stays in business: the partitions are revoked first, which comes as an event.
+    func unsubscribe() -> KafkaError? {
+        Self.error(rd_kafka_unsubscribe(raw))
+    }
+
     /// Whether the group's protocol moves partitions one by one (KIP-429). Null, and so false, once the group was left.
     var isCooperative: Bool {
         rd_kafka_rebalance_protocol(raw).map { String(cString: $0) == "COOPERATIVE" } ?? false

@@ -1,0 +1,67 @@
+internal import Logging
+
+/// Handlers that hang.
+extension ConsumerLoop {
+    /// The group was left because of deliveries that are in somebody's hands for too long.
+    struct Surrender {
+        /// The partitions they are from. When nobody holds those deliveries any longer the group is joined again.
+        var readers: [PartitionReader]
+    }
+
+    /// Moves the coarse clock on where that is due, and looks for deliveries that are late.
+    func advanceWatch() {
+        let now = clock.now
+        guard !readers.isEmpty, let next = watch.next, next <= now else { return }
+        core.setStamp(watch.pulse(at: now))
+        guard let late = watch.lateStamp(at: now) else { return }
+        let stuck = readers.values.filter { reportStuck(of: $0, late: late, at: now) }
+        if !stuck.isEmpty { giveUp(stuck) }
+    }
+
+    /// Tells of the deliveries of a partition that became late.
+    ///
+    /// - Returns: Whether there are any.
+    private func reportStuck(of reader: PartitionReader, late: HandlingWatch.Stamp, at now: Instant) -> Bool {
+        let stuck = reader.markStuck(before: late)
+        for delivery in stuck {
+            let age = watch.age(of: delivery.stamp, at: now)
+            let source = KafkaConsumer.Event.Source(partition: reader.partition, offset: delivery.offset)
+            core.logger.warning(
+                "A delivery has been in hand for longer than maximumHandlingTime",
+                metadata: [
+                    "kafka_delivery": "\(reader.partition) at \(delivery.offset)",
+                    "kafka_generation": "\(reader.generation)",
+                    "kafka_milliseconds": "\(age.milliseconds)",
+                ]
+            )
+            core.events.send(.stuck(source, for: age))
+        }
+        return !stuck.isEmpty
+    }
+
+    /// Leaves the group, where the consumer was told to: a member cannot give up one partition, because the group's
+    /// assignor would give it back.
+    private func giveUp(_ stuck: [PartitionReader]) {
+        guard core.configuration.stuckHandling == .leaveGroup, closing == nil else { return }
+        if surrender != nil {
+            surrender?.readers.append(contentsOf: stuck)
+            return
+        }
+        surrender = Surrender(readers: stuck)
+        core.logger.warning(
+            "Leaving the group until what is stuck has ended",
+            metadata: ["kafka_partitions": "\(stuck.map(\.partition))"]
+        )
+        if let error = core.client.unsubscribe() { core.report(error) }
+    }
+
+    /// Joins the group again when what was stuck has ended.
+    func advanceSurrender() {
+        guard let surrender, closing == nil, revocation == nil, readers.isEmpty,
+            surrender.readers.allSatisfy({ $0.stuckCount == 0 })
+        else { return }
+        self.surrender = nil
+        core.logger.notice("Joining the group again")
+        begin()
+    }
+}
