@@ -240,7 +240,6 @@ final class PartitionReader: Sendable {
         let isCulprit = state.starts?.isCulprit(offset) ?? false
         let received = ReceivedMessage(
             message,
-            client: queue.client,
             reader: self,
             sequence: state.tracker.handOut(offset, at: core.stamp),
             fatalStarts: isCulprit ? state.starts?.earlierStarts : nil

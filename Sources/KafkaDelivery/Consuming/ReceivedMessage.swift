@@ -9,12 +9,11 @@ final class ReceivedMessage: @unchecked Sendable {
     // Sendable because a fetched message does not change, but for its headers, which are parsed on first use under
     // `headerLock`.
     private let raw: UnsafeMutablePointer<rd_kafka_message_t>
-    // Keeps the client alive for as long as it has a message out: rd_kafka_destroy waits for all of them.
-    private let client: RdKafkaClient
     private let headerLock = Mutex(())
     private let first: ReceivedMessage?
     /// Set once, by the first verdict; later ones see what it was.
     private let verdict = Atomic(GivenVerdict.none)
+    /// Keeps the client alive, too, for as long as it has a message out: rd_kafka_destroy waits for all of them.
     let reader: PartitionReader
     let sequence: OffsetTracker.Sequence
     /// From 1.
@@ -26,19 +25,19 @@ final class ReceivedMessage: @unchecked Sendable {
         case none
         case acknowledged
         case rejected
+        /// Not handed to anybody yet, and due later.
+        case postponed
         /// Part of a transaction, whose end is its verdict.
         case claimed
     }
 
     init(
         _ raw: UnsafeMutablePointer<rd_kafka_message_t>,
-        client: RdKafkaClient,
         reader: PartitionReader,
         sequence: OffsetTracker.Sequence,
         fatalStarts: Int?
     ) {
         self.raw = raw
-        self.client = client
         self.reader = reader
         self.sequence = sequence
         self.fatalStarts = fatalStarts
@@ -49,11 +48,10 @@ final class ReceivedMessage: @unchecked Sendable {
     /// The next attempt at the message of another.
     init(after previous: ReceivedMessage) {
         self.raw = previous.raw
-        self.client = previous.client
         self.reader = previous.reader
         self.sequence = previous.sequence
         self.fatalStarts = previous.fatalStarts
-        self.attempt = previous.attempt + 1
+        self.attempt = previous.attempt + (previous.verdict.load(ordering: .relaxed) == .postponed ? 0 : 1)
         self.first = previous.first ?? previous
     }
 
@@ -72,6 +70,12 @@ final class ReceivedMessage: @unchecked Sendable {
     func reject(after delay: Duration, holdingPartition holdsPartition: Bool) -> KafkaConsumer.Verdict {
         guard give(.rejected) else { return .repeated }
         return reader.reject(self, after: delay, holdsPartition: holdsPartition)
+    }
+
+    /// Holds the message back, and its partition, without this having been an attempt.
+    func postpone(for delay: Duration) {
+        guard give(.postponed) else { return }
+        _ = reader.reject(self, after: delay, holdsPartition: true)
     }
 
     /// Notes the verdict where it is the first. One that contradicts the first is reported, and changes nothing.

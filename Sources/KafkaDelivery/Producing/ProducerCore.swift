@@ -441,11 +441,9 @@ extension ProducerCore {
 extension ProducerCore {
     /// Milliseconds until something is due, -1 where nothing is.
     private func nextTimeout() -> Int32 {
-        let deadlines = [
-            ledger.withLock { $0.nextRoomDeadline },
-            closing.withLock { $0.map { $0.purgeDeadline ?? $0.deadline } },
-        ]
-        guard let next = deadlines.compactMap(\.self).min() else { return -1 }
+        let room = ledger.withLock { $0.nextRoomDeadline }
+        let end = closing.withLock { $0.map { $0.purgeDeadline ?? $0.deadline } }
+        guard let next = room.map({ min($0, end ?? $0) }) ?? end else { return -1 }
         let remaining = clock.now.duration(to: next)
         return remaining <= .zero ? 0 : remaining.milliseconds
     }
