@@ -51,4 +51,22 @@ struct DeduplicationTests {
         #expect(lines.last == "idempotency-key=mine")
         for line in lines.prefix(2) { #expect(line.wholeMatch(of: /idempotency-key=[0-9a-f]{32}/) != nil) }
     }
+    @Test func aMessageThatWaitedForRoomIsStampedToo() async throws {
+        let cluster = try TestCluster()
+        let topic = try await cluster.makeTopic()
+        var configuration = cluster.producerConfiguration()
+        configuration.stampsIdempotencyKey = true
+        configuration.maximumBufferedMessages = 1
+        try await withKafkaProducer(configuration, logger: .test) { producer in
+            try await withThrowingDiscardingTaskGroup { group in
+                for number in 0..<50 {
+                    group.addTask { try await producer.send(KafkaMessage(topic: topic, value: "\(number)")) }
+                }
+            }
+        }
+        let headers = try await Kcat(cluster).read(topic, partition: 0, count: 50, format: "%h\n")
+        let lines = String(decoding: headers, as: UTF8.self).split(separator: "\n")
+        #expect(Set(lines).count == 50)
+        for line in lines { #expect(line.wholeMatch(of: /idempotency-key=[0-9a-f]{32}/) != nil) }
+    }
 }
