@@ -349,9 +349,9 @@ struct TransactionOwnerTests {
         var configuration = cluster.transactionalConfiguration()
         configuration.transactionTimeout = .seconds(1)
         let producer = try KafkaTransactionalProducer(configuration, logger: .test)
-        let start = ContinuousClock.now
         let error = await kafkaError {
             try await producer.withTransaction { transaction in
+                let start = ContinuousClock.now
                 try await transaction.sendConfirmed(KafkaMessage(topic: topic, value: "late"))
                 try await waitUntil { start.duration(to: .now) > .seconds(1) }
             }
