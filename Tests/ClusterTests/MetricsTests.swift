@@ -26,7 +26,7 @@ struct MetricsTests {
             try metrics.expectCounter(name, labels).totalValue
         }
         let failed =
-            try metrics.counters(label: "kafka_producer_messages_failed_total")
+            metrics.counters(label: "kafka_producer_messages_failed_total")
             .filter { $0.dimensions.contains { $0 == ("error", "unknownTopicOrPartition") } }
             .map(\.totalValue).reduce(0, +)
         #expect(try total("kafka_producer_messages_confirmed_total", labels) == 20)
