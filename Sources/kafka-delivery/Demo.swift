@@ -2,9 +2,10 @@ import Dispatch
 import KafkaDelivery
 import Logging
 
-/// The two confirmations, one after the other, on real events.
+/// The two confirmations, one after the other, on real events; and what happens to one that cannot be handled.
 struct Demo: Sendable {
     static let topic = "earthquakes"
+    static let deadLetterTopic = "earthquakes-dlt"
     static let group = "kafka-delivery-demo"
 
     /// How many sends are awaited at a time.
@@ -40,6 +41,7 @@ struct Demo: Sendable {
     let isMock: Bool
     let producer: KafkaProducer.Configuration
     let consumer: KafkaConsumer.Configuration
+    let redrive: KafkaRedrive.Configuration
     let logger: Logger
     let style = Style.standardOutput
 
@@ -53,16 +55,39 @@ struct Demo: Sendable {
         let wait = isMock ? " (a first join waits 3 s)" : ""
         say("")
         say("Joining the group \(Self.group)\(wait), then reading them back …")
-        let received = try await receive(Set(sent.places))
-        let isComplete = describe(received, of: sent)
+        let client = try KafkaConsumer(consumer, logger: logger)
+        let isComplete: Bool
+        do {
+            isComplete = try await handle(sent, client)
+        } catch {
+            await client.close(within: .seconds(10))
+            throw error
+        }
+        await client.close(within: .seconds(10))
+        suggest()
+        guard isComplete else { throw ToolFailure("not everything came back exactly once") }
+    }
 
+    /// True where everything came back exactly once.
+    private func handle(_ sent: Sent, _ client: KafkaConsumer) async throws -> Bool {
+        let received = try await receive(Set(sent.places), from: client)
+        let isComplete = describe(received, of: sent)
         let charts = DemoCharts(arrivals: received.arrivals, style: style).lines
         if !charts.isEmpty {
             say("")
             for line in charts { say(line) }
         }
-        suggest()
-        guard isComplete else { throw ToolFailure("not everything came back exactly once") }
+        let poison = DemoPoison(
+            isMock: isMock,
+            topic: Self.topic,
+            producer: producer,
+            redrive: redrive,
+            logger: logger,
+            style: style,
+            say: { say($0) }
+        )
+        try await poison.run(client)
+        return isComplete
     }
 
     private func say(_ line: String) {
@@ -133,8 +158,7 @@ extension Demo {
 // MARK: Receiving
 
 extension Demo {
-    private func receive(_ expected: Set<Place>) async throws -> Received {
-        let client = try KafkaConsumer(consumer, logger: logger)
+    private func receive(_ expected: Set<Place>, from client: KafkaConsumer) async throws -> Received {
         let reading = Task { try await Self.read(expected, from: client) }
         // By the clock, because a message that is lost gives no sign.
         DispatchQueue.global().asyncAfter(deadline: .now() + .seconds(Self.patience)) { reading.cancel() }
@@ -143,7 +167,6 @@ extension Demo {
         } onCancel: {
             reading.cancel()
         }
-        await client.close(within: .seconds(10))
         try Task.checkCancellation()
         return try result.get()
     }

@@ -5,16 +5,18 @@ import KafkaDeliveryTesting
 struct DemoCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "demo",
-        abstract: "Sends real earthquakes, sees each confirmed, reads them back and acknowledges them.",
+        abstract:
+            "Sends real earthquakes, sees each confirmed, reads them back, acknowledges them; and redrives one that failed.",
         discussion: """
             Without an address it starts a mock cluster in its own process, so that nothing has to be installed and \
-            nothing is left behind. With one it writes to the topic earthquakes of that cluster, and reads for the \
-            group kafka-delivery-demo.
+            nothing is left behind. With one it writes to the topics earthquakes and earthquakes-dlt of that cluster, and \
+            reads for the group kafka-delivery-demo.
 
               kafka-delivery demo
               kafka-delivery demo --bootstrap-servers localhost:9092
 
-            Exit status: 0 when every event was confirmed and came back exactly once, 1 when not, 64 when the command \
+            Exit status: 0 when every event was confirmed and came back exactly once, and the one that failed was \
+            redriven and handled; 1 when not; 64 when the command \
             line is wrong, 130 or 143 when a signal ended it.
             """
     )
@@ -47,6 +49,7 @@ struct DemoCommand: AsyncParsableCommand {
         try await withInterruption { interruption in
             let cluster = given == nil ? try MockCluster() : nil
             try cluster?.createTopic(Demo.topic, partitions: 3)
+            try cluster?.createTopic(Demo.deadLetterTopic, partitions: 3)
             let servers = given ?? cluster?.bootstrapServers ?? []
             let demo = Demo(
                 lines: lines,
@@ -54,6 +57,7 @@ struct DemoCommand: AsyncParsableCommand {
                 isMock: cluster != nil,
                 producer: try producerConfiguration(servers),
                 consumer: try consumerConfiguration(servers),
+                redrive: try redriveConfiguration(servers),
                 logger: client.logger
             )
             let running = Task { try await demo.run() }
@@ -85,6 +89,14 @@ struct DemoCommand: AsyncParsableCommand {
         configuration.additionalProperties = try client.properties.applied {
             property throws(ToolFailure) in try configuration.take(property)
         }
+        return configuration
+    }
+
+    private func redriveConfiguration(_ servers: [String]) throws(ToolFailure) -> KafkaRedrive.Configuration {
+        let consumer = try consumerConfiguration(servers)
+        var configuration = KafkaRedrive.Configuration(bootstrapServers: servers, topic: Demo.deadLetterTopic)
+        configuration.clientID = consumer.clientID
+        configuration.additionalProperties = consumer.additionalProperties
         return configuration
     }
 }

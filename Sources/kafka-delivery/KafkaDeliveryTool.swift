@@ -23,7 +23,9 @@ struct KafkaDeliveryTool: AsyncParsableCommand {
             Exit status: 0 when everything was done; 1 when something was not, with the reason on standard error; \
             64 when the command line is wrong; 130 or 143 when SIGINT or SIGTERM ended it before it was done.
             """,
-        subcommands: [SendCommand.self, ReceiveCommand.self, BrokerCommand.self, DemoCommand.self]
+        subcommands: [
+            SendCommand.self, ReceiveCommand.self, RedriveCommand.self, BrokerCommand.self, DemoCommand.self,
+        ]
     )
 
     static func main() async {

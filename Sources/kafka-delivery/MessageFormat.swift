@@ -160,11 +160,15 @@ enum JSONEnvelope {
     }
 }
 
-private struct JSONWriter {
+struct JSONWriter {
     private(set) var bytes: [UInt8] = []
 
     mutating func raw(_ text: String) {
         bytes.append(contentsOf: text.utf8)
+    }
+
+    mutating func text(_ text: String?) {
+        if let text { string(text) } else { raw("null") }
     }
 
     mutating func field(_ name: String, _ value: KafkaBytes?) {

@@ -75,6 +75,18 @@ final class Output: Sendable {
         fail(.stopped)
     }
 
+    /// Calls `action` when nobody can read any more what is written, which a write finds out only when there is something
+    /// to write. Waits on a thread of its own, for as long as the process lives.
+    func whenReaderGoes(_ action: @escaping @Sendable () -> Void) {
+        let descriptor = descriptor
+        Thread.detachNewThread {
+            // No events are asked for: the ends of pipes and terminals are told without.
+            var poll = pollfd(fd: descriptor, events: 0, revents: 0)
+            while systemPoll(&poll, 1) < 0, SystemError.last.code == EINTR {}
+            if poll.revents & Int16(POLLERR | POLLHUP) != 0 { action() }
+        }
+    }
+
     private func fail(_ error: SystemError) {
         let waiters = state.withLock { state in
             if state.failure == nil { state.failure = error }

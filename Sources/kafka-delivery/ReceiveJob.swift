@@ -80,6 +80,8 @@ private final class ReceiveRun: Sendable {
             // By the clock, because a reader that has stopped reading gives no sign.
             DispatchQueue.global().asyncAfter(deadline: .now() + .seconds(ReceiveJob.outputPatience)) { output.stop() }
         }
+        // `receive … | head` ends with its reader, also where no more messages come.
+        output.whenReaderGoes { self.endReading() }
         if job.showsJoining { StandardError.show(status: "joining the group \(job.configuration.group) …") }
         let result = await reading.result
         StandardError.show(status: "")

@@ -23,11 +23,11 @@ struct HistoryTests {
     /// How many runs go on at a time: they wait for rebalances for the most part.
     private static let maximumRuns = 4
 
-    /// What the cluster can promise. Where a connection breaks, the mock brokers store messages twice, and they begin a
-    /// group's next generation when a rebalance begins, so that what was just settled may come again.
+    /// What the cluster can promise. The mock brokers begin a group's next generation when a rebalance begins, so that what
+    /// was just settled may come again.
     private static let kinds: Set<DeliveryHistory.Anomaly.Kind> = {
         let all = Set(DeliveryHistory.Anomaly.Kind.allCases)
-        return TestCluster.isMock ? all.subtracting([.duplicate, .settledRedelivered]) : all
+        return TestCluster.isMock ? all.subtracting([.settledRedelivered]) : all
     }()
 
     @Test func noPromiseIsBrokenWhateverHappens() async throws {
@@ -43,10 +43,7 @@ struct HistoryTests {
     private static func run(_ seed: UInt64) async throws {
         let plan = HistoryPlan(seed: seed, withFaults: TestCluster.isMock)
         let outcome = try await HistoryRun(plan).run()
-        // A mock broker stores a batch though it refused the one before, and librdkafka then takes that for stored.
-        let anomalies = DeliveryHistory.Checker(kinds).check(outcome.history).filter { anomaly in
-            !(TestCluster.isMock && anomaly.kind == .unseen && anomaly.position == nil)
-        }
+        let anomalies = DeliveryHistory.Checker(kinds).check(outcome.history)
         print("\(outcome.summary); \(anomalies.count) anomalies")
         guard !anomalies.isEmpty || !outcome.problems.isEmpty else {
             return try FileManager.default.removeItem(atPath: outcome.folder)

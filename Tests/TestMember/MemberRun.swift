@@ -18,18 +18,23 @@ final class MemberRun: Sendable {
     init(
         _ plan: MemberPlan,
         recorder: DeliveryHistory.Recorder,
+        relay: FaultRelay? = nil,
         logger: Logger,
         onAcknowledgement: @escaping @Sendable () -> Void
     ) throws {
         self.plan = plan
         self.onAcknowledgement = onAcknowledgement
-        producer = try KafkaProducer(.init(bootstrapServers: plan.bootstrapServers), logger: logger)
+        var letters = KafkaProducer.Configuration(bootstrapServers: plan.bootstrapServers)
+        var configuration = plan.configuration
+        relay?.route(&letters)
+        relay?.route(&configuration)
+        producer = try KafkaProducer(letters, logger: logger)
         member = recorder.member(
             plan.name,
             order: plan.mode.order,
             maximumAttempts: plan.mode.givesUp ? MemberPlan.maximumAttempts : nil
         )
-        consumer = try KafkaConsumer(plan.configuration, logger: logger)
+        consumer = try KafkaConsumer(configuration, logger: logger)
         events = consumer.events
     }
 

@@ -45,6 +45,15 @@ import Testing
         #expect(written.withLock { $0 } == 0)
     }
 
+    @Test func aReaderThatGoesIsNoticedWithoutAWrite() async throws {
+        let pipe = Pipe()
+        let output = Output(pipe.writer)
+        let (gone, continuation) = AsyncStream.makeStream(of: Void.self)
+        output.whenReaderGoes { continuation.finish() }
+        try pipe.reader.close()
+        for await _ in gone {}
+    }
+
     @Test func aReaderThatDoesNotReadMakesTheWriterWaitUntilItIsStopped() async throws {
         let pipe = Pipe()
         let output = Output(pipe.writer, capacity: 1000)

@@ -70,6 +70,7 @@ static bare_client *make(
     char text[512];
     bare_client *client = calloc(1, sizeof(*client));
     rd_kafka_conf_t *configuration = rd_kafka_conf_new();
+    // A later value of a name takes the place of an earlier one.
     for (; properties[0]; properties += 2) {
         if (rd_kafka_conf_set(configuration, properties[0], properties[1], text, sizeof(text)) != RD_KAFKA_CONF_OK) {
             bare_fail("%s", text);

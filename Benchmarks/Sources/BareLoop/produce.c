@@ -115,6 +115,11 @@ int bare_fill(bare_client *client, const bare_messages *messages, int64_t count,
     return wait_until(client, 0);
 }
 
+int bare_begin(bare_client *client) {
+    rd_kafka_error_t *error = rd_kafka_init_transactions(client->rk, 30000);
+    return error ? bare_fail_with("initialising transactions", error) : 0;
+}
+
 int bare_transactions(
     bare_client *client, const bare_messages *messages, int64_t count, int64_t size, int64_t *latencies) {
     rd_kafka_error_t *error;

@@ -50,6 +50,12 @@ struct BareWorker: Worker {
         case .send, .enqueue, .batches:
             try makeProducer()
             try send(min(job.cell.count / 10, 5_000) + 1, window: 1_000)
+        case .transactions(let size):
+            // A message has no longer than its transaction, as with the library.
+            let times = ["transaction.timeout.ms", "60000", "message.timeout.ms", "60000"]
+            try makeProducer(["transactional.id", job.group] + times)
+            try check(bare_begin(producer))
+            try transactions(size, of: size, nil)
         case .receive, .standStill:
             try makeConsumer()
             try await receive(1, within: 30)
@@ -82,6 +88,13 @@ struct BareWorker: Worker {
             let meter = Meter()
             try withMessages { try check(bare_send_batches(producer, $0, Int64(cell.count), Int64(size))) }
             return meter.sample(messages: cell.count)
+        case .transactions(let size):
+            var latencies = [Int64](repeating: 0, count: cell.count / size)
+            let meter = Meter()
+            try transactions(cell.count, of: size, &latencies)
+            var sample = meter.sample(messages: cell.count)
+            sample.latency = Percentiles(nanoseconds: latencies)
+            return sample
         case .receive:
             return try await receiveTimed()
         case .endToEnd(let perSecond):
@@ -165,8 +178,12 @@ struct BareWorker: Worker {
         return sample
     }
 
-    private mutating func makeProducer() throws {
-        producer = try Self.withStrings(Self.producerProperties(job.bootstrapServers), job.topics) {
+    private func transactions(_ count: Int, of size: Int, _ latencies: UnsafeMutablePointer<Int64>?) throws {
+        try withMessages { try check(bare_transactions(producer, $0, Int64(count), Int64(size), latencies)) }
+    }
+
+    private mutating func makeProducer(_ more: [String] = []) throws {
+        producer = try Self.withStrings(Self.producerProperties(job.bootstrapServers) + more, job.topics) {
             bare_producer_new($0, $1, Int32(job.topics.count))
         }
     }

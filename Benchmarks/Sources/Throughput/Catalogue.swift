@@ -2,7 +2,7 @@
 enum Catalogue {
     /// Everything; ten minutes or so with five rounds.
     static var full: [Cell] {
-        sending + receiving + working + endToEnd + growing + memory
+        sending + receiving + working + endToEnd + transactions + growing + memory
     }
 
     /// What CI has time for: the figures that have a target, smaller.
@@ -146,6 +146,17 @@ enum Catalogue {
                 count: 2_000
             )
         ]
+    }
+
+    private static var transactions: [Cell] {
+        [(1, 100), (100, 5_000), (1_000, 20_000)].map { size, count in
+            Cell(
+                scenario: 11,
+                title: "Transactions of \(size) message\(size == 1 ? "" : "s")",
+                shape: .transactions(of: size),
+                count: count
+            )
+        }
     }
 
     /// How the cost grows with partitions and topics.

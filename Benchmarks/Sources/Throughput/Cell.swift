@@ -11,6 +11,8 @@ struct Cell: Codable, Sendable {
         case receive(Loop)
         /// Sent and received in the same process at a steady rate.
         case endToEnd(perSecond: Int)
+        /// Transactions of so many messages, one after the other.
+        case transactions(of: Int)
         /// Sent and received in the same process as fast as it goes, watching the memory.
         case passThrough
         /// A consumer that asks for one message and then for no more, watching the memory.
@@ -69,6 +71,7 @@ struct Cell: Codable, Sendable {
             case .batches(let size): "batches-\(size)"
             case .receive(let loop): "receive-\(loop.rawValue)"
             case .endToEnd: "end-to-end"
+            case .transactions(let size): "transactions-\(size)"
             case .passThrough: "pass-through"
             case .standStill: "stand-still"
             }

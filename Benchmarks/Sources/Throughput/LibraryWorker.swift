@@ -7,6 +7,7 @@ struct LibraryWorker: Worker {
     private let job: Job
     private let messages: [KafkaMessage]
     private var producer: KafkaProducer?
+    private var transactional: KafkaTransactionalProducer?
     private var consumer: KafkaConsumer?
     private var receiver: LibraryReceiver?
 
@@ -32,6 +33,13 @@ struct LibraryWorker: Worker {
         case .send, .enqueue, .batches:
             let producer = try makeProducer()
             try await enqueue(min(cell.count / 10, 5_000) + 1, window: 1_000, producer)
+        case .transactions(let size):
+            let producer = try KafkaTransactionalProducer(
+                .init(transactionalID: job.group, bootstrapServers: job.bootstrapServers),
+                logger: Self.logger
+            )
+            _ = try await transactions(size, of: size, producer)
+            transactional = producer
         case .receive(let loop):
             let receiver = LibraryReceiver(try makeConsumer(), loop: loop, cell: cell)
             try await receiver.prepare()
@@ -59,6 +67,12 @@ struct LibraryWorker: Worker {
             try await enqueue(cell.count, window: window, try current(producer))
             return meter.sample(messages: cell.count)
         case .batches(let size): return try await sendBatches(size, try current(producer))
+        case .transactions(let size):
+            let meter = Meter()
+            let latencies = try await transactions(cell.count, of: size, try current(transactional))
+            var sample = meter.sample(messages: cell.count)
+            sample.latency = Percentiles(nanoseconds: latencies)
+            return sample
         case .receive: return try await current(receiver).run()
         case .endToEnd(let perSecond): return try await endToEnd(perSecond)
         case .passThrough: return try await passThrough()
@@ -68,6 +82,7 @@ struct LibraryWorker: Worker {
 
     func close() async {
         await producer?.close()
+        await transactional?.close()
         await consumer?.close(within: .seconds(5))
         await receiver?.close()
     }
@@ -147,6 +162,23 @@ struct LibraryWorker: Worker {
             }
         }
         return meter.sample(messages: count)
+    }
+
+    private func transactions(
+        _ count: Int,
+        of size: Int,
+        _ producer: KafkaTransactionalProducer
+    ) async throws -> [Int64] {
+        let messages = messages
+        var latencies: [Int64] = []
+        for first in stride(from: 0, to: count, by: size) {
+            let start = bare_now()
+            try await producer.withTransaction { transaction in
+                for index in first..<first + size { try await transaction.send(messages[index % messages.count]) }
+            }
+            latencies.append(bare_now() - start)
+        }
+        return latencies
     }
 
     // MARK: Both

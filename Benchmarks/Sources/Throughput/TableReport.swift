@@ -26,6 +26,7 @@ final class TableReport {
         }
         Swift.print("\nOn \(run.machine.sentence)")
         Swift.print("Each figure is library / bare loop; a ratio is that of the medians, with its spread over rounds.")
+        if run.comparisons.allSatisfy({ $0.verdicts.isEmpty }) { return }
         if missed.isEmpty {
             Swift.print("Every figure was reached.")
         } else {

@@ -63,6 +63,10 @@ final class ConsumerCore: Sendable {
     let events = EventHub()
     /// What back-off is measured with.
     let backoff: any BackoffClock
+    /// Whether what is acknowledged is committed. A redrive commits by itself, with metadata.
+    let commits: Bool
+    /// What to read without joining the group; nil joins it. Set before the first loop begins.
+    let assignment = Mutex<[PartitionOffset]?>(nil)
     // Loops, librdkafka's threads (through signal) and the consumer's thread meet here. Last in the lock order:
     // nothing else is locked, and librdkafka is not called, while it is held.
     let state = Mutex(State())
@@ -80,8 +84,10 @@ final class ConsumerCore: Sendable {
     init(
         _ configuration: KafkaConsumer.Configuration,
         logger: Logger,
-        backoff: any BackoffClock
+        backoff: any BackoffClock,
+        commits: Bool = true
     ) throws(KafkaError) {
+        self.commits = commits
         self.client = try configuration.rdKafka().makeConsumer()
         guard let queue = RdKafkaQueue.consumer(of: client) else {
             throw KafkaError(.client, recovery: .retry, reason: "librdkafka gave no queue for the consumer")

@@ -1,5 +1,6 @@
 internal import CRdKafka
 internal import Logging
+internal import Synchronization
 
 /// The consumer's thread: answers rebalances, commits, and closes. Nothing else calls librdkafka for the group.
 ///
@@ -149,7 +150,9 @@ final class ConsumerLoop {
     /// Joins the group, or takes the partitions that were named.
     func begin() {
         let configuration = core.configuration
-        if configuration.joinsGroup {
+        if let assignment = core.assignment.withLock({ $0 }) {
+            assign(assignment)
+        } else if configuration.joinsGroup {
             if let error = core.client.subscribe(to: configuration.topics) { fail(error) }
         } else {
             let partitions = Set(configuration.partitions).sorted()

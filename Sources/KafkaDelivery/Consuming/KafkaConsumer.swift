@@ -37,6 +37,14 @@ public final class KafkaConsumer: Service, Sendable {
         self.core = try ConsumerCore(configuration, logger: logger, backoff: backoff)
     }
 
+    /// A consumer whose acknowledgements are committed by somebody else.
+    init(
+        committedElsewhere configuration: Configuration,
+        logger: Logger
+    ) throws(KafkaError) {
+        self.core = try ConsumerCore(configuration, logger: logger, backoff: SystemBackoffClock(), commits: false)
+    }
+
     deinit {
         core.beginClosing(within: core.configuration.closeTimeout)
     }

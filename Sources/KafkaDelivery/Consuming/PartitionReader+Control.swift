@@ -119,7 +119,7 @@ extension PartitionReader {
     var heldCount: Int { state.withLock { $0.tracker.heldCount } }
 
     var commitTarget: Committer.Target? {
-        guard core.configuration.hasGroup else { return nil }
+        guard core.commits, core.configuration.hasGroup else { return nil }
         return state.withLock { state in
             // A plain commit must not overtake a transaction's, or be overtaken by it.
             state.transaction == nil ? commitTarget(state) : nil

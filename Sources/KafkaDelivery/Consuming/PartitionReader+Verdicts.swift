@@ -74,6 +74,12 @@ extension PartitionReader {
 
     var isReading: Bool { state.withLock { $0.phase == .reading } }
 
+    /// Whether the partition is still ours, so that something can be committed.
+    var isOurs: Bool { state.withLock { $0.phase != .ended } }
+
+    /// Whether everything that the partition held was handed out.
+    var isAtEnd: Bool { state.withLock { $0.isAtEnd } }
+
     /// Whether a verdict on a delivery would still count, and more of the partition is handed out.
     func isCurrent(_ sequence: OffsetTracker.Sequence) -> Bool {
         state.withLock { $0.phase == .reading && !$0.tracker.isOutdated(sequence) }

@@ -55,6 +55,8 @@ final class PartitionReader: Sendable {
         /// How often the partition began again, see ``OffsetTracker/restart()``.
         var run = 0
         var isWindowFull = false
+        /// Whether nothing was read since librdkafka said that the partition is at its end.
+        var isAtEnd = false
         var failure: KafkaError?
         /// Negatively acknowledged and to be handed out again, in the order of the partition.
         var rejected: [Rejected] = []
@@ -196,6 +198,7 @@ final class PartitionReader: Sendable {
                 rd_kafka_message_destroy(message)
                 isAtEnd = true
                 state.starts?.reachedEnd(isEmpty: state.tracker.windowCount == 0)
+                state.isAtEnd = true
                 continue
             }
             guard code == RD_KAFKA_RESP_ERR_NO_ERROR else {
@@ -218,6 +221,7 @@ final class PartitionReader: Sendable {
                 problems.append(restart(&state, at: offset, &outdated))
             }
             if state.firstOffset < 0 { state.firstOffset = offset }
+            state.isAtEnd = false
             state.lastOffset = offset
             state.position = OffsetTracker.nextToRead(after: offset)
             state.readMessages += 1
@@ -236,7 +240,6 @@ final class PartitionReader: Sendable {
         let isCulprit = state.starts?.isCulprit(offset) ?? false
         let received = ReceivedMessage(
             message,
-            client: queue.client,
             reader: self,
             sequence: state.tracker.handOut(offset, at: core.stamp),
             fatalStarts: isCulprit ? state.starts?.earlierStarts : nil

@@ -9,12 +9,11 @@ final class ReceivedMessage: @unchecked Sendable {
     // Sendable because a fetched message does not change, but for its headers, which are parsed on first use under
     // `headerLock`.
     private let raw: UnsafeMutablePointer<rd_kafka_message_t>
-    // Keeps the client alive for as long as it has a message out: rd_kafka_destroy waits for all of them.
-    private let client: RdKafkaClient
     private let headerLock = Mutex(())
     private let first: ReceivedMessage?
     /// Set once, by the first verdict; later ones see what it was.
     private let verdict = Atomic(GivenVerdict.none)
+    /// Keeps the client alive, too, for as long as it has a message out: rd_kafka_destroy waits for all of them.
     let reader: PartitionReader
     let sequence: OffsetTracker.Sequence
     /// From 1.
@@ -32,13 +31,11 @@ final class ReceivedMessage: @unchecked Sendable {
 
     init(
         _ raw: UnsafeMutablePointer<rd_kafka_message_t>,
-        client: RdKafkaClient,
         reader: PartitionReader,
         sequence: OffsetTracker.Sequence,
         fatalStarts: Int?
     ) {
         self.raw = raw
-        self.client = client
         self.reader = reader
         self.sequence = sequence
         self.fatalStarts = fatalStarts
@@ -49,7 +46,6 @@ final class ReceivedMessage: @unchecked Sendable {
     /// The next attempt at the message of another.
     init(after previous: ReceivedMessage) {
         self.raw = previous.raw
-        self.client = previous.client
         self.reader = previous.reader
         self.sequence = previous.sequence
         self.fatalStarts = previous.fatalStarts

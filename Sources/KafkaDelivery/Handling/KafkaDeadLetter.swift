@@ -42,6 +42,12 @@ extension KafkaDeadLetter {
         static let exceptionType = "kafka_dlt-exception-fqcn"
         static let exceptionMessage = "kafka_dlt-exception-message"
         static let attempts = "kafka_deliveryAttempt"
+
+        /// Whether a header says that a message is a dead letter, and why, here or in Spring Kafka: it says more of
+        /// exceptions, their stack traces for instance.
+        static func isOurs(_ name: String) -> Bool {
+            name.hasPrefix("kafka_dlt-") || name == attempts
+        }
     }
 
     /// The longest error text that goes into a header, in bytes: the dead letter has to stay below the topic's limit.

@@ -53,6 +53,12 @@ final class LaneDispatcher: Sendable {
 
     /// Puts a delivery into its lane, waiting for a place; true where it is to be run.
     private func offer(_ delivery: Delivery, _ key: KeyLanes.Key) async -> Bool {
+        // Most find a place at once, and are not made to pay for waiting.
+        switch state.withLock({ $0.lanes.offer(delivery, key) }) {
+        case .run: return true
+        case .queued: return false
+        case .full: break
+        }
         while !Task.isCancelled {
             let offer = await withCheckedContinuation { continuation in
                 let offer: KeyLanes.Offer? = state.withLock { state in

@@ -76,16 +76,20 @@ public final class KafkaProducer: Service, Sendable {
         var pending: [Result<PendingDelivery, KafkaError>] = []
         pending.reserveCapacity(messages.underestimatedCount)
         var accepted = 0
-        for message in messages {
-            do {
-                if let next = try core.enqueueNow(message) {
-                    pending.append(.success(next))
-                } else {
-                    pending.append(.success(try await core.enqueueWithRoom(message)))
+        // An array is read in place; through a sequence's iterator every message costs two allocations more.
+        let read = messages.withContiguousStorageIfAvailable { enqueue($0, &pending, &accepted) } ?? .some(0)
+        if let read {
+            for message in messages.dropFirst(read) {
+                do {
+                    if let next = try core.enqueueNow(message) {
+                        pending.append(.success(next))
+                    } else {
+                        pending.append(.success(try await core.enqueueWithRoom(message)))
+                    }
+                    accepted += 1
+                } catch {
+                    pending.append(.failure(error))
                 }
-                accepted += 1
-            } catch {
-                pending.append(.failure(error))
             }
         }
         let batch = PendingBatch(count: accepted)
@@ -96,6 +100,26 @@ public final class KafkaProducer: Service, Sendable {
         return pending.map { result in
             result.flatMap { $0.resultNow ?? .failure(.cancelled(persistence: .possiblyPersisted)) }
         }
+    }
+
+    /// Enqueues messages until one has to wait for room.
+    ///
+    /// - Returns: How many were enqueued or refused; nil where that is all of them.
+    private func enqueue(
+        _ messages: UnsafeBufferPointer<KafkaMessage>,
+        _ pending: inout [Result<PendingDelivery, KafkaError>],
+        _ accepted: inout Int
+    ) -> Int? {
+        for (index, message) in messages.enumerated() {
+            do {
+                guard let next = try core.enqueueNow(message) else { return index }
+                pending.append(.success(next))
+                accepted += 1
+            } catch {
+                pending.append(.failure(error))
+            }
+        }
+        return nil
     }
 
     /// Waits until every message accepted so far has its outcome, and sends at once what lingers.

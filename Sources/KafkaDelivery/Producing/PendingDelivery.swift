@@ -74,10 +74,20 @@ extension KafkaProducer {
         ///   await the same report are not affected.
         public var report: KafkaDeliveryReport {
             get async throws(KafkaError) {
-                switch await outcome() {
-                case .success(let place): return report(place)
-                case .failure(let error): throw error
+                if let result = resultNow { return try result.get() }
+                // Numbers of this send alone: one counter for all of them would be fought over by all threads.
+                let id = lastWaiter.wrappingAdd(1, ordering: .relaxed).newValue
+                await withTaskCancellationHandler {
+                    await withUnsafeContinuation { continuation in
+                        add(Waiter(id: id, resume: .task(continuation)))
+                        // Cancelled before the waiter was there: its handler has run already and found nobody.
+                        if Task.isCancelled { cancel(id) }
+                    }
+                } onCancel: {
+                    cancel(id)
                 }
+                guard let result = resultNow else { throw .cancelled(persistence: .possiblyPersisted) }
+                return try result.get()
             }
         }
 
@@ -92,30 +102,14 @@ extension KafkaProducer {
 
         /// The report, or why there is none, where that is known already.
         var resultNow: Result<KafkaDeliveryReport, KafkaError>? {
-            outcomeNow.map { $0.map { report($0) } }
-        }
-
-        /// What became of the message, where that is known already.
-        var outcomeNow: Outcome? {
-            state.withLock { state in
+            let outcome: Outcome? = state.withLock { state in
                 if case .done(let outcome) = state { outcome } else { nil }
             }
-        }
-
-        func outcome() async -> Outcome {
-            if let outcome = outcomeNow { return outcome }
-            // Numbers of this send alone: one counter for all of them would be fought over by all threads.
-            let id = lastWaiter.wrappingAdd(1, ordering: .relaxed).newValue
-            await withTaskCancellationHandler {
-                await withUnsafeContinuation { continuation in
-                    add(Waiter(id: id, resume: .task(continuation)))
-                    // Cancelled before the waiter was there: its handler has run already and found nobody.
-                    if Task.isCancelled { cancel(id) }
-                }
-            } onCancel: {
-                cancel(id)
+            switch outcome {
+            case nil: return nil
+            case .success(let place): return .success(report(place))
+            case .failure(let error): return .failure(error)
             }
-            return outcomeNow ?? .failure(.cancelled(persistence: .possiblyPersisted))
         }
 
         /// Adds somebody to be told, or tells them at once.

@@ -459,12 +459,11 @@ extension ProducerCore {
 extension ProducerCore {
     /// Milliseconds until something is due, -1 where nothing is.
     private func nextTimeout(_ batch: borrowing ReportBatch) -> Int32 {
-        let deadlines = [
-            batch.metrics?.next,
-            ledger.withLock { $0.nextRoomDeadline },
-            closing.withLock { $0.map { $0.purgeDeadline ?? $0.deadline } },
-        ]
-        guard let next = deadlines.compactMap(\.self).min() else { return -1 }
+        let room = ledger.withLock { $0.nextRoomDeadline }
+        let end = closing.withLock { $0.map { $0.purgeDeadline ?? $0.deadline } }
+        var next = room.map { min($0, end ?? $0) } ?? end
+        if let metrics = batch.metrics { next = min(metrics.next, next ?? metrics.next) }
+        guard let next else { return -1 }
         let remaining = clock.now.duration(to: next)
         return remaining <= .zero ? 0 : remaining.milliseconds
     }

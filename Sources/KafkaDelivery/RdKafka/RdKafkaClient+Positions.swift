@@ -29,12 +29,13 @@ extension RdKafkaClient {
         // By topic: librdkafka writes a topic into the request whenever it changes from one entry to the next.
         let entries = Set(partitions).sorted().map { PartitionOffset(partition: $0, offset: timestamp) }
         guard !entries.isEmpty else { return [:] }
-        return try ask(until: deadline) { timeout in
+        let answer = try ask(until: deadline) { timeout in
             entries.withList { list in
                 let code = rd_kafka_offsets_for_times(raw, list, timeout.milliseconds)
                 return (code, [PartitionOffset](list))
             }
         }
+        return answer.offsets
     }
 
     /// What the group has committed for each partition; those for which it has nothing are not in it.
@@ -42,32 +43,68 @@ extension RdKafkaClient {
         _ partitions: some Sequence<KafkaTopicPartition>,
         until deadline: ContinuousClock.Instant
     ) throws(KafkaError) -> [KafkaTopicPartition: Int64] {
+        try committedEntries(partitions, until: deadline).offsets.filter { $0.value >= 0 }
+    }
+
+    /// What the group has committed for each partition, with its metadata; an offset below zero where it has nothing.
+    func committedEntries(
+        _ partitions: some Sequence<KafkaTopicPartition>,
+        until deadline: ContinuousClock.Instant
+    ) throws(KafkaError) -> [PartitionOffset] {
         let entries = Set(partitions).sorted().map { PartitionOffset(partition: $0, offset: PartitionOffset.none) }
-        guard !entries.isEmpty else { return [:] }
+        guard !entries.isEmpty else { return [] }
         return try ask(until: deadline) { timeout in
             entries.withList { list in
                 let code = rd_kafka_committed(raw, list, timeout.milliseconds)
                 return (code, [PartitionOffset](list))
             }
-        }.filter { $0.value >= 0 }
+        }
+    }
+
+    /// The numbers of a topic's partitions. Does not make a topic that is not there (`allow.auto.create.topics`).
+    func partitions(of topic: String, until deadline: ContinuousClock.Instant) throws(KafkaError) -> [Int] {
+        guard let handle = rd_kafka_topic_new(raw, topic, nil) else { throw KafkaError(rd_kafka_last_error()) }
+        let owned = OwnedHandle(handle, destroy: rd_kafka_topic_destroy)
+        let entries = try ask(about: topic, until: deadline) { timeout in
+            var answer: UnsafePointer<rd_kafka_metadata>?
+            let code = rd_kafka_metadata(raw, 0, owned.raw, &answer, timeout.milliseconds)
+            guard code == RD_KAFKA_RESP_ERR_NO_ERROR, let answer else { return (code, []) }
+            defer { rd_kafka_metadata_destroy(answer) }
+            guard answer.pointee.topic_cnt == 1 else { return (code, []) }
+            let found = answer.pointee.topics[0]
+            let entries = (0..<Int(found.partition_cnt)).map { index in
+                let partition = KafkaTopicPartition(topic: topic, partition: Int(found.partitions[index].id))
+                return PartitionOffset(partition: partition, offset: PartitionOffset.none)
+            }
+            return (found.err, entries)
+        }
+        return entries.map(\.partition.partition).sorted()
+    }
+
+    /// Commits a partition's offset, and waits for the answer.
+    func commit(_ offset: PartitionOffset) throws(KafkaError) {
+        let code = [offset].withList { rd_kafka_commit_queue(raw, $0, nil, nil, nil) }
+        guard let code else { throw .noMemory }
+        if let error = Self.error(code) { throw error }
     }
 
     /// Asks again after errors that may pass.
+    ///
+    /// - Parameter subject: What to name in errors.
     private func ask(
+        about subject: String? = nil,
         until deadline: ContinuousClock.Instant,
         _ question: (Duration) -> (rd_kafka_resp_err_t, [PartitionOffset])?
-    ) throws(KafkaError) -> [KafkaTopicPartition: Int64] {
+    ) throws(KafkaError) -> [PartitionOffset] {
         var last = KafkaError(.timedOut, recovery: .retry, reason: "the brokers did not answer in time")
         while true {
             let remaining = ContinuousClock.now.duration(to: deadline)
             guard remaining > .zero else { throw last }
             guard let (code, entries) = question(min(remaining, Self.attempt)) else { throw .noMemory }
             let error = Self.error(code) ?? entries.lazy.compactMap(\.error).first
-            guard let error else {
-                return Dictionary(entries.map { ($0.partition, $0.offset) }, uniquingKeysWith: { $1 })
-            }
-            guard error.recovery == .retry else { throw error }
-            last = error
+            guard let error else { return entries }
+            last = subject.map { error.about($0) } ?? error
+            guard error.recovery == .retry else { throw last }
             Self.pause()
         }
     }
@@ -94,5 +131,17 @@ extension RdKafkaClient {
     /// call is worth repeating.
     static func pause() {
         usleep(50_000)
+    }
+}
+
+extension KafkaError {
+    fileprivate func about(_ subject: String) -> KafkaError {
+        KafkaError(kind, persistence: persistence, recovery: recovery, reason: "\(subject): \(reason)", code: code)
+    }
+}
+
+extension [PartitionOffset] {
+    fileprivate var offsets: [KafkaTopicPartition: Int64] {
+        Dictionary(map { ($0.partition, $0.offset) }, uniquingKeysWith: { $1 })
     }
 }

@@ -24,6 +24,12 @@ struct HistoryPlan {
         case inject([MockCluster.InjectedError], MockCluster.RequestKind)
         case moveCoordinator(broker: Int)
         case slowDown(milliseconds: Int)
+        /// The network of the producer, and on a real cluster of the members that are not children.
+        case cutConnections
+        case loseResponses
+        /// So many in a hundred confirmations of sends get lost on their way.
+        case loseConfirmations(percent: Int)
+        case delay(milliseconds: Int)
     }
 
     static let brokers = 3
@@ -104,6 +110,7 @@ struct HistoryPlan {
                 steps.append(.kill(name: name))
             case ..<68 where !children.isEmpty: stopOrGoOn()
             case ..<74 where !alone.isEmpty: pauseOrResume()
+            case ..<84: addNetworkFault()
             case _ where withFaults: addFault()
             case _ where members < HistoryPlan.maximumMembers: join()
             default: leave()
@@ -158,6 +165,15 @@ struct HistoryPlan {
             }
         }
 
+        private mutating func addNetworkFault() {
+            switch Int.random(in: 0..<4, using: &random) {
+            case 0: steps.append(.cutConnections)
+            case 1: steps.append(.loseResponses)
+            case 2: steps.append(.loseConfirmations(percent: Int.random(in: 0...30, using: &random)))
+            default: steps.append(.delay(milliseconds: Int.random(in: 0...100, using: &random)))
+            }
+        }
+
         /// What brokers do answer to each request.
         private static let errors: [(MockCluster.RequestKind, [MockCluster.InjectedError])] = [
             (.produce, [.notEnoughReplicas, .notLeaderForPartition, .requestTimedOut, .disconnect]),
@@ -188,6 +204,10 @@ extension HistoryPlan.Step: CustomStringConvertible {
         case .inject(let errors, let kind): "\(kind) fails \(errors.count) times: \(errors)"
         case .moveCoordinator(let broker): "broker \(broker) becomes the coordinator"
         case .slowDown(let milliseconds): "answers take \(milliseconds) ms"
+        case .cutConnections: "connections are cut"
+        case .loseResponses: "what brokers say is lost, then connections are cut"
+        case .loseConfirmations(let percent): "\(percent) % of confirmations are lost"
+        case .delay(let milliseconds): "the network takes up to \(milliseconds) ms"
         }
     }
 }

@@ -36,6 +36,7 @@ final class HistoryRun: Sendable {
     private let folder: URL
     private let recorder = DeliveryHistory.Recorder()
     private let observer: ClusterObserver
+    private let relay: FaultRelay
     private let progress = Shared(Progress())
     private let members = Shared<[String: Member]>([:])
     private let problems = Shared<[String]>([])
@@ -47,7 +48,8 @@ final class HistoryRun: Sendable {
 
     init(_ plan: HistoryPlan) async throws {
         self.plan = plan
-        cluster = try TestCluster(brokers: HistoryPlan.brokers)
+        cluster = try TestCluster(brokers: HistoryPlan.brokers, checksSequences: true)
+        relay = try FaultRelay(seed: plan.seed)
         topic = try await cluster.makeTopic(partitions: plan.partitions, name: "history\(plan.seed)")
         if TestCluster.isMock {
             try cluster.mock.createTopic(topic + "-dlt", partitions: plan.partitions)
@@ -110,16 +112,22 @@ final class HistoryRun: Sendable {
         case .bringUp(let broker): try cluster.mock.bringUp(broker: broker)
         case .inject(let errors, let kind): try cluster.mock.inject(errors, into: kind)
         case .moveCoordinator(let broker): try cluster.mock.moveCoordinator(group: group, to: broker)
+        case .cutConnections: relay.cutConnections()
+        case .loseResponses: relay.loseResponses()
+        case .loseConfirmations(let percent):
+            relay.faults.responseLoss = .init(probability: Double(percent) / 100)
+        case .delay(let milliseconds): relay.faults.responses.jitter = .milliseconds(milliseconds)
         case .slowDown(let milliseconds): try cluster.mock.setRoundTripTime(.milliseconds(milliseconds))
         }
         switch step {
         case .join, .leave, .kill, .bringUp, .goOn, .resume: break
         case .inject(let errors, _): faults.change { $0.others += errors.count }
-        case .stop, .pause, .takeDown, .moveCoordinator, .slowDown: faults.change { $0.others += 1 }
+        default: faults.change { $0.others += 1 }
         }
     }
 
     private func heal() throws {
+        relay.faults = .init()
         guard TestCluster.isMock else { return }
         let mock = try cluster.mock
         try mock.bringUp()
@@ -135,7 +143,10 @@ final class HistoryRun: Sendable {
         let name = member.name
         let progress = progress
         guard isChild else {
-            let run = try MemberRun(member, recorder: recorder, logger: .test) {
+            // A mock broker of librdkafka 2.0.2 ends the process where a member whose connection broke joins again before it
+            // has noticed that.
+            let route = TestCluster.isMock ? nil : relay
+            let run = try MemberRun(member, recorder: recorder, relay: route, logger: .test) {
                 progress.change { $0.acknowledged += 1 }
             }
             let task = Task { try await run.run() }
@@ -195,6 +206,7 @@ final class HistoryRun: Sendable {
     private func send() async throws {
         var configuration = cluster.producerConfiguration()
         configuration.messageTimeout = .seconds(20)
+        relay.route(&configuration)
         try await withKafkaProducer(configuration, logger: .test) { producer in
             let next = Shared(0)
             await withTaskGroup { group in

@@ -86,7 +86,10 @@ int bare_end_to_end(
     bare_client *producer, bare_client *consumer, size_t value_size, int64_t count, int64_t per_second,
     int64_t *latencies);
 
-/// Sends `count` messages in transactions of `size`; the client has a transactional.id.
+/// Initialises the transactions of a client that has a transactional.id.
+int bare_begin(bare_client *client);
+
+/// Sends `count` messages in transactions of `size`, and takes the time of each.
 int bare_transactions(bare_client *client, const bare_messages *messages, int64_t count, int64_t size, int64_t *latencies);
 
 /// Makes a topic on a cluster that has an Admin API, or deletes it.
