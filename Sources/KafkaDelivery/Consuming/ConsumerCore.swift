@@ -8,6 +8,8 @@ final class ConsumerCore: Sendable {
     /// What a task asks of the thread.
     enum Command: Sendable {
         case subscribe
+        /// Reads these topics too.
+        case subscribeTo([String])
         case commit(CommitWaiter)
         case cancelCommit(UInt64)
         case close(deadline: ContinuousClock.Instant)
@@ -218,6 +220,13 @@ extension ConsumerCore {
 // MARK: For the application
 
 extension ConsumerCore {
+    /// Reads the retry topics of the configured topics too.
+    func subscribeToRetries(_ topics: KafkaRetryTopics?) {
+        guard let topics, configuration.joinsGroup else { return }
+        let names = topics.topics(of: configuration.topics)
+        if !names.isEmpty { send(.subscribeTo(names)) }
+    }
+
     /// Joins the group, once.
     private func subscribe() {
         let isFirst = state.withLock { state in

@@ -52,6 +52,7 @@ extension ConsumerLoop {
             "Leaving the group until what is stuck has ended",
             metadata: ["kafka_partitions": "\(stuck.map(\.partition))"]
         )
+        isSubscribed = false
         if let error = core.client.unsubscribe() { core.report(error) }
     }
 

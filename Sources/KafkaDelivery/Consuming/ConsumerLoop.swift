@@ -62,6 +62,9 @@ final class ConsumerLoop {
     /// Partitions that were assigned before: where the consumer was told to start counts only the first time.
     var known: Set<KafkaTopicPartition> = []
     var starts = Starts()
+    /// Topics that are read beside the configured ones.
+    var moreTopics: Set<String> = []
+    var isSubscribed = false
     var isFinished = false
 
     init(_ core: ConsumerCore) {
@@ -96,6 +99,10 @@ final class ConsumerLoop {
         switch command {
         case .subscribe:
             begin()
+        case .subscribeTo(let topics):
+            let known = moreTopics
+            moreTopics.formUnion(topics)
+            if isSubscribed, moreTopics != known { begin() }
         case .commit(let waiter):
             beginWaiting(waiter)
         case .cancelCommit(let id):
@@ -153,7 +160,11 @@ final class ConsumerLoop {
         if let assignment = core.assignment.withLock({ $0 }) {
             assign(assignment)
         } else if configuration.joinsGroup {
-            if let error = core.client.subscribe(to: configuration.topics) { fail(error) }
+            // The first time, the group is joined, and what is assigned is waited for.
+            if !isSubscribed { core.client.noteJoining() }
+            isSubscribed = true
+            let topics = configuration.topics + moreTopics.subtracting(configuration.topics).sorted()
+            if let error = core.client.subscribe(to: topics) { fail(error) }
         } else {
             let partitions = Set(configuration.partitions).sorted()
             assign(partitions.map { PartitionOffset(partition: $0, offset: PartitionOffset.none) })

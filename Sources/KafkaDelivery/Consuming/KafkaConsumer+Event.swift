@@ -27,6 +27,10 @@ extension KafkaConsumer {
         case commitFailed([KafkaTopicPartition], KafkaError)
         /// Handling a message failed, and it is handed over again after a while.
         case redelivery(Source, attempt: Int, after: Duration)
+        /// Handling a message failed, and it is stored in a retry topic, to be handed over from there.
+        case retried(Source, KafkaDeliveryReport, attempt: Int)
+        /// Handling a message failed, its copy could not be published to a retry topic, and that is tried again.
+        case retryFailed(Source, KafkaError)
         /// A message was given up; its dead letter is stored.
         case deadLettered(Source, KafkaDeliveryReport)
         /// A message was given up, its dead letter could not be published, and that is tried again.

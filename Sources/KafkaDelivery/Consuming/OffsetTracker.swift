@@ -111,6 +111,13 @@ struct OffsetTracker {
         }
     }
 
+    /// Whether a delivery is handed out, or to be handed out again.
+    func isUnsettled(_ sequence: Sequence) -> Bool {
+        guard sequence >= firstSequence else { return false }
+        let index = Int(sequence - firstSequence)
+        return index < entries.count && entries[index].state != .settled
+    }
+
     /// Notes that a delivery was let go of without a verdict: it stays unsettled, and nobody has to wait for it.
     mutating func abandon(_ sequence: Sequence) {
         _ = change(sequence, from: .held, to: .abandoned)

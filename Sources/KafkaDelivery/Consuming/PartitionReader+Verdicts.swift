@@ -85,6 +85,11 @@ extension PartitionReader {
         state.withLock { $0.phase == .reading && !$0.tracker.isOutdated(sequence) }
     }
 
+    /// Whether a delivery has no verdict yet, or one that hands it out again.
+    func isUnsettled(_ sequence: OffsetTracker.Sequence) -> Bool {
+        state.withLock { $0.phase != .ended && $0.tracker.isUnsettled(sequence) }
+    }
+
     /// The last reference to a delivery went without a verdict.
     func abandon(_ sequence: OffsetTracker.Sequence) {
         let isDrained = state.withLock { state in

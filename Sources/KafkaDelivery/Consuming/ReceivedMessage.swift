@@ -25,6 +25,8 @@ final class ReceivedMessage: @unchecked Sendable {
         case none
         case acknowledged
         case rejected
+        /// Not handed to anybody yet, and due later.
+        case postponed
         /// Part of a transaction, whose end is its verdict.
         case claimed
     }
@@ -49,7 +51,7 @@ final class ReceivedMessage: @unchecked Sendable {
         self.reader = previous.reader
         self.sequence = previous.sequence
         self.fatalStarts = previous.fatalStarts
-        self.attempt = previous.attempt + 1
+        self.attempt = previous.attempt + (previous.verdict.load(ordering: .relaxed) == .postponed ? 0 : 1)
         self.first = previous.first ?? previous
     }
 
@@ -68,6 +70,12 @@ final class ReceivedMessage: @unchecked Sendable {
     func reject(after delay: Duration, holdingPartition holdsPartition: Bool) -> KafkaConsumer.Verdict {
         guard give(.rejected) else { return .repeated }
         return reader.reject(self, after: delay, holdsPartition: holdsPartition)
+    }
+
+    /// Holds the message back, and its partition, without this having been an attempt.
+    func postpone(for delay: Duration) {
+        guard give(.postponed) else { return }
+        _ = reader.reject(self, after: delay, holdsPartition: true)
     }
 
     /// Notes the verdict where it is the first. One that contradicts the first is reported, and changes nothing.

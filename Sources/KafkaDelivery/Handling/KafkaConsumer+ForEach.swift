@@ -24,7 +24,8 @@ extension KafkaConsumer {
     /// Returning acknowledges. Throwing hands the message over again after the policy's delay, which holds back that
     /// partition (with `.perKey` that key, with `.unordered` nothing else) and leaves the others alone. When the policy
     /// gives up, the message goes to the dead letters, and is settled once that is confirmed; without dead letters the
-    /// error ends the loop, and the message stays unsettled. Cancellation leaves what is being handled unsettled.
+    /// error ends the loop, and the message stays unsettled. With ``KafkaRetryPolicy/topics(_:through:inPlace:)`` messages
+    /// wait for their next attempt in topics of their own, which are subscribed to as well. Cancellation leaves what is being handled unsettled.
     ///
     /// - Parameters:
     ///   - concurrency: How many at a time. Less than 1 counts as 1.
@@ -43,6 +44,7 @@ extension KafkaConsumer {
         _ handler: @escaping @Sendable (Delivery) async throws -> Void
     ) async throws {
         try core.countStarts(deadLetters?.maximumStarts)
+        core.subscribeToRetries(retry.topics)
         let given = handler
         let handler: @Sendable (Delivery) async throws -> Void
         if let deduplicator {
@@ -61,7 +63,7 @@ extension KafkaConsumer {
         switch concurrency {
         case .perPartition:
             try await forEachPartition { partition in
-                for try await delivery in partition {
+                for try await delivery in partition where !handling.postpone(delivery) {
                     _ = try await handling.run(delivery, handler)
                 }
             }
@@ -119,10 +121,12 @@ extension KafkaConsumer {
         _ handler: @escaping @Sendable ([Delivery]) async throws -> Void
     ) async throws {
         try core.countStarts(deadLetters?.maximumStarts)
+        core.subscribeToRetries(retry.topics)
         let handling = FailureHandling(core: core, retry: retry, deadLetters: deadLetters, holdsPartition: true)
         try await forEachPartition { partition in
             var iterator = partition.makeAsyncIterator()
             while let first = try await iterator.next() {
+                if handling.postpone(first) { continue }
                 if first.message.fatalStarts != nil {
                     _ = try await handling.run(first) { try await handler([$0]) }
                     continue
@@ -133,6 +137,7 @@ extension KafkaConsumer {
                 while batch.count < maximumCount, !partition.claim.reader.isOneAtATime,
                     let next = try await iterator.next(until: deadline)
                 {
+                    if handling.postpone(next) { break }
                     batch.append(next)
                 }
                 do {

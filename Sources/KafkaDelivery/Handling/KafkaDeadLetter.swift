@@ -96,18 +96,18 @@ extension KafkaDeadLetter {
         return headers
     }
 
-    /// The dead letter of a delivery.
-    init(_ delivery: KafkaConsumer.Delivery, group: String, error: any Error) {
-        self.originalTopic = delivery.topic
-        self.originalPartition = delivery.partition
-        self.originalOffset = delivery.offset
-        self.originalTimestamp = delivery.timestamp
-        self.originalTimestampType = delivery.timestampType
+    /// The dead letter of a message.
+    init(_ origin: MessageOrigin, group: String, error: any Error) {
+        self.originalTopic = origin.topic
+        self.originalPartition = origin.partition
+        self.originalOffset = origin.offset
+        self.originalTimestamp = origin.timestamp
+        self.originalTimestampType = origin.timestampType
         self.originalConsumerGroup = group.isEmpty ? nil : group
         self.exceptionType = String(reflecting: type(of: error))
         self.exceptionMessage = String(describing: error).shortened(toBytes: Self.maximumMessageBytes)
         // Who died of it cannot say how often it was handed over; how often somebody began with it is known.
-        self.attempts = delivery.message.fatalStarts ?? delivery.attempt
+        self.attempts = (error as? KafkaPoisonMessage)?.starts ?? origin.attempts
     }
 }
 
@@ -126,7 +126,7 @@ extension FixedWidthInteger {
 
 extension String {
     /// At most so many bytes of UTF-8, cut between characters.
-    fileprivate func shortened(toBytes limit: Int) -> String {
+    func shortened(toBytes limit: Int) -> String {
         guard utf8.count > limit else { return self }
         var end = utf8.index(utf8.startIndex, offsetBy: limit - 3)
         while end > startIndex, String.Index(end, within: self) == nil { end = utf8.index(before: end) }

@@ -5,9 +5,8 @@ internal import Logging
 /// A dead letter has the key, value, headers and timestamp of the original, and headers that say where it comes from and
 /// why (``KafkaDeadLetter``). It goes to the same partition of `<topic>-dlt` where that exists.
 public struct KafkaDeadLetters: Sendable {
-    private let producer: KafkaProducer
+    private let copies: ConfirmedCopy
     private let topicName: @Sendable (_ original: String) -> String
-    private let backoff: KafkaRetryPolicy
 
     /// How many times processes may begin at the same committed offset, and die before they get any further, until the
     /// message that kills them is looked for and becomes a dead letter itself, with a ``KafkaPoisonMessage`` as its error;
@@ -44,52 +43,37 @@ public struct KafkaDeadLetters: Sendable {
         maximumStarts: Int? = nil
     ) {
         self.maximumStarts = maximumStarts
-        self.producer = producer
+        self.copies = ConfirmedCopy(producer: producer)
         self.topicName = topicName
-        self.backoff = .exponential(initial: .milliseconds(200), maximum: .seconds(10), maximumAttempts: nil)
     }
 
-    /// Publishes a delivery's dead letter and waits until the broker has confirmed it.
+    /// Publishes a delivery's dead letter and waits until the broker has confirmed it, trying again for as long as it takes.
     ///
-    /// A failing publication is tried again, for as long as the partition is ours and the task is not cancelled: nothing
-    /// is skipped.
-    ///
+    /// - Parameter origin: Where the message was received from first: its dead letter goes to that topic's.
     /// - Returns: Where it is stored; nil where the partition was revoked meanwhile, and nothing more is published.
     func publish(
         _ delivery: KafkaConsumer.Delivery,
+        _ origin: MessageOrigin,
         _ error: any Error,
         group: String,
         logger: Logger,
         onFailure: (KafkaError) -> Void
     ) async throws(CancellationError) -> KafkaDeliveryReport? {
         var letter = delivery.content
-        letter.topic = topicName(delivery.topic)
-        letter.headers.append(contentsOf: KafkaDeadLetter(delivery, group: group, error: error).headers)
-        // A message from before timestamps, or with one that Kafka does not take back, gets a new one.
-        if let timestamp = letter.timestamp, timestamp.millisecondsSince1970 < 1 { letter.timestamp = nil }
-        var attempt = 0
-        while delivery.message.isCurrent {
-            attempt += 1
-            do throws(KafkaError) {
-                return try await producer.send(letter)
-            } catch {
-                if Task.isCancelled { throw CancellationError() }
-                if error.kind == .unknownTopicOrPartition, letter.partition != nil {
-                    // The dead-letter topic has fewer partitions.
-                    letter.partition = nil
-                    continue
-                }
-                onFailure(error)
-                logger.warning(
-                    "Dead letter not published, tried again",
-                    metadata: ["kafka_delivery": "\(delivery)", "kafka_error": "\(error)"]
-                )
-                // Time is what is waited for here: a broker that refuses gives no sign when it will not any more.
-                guard (try? await Task.sleep(for: backoff.delay(after: attempt))) != nil else {
-                    throw CancellationError()
-                }
-            }
+        letter.topic = topicName(origin.topic)
+        letter.partition = origin.partition
+        letter.timestamp = origin.timestamp
+        if origin.stage != nil {
+            // Sent again, it begins anew.
+            letter.headers.removeAll { KafkaRetriedMessage.Header.all.contains($0.name) }
         }
-        return nil
+        letter.headers.append(contentsOf: KafkaDeadLetter(origin, group: group, error: error).headers)
+        return try await copies.send(
+            letter,
+            dispensable: KafkaDeadLetter.Header.exceptionMessage,
+            for: delivery,
+            logger: logger,
+            onFailure: onFailure
+        )
     }
 }

@@ -26,6 +26,10 @@ public struct KafkaRetryPolicy: Sendable {
     /// asks for none.
     public var delayForError: @Sendable (any Error) -> Duration? = { _ in nil }
 
+    /// Where messages go that this policy gives up, to be handed over again later; nil, unless made with
+    /// ``topics(_:through:inPlace:)``, for straight to the dead letters. What is not worth retrying does not go there.
+    public var topics: KafkaRetryTopics?
+
     private let initial: Duration
     private let multiplier: Double
     private let maximum: Duration
@@ -68,6 +72,24 @@ public struct KafkaRetryPolicy: Sendable {
         )
     }
 
+    /// Retry topics: a message that fails waits in a topic of its own, and what comes after it goes on. See
+    /// ``KafkaRetryTopics``.
+    ///
+    /// - Parameters:
+    ///   - delays: How long to wait before each further attempt.
+    ///   - producer: What to publish with. It stays the caller's to close.
+    ///   - inPlace: What to try first each time, holding back what comes after. With a policy that never gives up no message
+    ///     ever goes to a retry topic.
+    public static func topics(
+        _ delays: [Duration],
+        through producer: KafkaProducer,
+        inPlace: KafkaRetryPolicy = .none
+    ) -> KafkaRetryPolicy {
+        var policy = inPlace
+        policy.topics = KafkaRetryTopics(delays: delays, producer: producer)
+        return policy
+    }
+
     private init(initial: Duration, multiplier: Double, maximum: Duration, maximumAttempts: Int?) {
         self.initial = max(initial, .zero)
         self.multiplier = multiplier.isFinite ? max(multiplier, 1) : 1
@@ -86,11 +108,15 @@ public struct KafkaRetryPolicy: Sendable {
     }
 
     func decide(attempt: Int, error: any Error, using random: inout some RandomNumberGenerator) -> Decision {
-        if error is KafkaDecodingError { return .giveUp }
+        guard isWorthAnotherAttempt(error) else { return .giveUp }
         if let maximumAttempts, attempt >= maximumAttempts { return .giveUp }
-        guard isWorthRetrying(error) else { return .giveUp }
         if let asked = delayForError(error) { return .retry(after: max(asked, .zero)) }
         return .retry(after: vary(delay(after: attempt), using: &random))
+    }
+
+    /// Whether trying again may help at all, whenever and wherever.
+    func isWorthAnotherAttempt(_ error: any Error) -> Bool {
+        !(error is KafkaDecodingError || error is KafkaPoisonMessage) && isWorthRetrying(error)
     }
 
     /// The delay after an attempt, before it is varied.

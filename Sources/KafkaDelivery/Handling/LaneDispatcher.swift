@@ -39,7 +39,7 @@ final class LaneDispatcher: Sendable {
     ) async throws {
         var generation = 0
         var restarts = 0
-        for try await delivery in deliveries {
+        for try await delivery in deliveries where !handling.postpone(delivery) {
             let core = handling.core
             if delivery.generation != generation || core.restartCount != restarts {
                 generation = delivery.generation
@@ -86,10 +86,12 @@ final class LaneDispatcher: Sendable {
     ) async throws {
         var current: Delivery? = first
         while let delivery = current {
-            // One that waited while its partition went away has a new owner already.
+            // One that waited while its partition went away has a new owner already; and after one that was left because the
+            // task was cancelled, none of its key comes.
             let outcome: FailureHandling.Outcome
             do {
-                outcome = delivery.message.isCurrent ? try await handling.run(delivery, handler) : .left
+                outcome =
+                    delivery.message.isCurrent && !Task.isCancelled ? try await handling.run(delivery, handler) : .left
             } catch {
                 // The error ends the loop; only the reading task has to find out.
                 state.withLock { $0.reading.take() }?.resume(returning: .full)

@@ -2,9 +2,9 @@ internal import CRdKafka
 
 /// Groups, assignments and commits, at the boundary to librdkafka.
 extension RdKafkaClient {
-    /// Joins the group. The assignment comes as an event, of which ``noteJoined()`` has to be told.
+    /// Joins the group, or changes what is read in it. The first assignment comes as an event; ``noteJoining()`` and
+    /// ``noteJoined()`` have to be told of both.
     func subscribe(to topics: [String]) -> KafkaError? {
-        noteJoining()
         let list = topics.map { topic in
             PartitionOffset(
                 partition: KafkaTopicPartition(topic: topic, partition: Int(RD_KAFKA_PARTITION_UA)),

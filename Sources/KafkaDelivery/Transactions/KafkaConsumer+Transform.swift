@@ -237,7 +237,8 @@ struct TransformLoop {
         // In a transaction a partition that does not exist could not be taken back.
         letter.partition = nil
         letter.headers.append(
-            contentsOf: KafkaDeadLetter(delivery, group: consumer.core.configuration.group, error: error).headers
+            contentsOf: KafkaDeadLetter(MessageOrigin(delivery), group: consumer.core.configuration.group, error: error)
+                .headers
         )
         if let timestamp = letter.timestamp, timestamp.millisecondsSince1970 < 1 { letter.timestamp = nil }
         return letter

@@ -50,6 +50,15 @@ struct TestCluster {
         return topic
     }
 
+    /// Makes a topic whose name follows from another's.
+    func makeTopic(exactly topic: String, partitions: Int = 1) async throws {
+        if let ownedMock {
+            try ownedMock.createTopic(topic, partitions: partitions)
+        } else {
+            try await TopicAdministration(bootstrapServers).create(topic, partitions: partitions)
+        }
+    }
+
     /// A name that nobody used before, for a group or a topic.
     static func uniqueName(_ name: String = #function) -> String {
         let legal = name.unicodeScalars.filter { CharacterSet.alphanumerics.contains($0) }.map(String.init).joined()

@@ -1,0 +1,139 @@
+/// Where a message of a retry topic comes from and when it is due, read from its headers.
+///
+/// The headers have the names and encodings of Spring Kafka's non-blocking retries, so that either reads the other's.
+public struct KafkaRetriedMessage: Sendable, Hashable {
+    /// The topic that it was received from first.
+    public var originalTopic: String
+
+    /// The partition that it was received from first.
+    public var originalPartition: Int
+
+    /// Its offset there.
+    public var originalOffset: Int64
+
+    /// Its timestamp there: a message of a retry topic has the time at which it was put there as its own, so that the
+    /// topic's retention counts from then.
+    public var originalTimestamp: KafkaTimestamp?
+
+    /// Who set that timestamp.
+    public var originalTimestampType: KafkaConsumer.Delivery.TimestampType?
+
+    /// The group that it failed in.
+    public var originalConsumerGroup: String?
+
+    /// The type of the last error.
+    public var exceptionType: String?
+
+    /// What the last error said.
+    public var exceptionMessage: String?
+
+    /// Which attempt this is, counted over all topics: 2 in the first retry topic, where each tries once.
+    public var attempt: Int
+
+    /// When it is to be handed over again, at the earliest.
+    public var due: KafkaTimestamp?
+}
+
+extension KafkaRetriedMessage {
+    enum Header {
+        static let topic = "kafka_original-topic"
+        static let partition = "kafka_original-partition"
+        static let offset = "kafka_original-offset"
+        static let timestamp = "kafka_original-timestamp"
+        static let timestampType = "kafka_original-timestamp-type"
+        static let group = "kafka_original-consumer-group"
+        static let exceptionType = "kafka_exception-fqcn"
+        static let exceptionMessage = "kafka_exception-message"
+        static let attempts = "retry_topic-attempts"
+        static let firstTimestamp = "retry_topic-original-timestamp"
+        static let due = "retry_topic-backoff-timestamp"
+
+        static let all: Set<String> = [
+            topic, partition, offset, timestamp, timestampType, group, exceptionType, exceptionMessage, attempts,
+            firstTimestamp, due,
+        ]
+    }
+
+    /// Reads the headers; nil where they are not those of a message in a retry topic.
+    public init?(_ headers: KafkaHeaders) {
+        guard let topic = headers[Header.topic]?.string,
+            let partition = headers[Header.partition].flatMap({ Int32(bigEndianBytes: $0) }),
+            let offset = headers[Header.offset].flatMap({ Int64(bigEndianBytes: $0) }),
+            let attempt = headers[Header.attempts].flatMap({ Self.attempt($0) })
+        else { return nil }
+        self.originalTopic = topic
+        self.originalPartition = Int(partition)
+        self.originalOffset = offset
+        self.originalTimestamp =
+            (headers[Header.timestamp].flatMap { Int64(bigEndianBytes: $0) }
+            ?? headers[Header.firstTimestamp].flatMap { Int64(signedBytes: $0) })
+            .map { KafkaTimestamp(millisecondsSince1970: $0) }
+        self.originalTimestampType =
+            switch headers[Header.timestampType]?.string {
+            case "CreateTime": .created
+            case "LogAppendTime": .appended
+            default: nil
+            }
+        self.originalConsumerGroup = headers[Header.group]?.string
+        self.exceptionType = headers[Header.exceptionType]?.string
+        self.exceptionMessage = headers[Header.exceptionMessage]?.string
+        self.attempt = attempt
+        self.due = headers[Header.due]
+            .flatMap { Int64(signedBytes: $0) }
+            .map { KafkaTimestamp(millisecondsSince1970: $0) }
+    }
+
+    /// Four bytes, or the one that older versions wrote.
+    private static func attempt(_ bytes: KafkaBytes) -> Int? {
+        let number = bytes.count == 1 ? bytes.array.first.map { Int($0) } : Int32(bigEndianBytes: bytes).map { Int($0) }
+        return number.flatMap { $0 >= 1 ? $0 : nil }
+    }
+
+    /// The headers that say all this.
+    var headers: KafkaHeaders {
+        var headers: KafkaHeaders = [
+            Header.topic: KafkaBytes(originalTopic),
+            Header.partition: KafkaBytes(Int32(truncatingIfNeeded: originalPartition).bigEndianBytes),
+            Header.offset: KafkaBytes(originalOffset.bigEndianBytes),
+        ]
+        func add(_ name: String, _ value: KafkaBytes?) {
+            if let value { headers.append(KafkaHeader(name, value)) }
+        }
+        add(Header.timestamp, originalTimestamp.map { KafkaBytes($0.millisecondsSince1970.bigEndianBytes) })
+        add(Header.timestampType, originalTimestampType.map { $0 == .created ? "CreateTime" : "LogAppendTime" })
+        add(Header.group, originalConsumerGroup.map { KafkaBytes($0) })
+        add(Header.exceptionType, exceptionType.map { KafkaBytes($0) })
+        add(Header.exceptionMessage, exceptionMessage.map { KafkaBytes($0) })
+        add(Header.attempts, KafkaBytes(Int32(clamping: attempt).bigEndianBytes))
+        add(Header.firstTimestamp, originalTimestamp.map { KafkaBytes($0.millisecondsSince1970.signedBytes) })
+        add(Header.due, due.map { KafkaBytes($0.millisecondsSince1970.signedBytes) })
+        return headers
+    }
+}
+
+extension Int64 {
+    /// As Java's `BigInteger` writes it: as few bytes as hold the number and its sign, the most significant first.
+    var signedBytes: [UInt8] {
+        var bytes = bigEndianBytes[...]
+        while bytes.count > 1, let first = bytes.first, let second = bytes.dropFirst().first,
+            (first == 0 && second < 0x80) || (first == 0xFF && second >= 0x80)
+        {
+            bytes.removeFirst()
+        }
+        return Array(bytes)
+    }
+
+    /// As Java's `BigInteger` reads it; nil where it does not fit, or there is nothing.
+    init?(signedBytes bytes: KafkaBytes) {
+        let bytes = bytes.array
+        guard (1...8).contains(bytes.count), let first = bytes.first else { return nil }
+        self = bytes.reduce(first >= 0x80 ? -1 : 0) { $0 << 8 | Int64($1) }
+    }
+}
+
+extension KafkaConsumer.Delivery {
+    /// Where the message comes from, where it was put into a retry topic.
+    public var retried: KafkaRetriedMessage? {
+        KafkaRetriedMessage(headers)
+    }
+}

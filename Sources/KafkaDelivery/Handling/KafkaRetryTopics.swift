@@ -1,0 +1,141 @@
+internal import Logging
+
+/// Topics in which messages that failed wait for their next attempt, so that what comes after them goes on meanwhile.
+///
+/// ```swift
+/// try await consumer.forEach(
+///     retry: .topics([.seconds(5), .seconds(60)], through: producer),       // orders-retry-5s, then orders-retry-1m
+///     deadLetters: KafkaDeadLetters(producer: producer)                   // then orders-dlt
+/// ) { delivery in … }
+/// ```
+///
+/// A message that fails is published to the first retry topic, with the time at which it is due and where it comes from in
+/// its headers (``KafkaRetriedMessage``); from there to the second, and after the last to the dead letters of the topic it
+/// came from first. The original is settled once the broker has confirmed its copy. It keeps key, value, headers and, where
+/// the retry topic has it, its partition; messages are no longer handled in the order in which they were sent, not those of a
+/// key either.
+///
+/// `forEach` subscribes to the retry topics of the configured topics too. They have to exist, or be made by the brokers;
+/// a topic of which everything waits equally long needs no more partitions than the original. Topics given as regular
+/// expressions are not derived from: let the expression match the retry topics, or name them.
+///
+/// A message that is not due holds back its partition of the retry topic and nothing else. It is not paused, and the group
+/// membership does not depend on it. Due times are compared with this machine's clock; no message waits longer than its
+/// topic's delay, whatever another machine's clock said.
+public struct KafkaRetryTopics: Sendable {
+    /// How long each retry topic makes its messages wait, in the order of the attempts.
+    public let delays: [Duration]
+
+    private let copies: ConfirmedCopy
+    private let topicName: @Sendable (_ original: String, _ delay: Duration) -> String
+
+    /// Retry topics, one for each delay.
+    ///
+    /// - Parameters:
+    ///   - delays: How long to wait before each further attempt; less than zero counts as zero.
+    ///   - producer: What to publish with. It stays the caller's to close.
+    ///   - topicName: The retry topic of an original topic and a delay.
+    public init(
+        delays: [Duration],
+        producer: KafkaProducer,
+        topicName: @escaping @Sendable (_ original: String, _ delay: Duration) -> String = Self.defaultTopicName
+    ) {
+        self.delays = delays.map { max($0, .zero) }
+        self.copies = ConfirmedCopy(producer: producer)
+        self.topicName = topicName
+    }
+
+    /// `orders-retry-5s`: the delay in the largest unit of `d`, `h`, `m`, `s` and `ms` that it is a whole number of.
+    public static let defaultTopicName: @Sendable (_ original: String, _ delay: Duration) -> String = {
+        original,
+        delay in
+        let (seconds, attoseconds) = delay.components
+        let milliseconds = attoseconds / 1_000_000_000_000_000
+        let units: [(Int64, String)] = [(86_400, "d"), (3_600, "h"), (60, "m"), (1, "s")]
+        if milliseconds == 0, let (unit, name) = units.first(where: { seconds > 0 && seconds % $0.0 == 0 }) {
+            return "\(original)-retry-\(seconds / unit)\(name)"
+        }
+        return "\(original)-retry-\(seconds * 1_000 + milliseconds)ms"
+    }
+
+    /// The retry topics of a topic, in the order of the attempts.
+    public func topics(of original: String) -> [String] {
+        delays.map { topicName(original, $0) }
+    }
+
+    /// The retry topics of those of a subscription that are not retry topics themselves.
+    func topics(of subscription: [String]) -> [String] {
+        let named = subscription.filter { !$0.hasPrefix("^") }
+        let retryTopics = Set(named.flatMap { topics(of: $0) })
+        let originals = named.filter { !retryTopics.contains($0) }
+        return Set(originals.flatMap { topics(of: $0) }).subtracting(subscription).sorted()
+    }
+
+    /// Where a delivery comes from. Headers alone do not say that it was retried: somebody may have copied them along.
+    func origin(of delivery: KafkaConsumer.Delivery) -> (MessageOrigin, KafkaRetriedMessage?) {
+        guard let retried = delivery.retried,
+            let stage = topics(of: retried.originalTopic).firstIndex(of: delivery.topic)
+        else { return (MessageOrigin(delivery), nil) }
+        return (MessageOrigin(retried, attempt: delivery.attempt, stage: stage), retried)
+    }
+
+    /// How long a delivery has to wait until it is due; nil where it does not.
+    func wait(of delivery: KafkaConsumer.Delivery, now: KafkaTimestamp) -> Duration? {
+        let (origin, retried) = origin(of: delivery)
+        guard let stage = origin.stage, let due = retried?.due, due > now else { return nil }
+        let (remaining, isTooLong) = due.millisecondsSince1970
+            .subtractingReportingOverflow(now.millisecondsSince1970)
+        return isTooLong ? delays[stage] : min(.milliseconds(remaining), delays[stage])
+    }
+
+    /// Puts a delivery into the next retry topic and waits until the broker has confirmed it.
+    ///
+    /// - Returns: Nil where there is no next one.
+    func next(after origin: MessageOrigin) -> (topic: String, delay: Duration)? {
+        let stage = (origin.stage ?? -1) + 1
+        guard stage < delays.count else { return nil }
+        return (topicName(origin.topic, delays[stage]), delays[stage])
+    }
+
+    func publish(
+        _ delivery: KafkaConsumer.Delivery,
+        _ origin: MessageOrigin,
+        to topic: String,
+        due: KafkaTimestamp,
+        _ error: any Error,
+        group: String,
+        logger: Logger,
+        onFailure: (KafkaError) -> Void
+    ) async throws(CancellationError) -> KafkaDeliveryReport? {
+        var copy = delivery.content
+        copy.topic = topic
+        copy.timestamp = nil
+        copy.headers.removeAll { KafkaRetriedMessage.Header.all.contains($0.name) }
+        copy.headers.append(
+            contentsOf: KafkaRetriedMessage(origin, due: due, group: group, error: error).headers
+        )
+        return try await copies.send(
+            copy,
+            dispensable: KafkaRetriedMessage.Header.exceptionMessage,
+            for: delivery,
+            logger: logger,
+            onFailure: onFailure
+        )
+    }
+}
+
+extension KafkaRetriedMessage {
+    /// The message after one more failure.
+    init(_ origin: MessageOrigin, due: KafkaTimestamp, group: String, error: any Error) {
+        self.originalTopic = origin.topic
+        self.originalPartition = origin.partition
+        self.originalOffset = origin.offset
+        self.originalTimestamp = origin.timestamp
+        self.originalTimestampType = origin.timestampType
+        self.originalConsumerGroup = group.isEmpty ? nil : group
+        self.exceptionType = String(reflecting: type(of: error))
+        self.exceptionMessage = String(describing: error).shortened(toBytes: KafkaDeadLetter.maximumMessageBytes)
+        self.attempt = origin.attempts + 1
+        self.due = due
+    }
+}
