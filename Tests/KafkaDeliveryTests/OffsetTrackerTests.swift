@@ -112,6 +112,44 @@ struct OffsetTrackerTests {
         #expect(tracker.settle(new) == .settled)
         #expect(tracker.commitTarget == 4)
     }
+
+    @Test func whatATransactionHasIsSettledWithItAndNotBefore() {
+        var tracker = OffsetTracker()
+        let sequences = (0..<5).map { tracker.handOut(Int64($0) * 10) }
+        #expect(tracker.claimTarget == nil)
+        _ = tracker.settle(sequences[0])
+        for sequence in sequences[1...2] { #expect(tracker.claim(sequence) == .settled) }
+        #expect(tracker.claim(sequences[1]) == .repeated)
+        #expect(tracker.settle(sequences[1]) == .repeated)
+        #expect(tracker.commitTarget == 1)
+        #expect(tracker.heldCount == 4)
+        // What is settled beside it is part of the prefix too.
+        _ = tracker.settle(sequences[3])
+        #expect(tracker.claimTarget?.offset == 31)
+        #expect(tracker.claimTarget?.isComplete == true)
+        tracker.settleClaims(at: 31)
+        #expect(tracker.commitTarget == nil)
+        #expect(tracker.heldCount == 1)
+        #expect(tracker.unsettledCount == 1)
+        _ = tracker.settle(sequences[4])
+        #expect(tracker.commitTarget == 41)
+    }
+
+    @Test func aTransactionThatWouldSkipSomethingIsNotComplete() {
+        var tracker = OffsetTracker()
+        let sequences = (0..<3).map { tracker.handOut(Int64($0)) }
+        _ = tracker.claim(sequences[0])
+        _ = tracker.claim(sequences[2])
+        #expect(tracker.claimTarget?.offset == 1)
+        #expect(tracker.claimTarget?.isComplete == false)
+        tracker.rejectClaims()
+        #expect(tracker.heldCount == 1)
+        #expect(tracker.unsettledCount == 3)
+        for sequence in [sequences[0], sequences[2]] { tracker.handOutAgain(sequence) }
+        #expect(tracker.heldCount == 3)
+        for sequence in sequences { _ = tracker.settle(sequence) }
+        #expect(tracker.commitTarget == 3)
+    }
 }
 
 /// Random numbers that come again for the same seed (SplitMix64).

@@ -9,7 +9,8 @@ import Logging
 struct TestMember {
     /// What it can be started as, by the first argument.
     private static let roles: [String: @Sendable ([String]) async throws -> Void] = [
-        "history": runHistoryMember
+        "history": runHistoryMember,
+        "transform": runTransformMember,
     ]
 
     static func main() async throws {

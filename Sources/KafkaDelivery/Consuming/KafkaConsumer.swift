@@ -81,7 +81,8 @@ public final class KafkaConsumer: Service, Sendable {
 
     /// Waits until everything acknowledged so far in the partitions that are ours is committed, as far as it can be: an
     /// acknowledged delivery behind an unsettled one cannot. What was acknowledged in partitions that went away before,
-    /// ``Event/revoked(_:unsettled:)`` and ``Event/lost(_:unsettled:)`` tell.
+    /// ``Event/revoked(_:unsettled:)`` and ``Event/lost(_:unsettled:)`` tell. Partitions with deliveries in a transaction that
+    /// has not ended are left to that.
     ///
     /// - Throws: ``KafkaError``: `assignmentEnded` where a partition goes to another member meanwhile, `timedOut` after 30
     ///   seconds, `cancelled`, `closed`, or what the broker says.

@@ -55,7 +55,8 @@ extension PartitionReader {
             .assignmentEnded,
             persistence: .notPersisted,
             recovery: .retry,
-            reason: "\(partition) went to another member of the group before the transaction was committed"
+            reason: "\(partition) went to another member of the group, or was sought elsewhere, before the transaction "
+                + "was committed"
         )
     }
 

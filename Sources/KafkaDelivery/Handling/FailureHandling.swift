@@ -48,6 +48,9 @@ struct FailureHandling: Sendable {
             core.events.send(.redelivery(delivery.source, attempt: delivery.attempt + 1, after: delay))
             return .backsOff
         case .giveUp:
+            // What was part of a transaction that was aborted is handed out again whatever is said here: its copy elsewhere
+            // would be one more each time.
+            if delivery.message.isClaimed { throw error }
             let origin = retry.topics?.origin(of: delivery).0 ?? MessageOrigin(delivery)
             if let topics = retry.topics, retry.isWorthAnotherAttempt(error), let next = topics.next(after: origin) {
                 return await moveOn(delivery, origin, error, to: next, of: topics)

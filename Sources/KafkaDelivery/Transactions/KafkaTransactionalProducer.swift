@@ -179,8 +179,7 @@ extension KafkaTransactionalProducer {
             }
         }
 
-        /// Makes a delivery part of the transaction: it is settled when that commits, and handed out again when it does not.
-        /// See ``acknowledge(_:from:)-(Sequence<KafkaConsumer.Delivery>,_)``.
+        /// Makes one delivery part of the transaction, as the other function of this name does with many.
         public func acknowledge(
             _ delivery: KafkaConsumer.Delivery,
             from consumer: KafkaConsumer
@@ -196,6 +195,11 @@ extension KafkaTransactionalProducer {
         /// handed out of a partition before its deliveries has to be settled or part of the transaction too: otherwise it
         /// is aborted with `invalidArgument` rather than skip a message. A partition's deliveries can be part of one
         /// transaction at a time.
+        ///
+        /// For loops of your own and ``KafkaConsumer/forEachBatch(maximumCount:maximumWait:retry:deadLetters:_:)``. In the
+        /// handler of a `forEach` a transaction that is aborted hands its delivery out again at once, whatever the retry
+        /// policy says, and when the policy gives up the loop ends; ``KafkaConsumer/transform(through:maximumCount:maximumWait:retry:deadLetterTopic:_:)``
+        /// does better.
         ///
         /// - Parameters:
         ///   - deliveries: Without a verdict, and of ``KafkaConsumer/Configuration/Isolation-swift.enum/readCommitted``.
