@@ -37,6 +37,9 @@ extension KafkaProducer {
         ///
         /// Without it a retry after a lost answer stores the message twice, and, with more than one request in flight,
         /// a retry may overtake.
+        ///
+        /// It ends where a message that may be stored runs out of its ``messageTimeout``: the producer then goes on under a
+        /// new epoch (KIP-360), and what it was just sending again beside that message may be stored twice.
         public var idempotence: Bool = true
 
         /// How many replicas have to store a message. Idempotence needs ``Acknowledgements/all``.
