@@ -68,6 +68,8 @@ extension ProducerCore {
 
     /// Hands a message to librdkafka when there is room for it.
     func enqueueWithRoom(_ message: KafkaMessage) async throws(KafkaError) -> PendingDelivery {
+        // With a key of its own: the one that librdkafka had no room for was never sent.
+        let message = stampsIdempotencyKey ? message.stampedWithIdempotencyKey() : message
         let pending = PendingDelivery(topic: message.topic)
         if let error = await waitForRoom(message, pending) { throw error }
         return pending
@@ -77,7 +79,11 @@ extension ProducerCore {
     /// waiting alone.
     func enqueueNow(_ message: KafkaMessage) throws(KafkaError) -> PendingDelivery? {
         try message.validate()
-        let message = stampsIdempotencyKey ? message.stampedWithIdempotencyKey() : message
+        if stampsIdempotencyKey { return try enqueueAsIs(message.stampedWithIdempotencyKey()) }
+        return try enqueueAsIs(message)
+    }
+
+    private func enqueueAsIs(_ message: KafkaMessage) throws(KafkaError) -> PendingDelivery? {
         if Task.isCancelled { throw .cancelled(persistence: .notPersisted) }
         let pending = PendingDelivery(topic: message.topic)
         switch ledger.withLock({ $0.admit(pending) }) {
