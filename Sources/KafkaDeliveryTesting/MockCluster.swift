@@ -91,7 +91,8 @@ public final class MockCluster: Sendable {
     ///     partition, and answers one that is stored already with the offset it has. A partition then takes one batch of
     ///     an idempotent producer at a time, and a broker that is down closes connections rather than refusing them. A
     ///     batch that is under way when the *broker* closes the connection (``takeDown(broker:)``,
-    ///     ``InjectedError/disconnect``) counts as not stored.
+    ///     ``InjectedError/disconnect``) counts as not stored; so does one that is answered with an injected error, and
+    ///     the batches behind it are out of order, which a producer survives where the error says that nothing was stored.
     /// - Throws: ``Failure`` with the reason ``Failure/Reason/invalidArgument`` where the number is out of range,
     ///   and ``Failure/Reason/librdkafka`` where librdkafka cannot start it.
     public init(brokers: Int = 1, checksSequences: Bool = false) throws(Failure) {

@@ -25,6 +25,7 @@ struct KafkaDeliveryTool: AsyncParsableCommand {
             """,
         subcommands: [
             SendCommand.self, ReceiveCommand.self, RedriveCommand.self, BrokerCommand.self, DemoCommand.self,
+            ExperimentCommand.self, ExperimentWorker.self,
         ]
     )
 

@@ -103,7 +103,7 @@ struct SequenceTests {
         configuration.additionalProperties = ["batch.num.messages": "10", "retry.backoff.ms": "5"]
         try await withKafkaProducer(configuration, logger: .test) { producer in
             try await producer.send(KafkaMessage(topic: topic, value: "-1"))
-            try cluster.mock.inject([.none, .notEnoughReplicas, .none, .requestTimedOut], into: .produce)
+            try cluster.mock.inject([.none, .notEnoughReplicas, .none, .notEnoughReplicas], into: .produce)
             let messages = (0..<500).lazy.map { KafkaMessage(topic: topic, value: "\($0)") }
             for (number, result) in await producer.send(contentsOf: messages).enumerated() {
                 #expect(try result.get().offset == Int64(number + 1))

@@ -1,3 +1,5 @@
+public import CoreMetrics
+
 extension KafkaProducer {
     /// The settings of a producer. Only the addresses are required; the rest are the safest values, which are also the
     /// fastest for awaited sends.
@@ -37,6 +39,9 @@ extension KafkaProducer {
         ///
         /// Without it a retry after a lost answer stores the message twice, and, with more than one request in flight,
         /// a retry may overtake.
+        ///
+        /// It ends where a message that may be stored runs out of its ``messageTimeout``: the producer then goes on under a
+        /// new epoch (KIP-360), and what it was just sending again beside that message may be stored twice.
         public var idempotence: Bool = true
 
         /// How many replicas have to store a message. Idempotence needs ``Acknowledgements/all``.
@@ -75,6 +80,12 @@ extension KafkaProducer {
         /// was sent twice (``KafkaDeduplicator``). To send one again with the same key, stamp it before, with
         /// ``KafkaMessage/stampedWithIdempotencyKey()``.
         public var stampsIdempotencyKey: Bool = false
+
+        /// Where metrics go (<doc:Metrics>); nil for the backend that the process has bootstrapped when the client is made.
+        public var metricsFactory: (any MetricsFactory)?
+
+        /// How often metrics are brought up to date; tests wait for that.
+        package var metricsInterval: Duration = .seconds(5)
 
         /// How connections are encrypted and authenticated.
         public var security: KafkaSecurity = .plaintext

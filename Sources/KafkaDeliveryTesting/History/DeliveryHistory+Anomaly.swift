@@ -18,7 +18,7 @@ extension DeliveryHistory {
             /// (There the lost ones are among the unseen. Here a message is one or the other.)
             case unseen
             /// Jepsen's `duplicate`: one message is stored at more than one offset. A message that is delivered again at the
-            /// same one is no duplicate.
+            /// same one is no duplicate. An idempotent producer prevents it for as long as none of its messages times out.
             case duplicate
             /// Jepsen's `inconsistent-offsets`: one offset has different messages in different eyes.
             case inconsistentOffsets

@@ -102,8 +102,8 @@ struct HistoryPlan {
         mutating func addStep() {
             let members = alone.count + children.count
             switch Int.random(in: 0..<100, using: &random) {
-            case ..<30 where members < HistoryPlan.maximumMembers: join()
-            case ..<45 where members > 0: leave()
+            case ..<25 where members < HistoryPlan.maximumMembers: join()
+            case ..<37 where members > 0: leave()
             case ..<60 where !children.isEmpty:
                 let name = children.remove(at: Int.random(in: 0..<children.count, using: &random))
                 stopped.removeAll { $0 == name }

@@ -79,12 +79,21 @@ final class HistoryRun: Sendable {
         progress.change { $0.released = plan.messages }
         for var finisher in plan.finishers { try join(&finisher, isChild: false) }
         let finishers = Set(plan.finishers.map(\.name))
-        for name in members.value.keys.sorted() where !finishers.contains(name) { try await leave(name) }
+        // All at once, so that the group has one rebalance of it.
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for name in members.value.keys where !finishers.contains(name) {
+                group.addTask { try await self.leave(name) }
+            }
+            try await group.waitForAll()
+        }
         try await sending.value
         try await finish()
         progress.change { $0.isOver = true }
         await observing.value
-        for name in finishers { try await leave(name) }
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for name in finishers { group.addTask { try await self.leave(name) } }
+            try await group.waitForAll()
+        }
         try await readLogs()
         return try outcome(start.duration(to: .now))
     }
@@ -205,7 +214,8 @@ final class HistoryRun: Sendable {
 
     private func send() async throws {
         var configuration = cluster.producerConfiguration()
-        configuration.messageTimeout = .seconds(20)
+        // Broken connections are made again soon enough that no message runs out of its time: then idempotence ends.
+        configuration.additionalProperties["reconnect.backoff.max.ms"] = "1000"
         relay.route(&configuration)
         try await withKafkaProducer(configuration, logger: .test) { producer in
             let next = Shared(0)
