@@ -7,6 +7,8 @@ import AllocationCount
 enum AllocationLimit {
     static func of(_ cell: Cell) -> Double? {
         switch cell.shape {
+        // Of ten thousand tasks most are made for a few sends each, and making them is not the library's doing.
+        case .send(let tasks) where tasks > 1_000: nil
         case .send, .enqueue, .batches: 3
         case .receive(.deliveries) where cell.work == 0: 1
         case .receive(.mainActor), .receive(.perPartition): 1
@@ -26,8 +28,8 @@ enum AllocationLimit {
                 let bare = comparison.bareAllocations
             else { continue }
             let own = ours - bare
-            // A tenth for what happens now and then: an array that grows, a connection's buffer.
-            let isOver = own > limit + 0.1
+            // A quarter for what happens now and then: an array that grows, a fetch that brings more than was counted.
+            let isOver = own > limit + 0.25
             if isOver { isWithin = false }
             print(
                 isOver ? "TOO MANY" : "ok      ",

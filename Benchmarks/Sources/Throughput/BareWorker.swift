@@ -37,7 +37,7 @@ struct BareWorker: Worker {
     static func consumerProperties(_ job: Job) -> [String] {
         [
             "bootstrap.servers", job.bootstrapServers.joined(separator: ","), "client.id", "kafka-delivery",
-            "group.id", job.group, "enable.auto.commit", "false", "enable.auto.offset.store", "true",
+            "log_level", "3", "group.id", job.group, "enable.auto.commit", "false", "enable.auto.offset.store", "true",
             "auto.offset.reset", "earliest", "partition.assignment.strategy", "cooperative-sticky",
             "isolation.level", "read_committed", "enable.partition.eof", "true",
             "queued.min.messages", String(job.cell.prefetch ?? 10_000), "queued.max.messages.kbytes", "1024",
@@ -115,7 +115,8 @@ struct BareWorker: Worker {
 
     /// The loop is helped over what 2.0.2 lacks, so that the library is not compared with something that stands still;
     /// but for the loops with work, which show just that.
-    private var wakeEvery: Int64 { job.cell.work > 0 ? 0 : 5_000 }
+    /// A quarter of what is fetched ahead: 10,000 messages or 1 MiB.
+    private var wakeEvery: Int64 { job.cell.work > 0 ? 0 : Int64(max(1, min(2_500, (256 << 10) / job.cell.size))) }
 
     private func receiveTimed() async throws -> Sample {
         let cell = job.cell
@@ -155,16 +156,24 @@ struct BareWorker: Worker {
 
     /// In steps, and each is received before the next is sent: a mock cluster forgets what nobody reads.
     private mutating func passThrough() async throws -> Sample {
-        let step = job.cell.count / 20
+        let step = job.cell.count / 40
         let meter = Meter()
         var memory: [Int] = []
-        for _ in 0..<20 {
+        for _ in 0..<40 {
             let target = Int(received.received) + step
-            let (consumer, start) = (Address(consumer), received)
+            let (consumer, start, wakeEvery) = (Address(consumer), received, wakeEvery)
             // consumer_poll blocks, and so has a thread of its own.
             async let end: (bare_received, Int32) = Task.detached {
                 var result = start
-                let status = bare_receive(consumer.pointer, Int64(target), 120_000_000_000, 0, 10_000, 5_000, &result)
+                let status = bare_receive(
+                    consumer.pointer,
+                    Int64(target),
+                    120_000_000_000,
+                    0,
+                    10_000,
+                    wakeEvery,
+                    &result
+                )
                 return (result, status)
             }.value
             try send(step, window: 10_000)
@@ -207,7 +216,7 @@ struct BareWorker: Worker {
                 Int64(seconds) * 1_000_000_000,
                 0,
                 10_000,
-                5_000,
+                wakeEvery,
                 &result
             )
         )

@@ -56,9 +56,11 @@ final class Bench {
 
         // Groups take seconds to form: all workers form theirs at the same time, and then wait for their turn.
         var waiting: [Child] = []
-        if cell.needsGroup, cell.scenario != 13 {
+        if cell.needsGroup, cell.shape != .passThrough {
             waiting = try turns.map { try start(cell, $0.side, topics, cluster, counts: $0.round == 0) }
             for worker in waiting { try awaitReadiness(worker) }
+            // Those that stand still do not disturb each other.
+            if !cell.isBusy { for worker in waiting { try worker.write("go") } }
         }
         for (index, turn) in turns.enumerated() {
             let what = turn.side == .library ? "library" : "bare loop"
@@ -70,7 +72,7 @@ final class Bench {
             } else {
                 worker = waiting[index]
             }
-            try worker.write("go")
+            if cell.isBusy { try worker.write("go") }
             let sample = try JSONDecoder().decode(Sample.self, from: Data(worker.readLine(within: 300).utf8))
             if !waiting.isEmpty { worker.finish() } else { worker.wait() }
             note(sample, turn.round, turn.side, in: &comparison)

@@ -98,6 +98,11 @@ struct Cell: Codable, Sendable {
         }
     }
 
+    /// Whether anything happens in a round.
+    var isBusy: Bool {
+        if case .standStill = shape { false } else { true }
+    }
+
     /// Receiving is measured from this message on: what was fetched before the round began is not part of it.
     var untimed: Int {
         min(count / 4, partitions * (prefetch ?? 10_000))

@@ -83,7 +83,7 @@ struct LatencyChart {
         let low = log10(least).rounded(.down)
         let high = max(log10(greatest).rounded(.up), low + 1)
         func x(_ seconds: Double) -> Double {
-            Self.left + (log10(max(seconds, least)) - low) / (high - low) * Self.width
+            Self.left + (log10(max(seconds, pow(10, low))) - low) / (high - low) * Self.width
         }
         let height = Double(comparisons.count) * Self.row + 24
         var shapes = stride(from: low, through: high, by: 1).map { power in

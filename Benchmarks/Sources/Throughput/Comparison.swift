@@ -24,7 +24,8 @@ struct Comparison: Codable, Sendable {
     }
 
     var rate: Ratio? { hasRate ? ratio { $0.rate } : nil }
-    var processor: Ratio? { ratio { $0.processor } }
+    /// Of a consumer that stands still there is no message to take time for.
+    var processor: Ratio? { cell.isBusy ? ratio { $0.processor } : nil }
     var p99: Ratio? { ratio { $0.latency?.p99 } }
 
     /// Where messages come at a rate that is given, or not at all, how fast they are says nothing.

@@ -66,7 +66,8 @@ struct Row {
         columns = [
             "\(cell.scenario) \(cell.title)", "\(cell.size)", "\(cell.headers)",
             comparison.hasRate ? Figure.pair(comparison, Figure.rate) { $0.rate } : "", ratio,
-            Figure.pair(comparison, Figure.microseconds) { $0.processor }, Figure.ratio(comparison.processor),
+            cell.isBusy ? Figure.pair(comparison, Figure.microseconds) { $0.processor } : "",
+            Figure.ratio(comparison.processor),
             latency(\.p50), latency(\.p99), latency(\.p999), Figure.pair(comparison, Figure.time) { $0.longestGap },
             Figure.pair(comparison, Figure.mebibytes) { Double($0.peakMemory) },
             allocations.contains("") ? "" : allocations.joined(separator: " / "),

@@ -112,7 +112,7 @@ struct LibraryWorker: Worker {
     }
 
     /// Sends one after the other, and returns how long some of them took.
-    private static func send(
+    @concurrent private static func send(
         _ count: Int,
         from first: Int,
         of messages: [KafkaMessage],
@@ -135,7 +135,7 @@ struct LibraryWorker: Worker {
     }
 
     /// Awaits each report when `window` later ones are under way.
-    private func enqueue(_ count: Int, window: Int, _ producer: KafkaProducer) async throws {
+    @concurrent private func enqueue(_ count: Int, window: Int, _ producer: KafkaProducer) async throws {
         var pending: [KafkaProducer.PendingDelivery] = []
         pending.reserveCapacity(window)
         for index in 0..<count {
@@ -150,7 +150,7 @@ struct LibraryWorker: Worker {
         for last in pending { _ = try await last.report }
     }
 
-    private func sendBatches(_ size: Int, _ producer: KafkaProducer) async throws -> Sample {
+    @concurrent private func sendBatches(_ size: Int, _ producer: KafkaProducer) async throws -> Sample {
         let count = job.cell.count
         let meter = Meter()
         for start in stride(from: 0, to: count, by: size) {
@@ -164,7 +164,7 @@ struct LibraryWorker: Worker {
         return meter.sample(messages: count)
     }
 
-    private func transactions(
+    @concurrent private func transactions(
         _ count: Int,
         of size: Int,
         _ producer: KafkaTransactionalProducer
@@ -218,10 +218,10 @@ struct LibraryWorker: Worker {
     /// In steps, and each is received before the next is sent: a mock cluster forgets what nobody reads.
     private func passThrough() async throws -> Sample {
         let (producer, consumer) = (try current(producer), try current(consumer))
-        let step = job.cell.count / 20
+        let step = job.cell.count / 40
         let meter = Meter()
         var memory: [Int] = []
-        for _ in 0..<20 {
+        for _ in 0..<40 {
             async let receiving: Void = Task.detached {
                 var received = 0
                 for try await delivery in consumer.deliveries {
@@ -234,7 +234,7 @@ struct LibraryWorker: Worker {
             try await receiving
             memory.append(Memory.resident)
         }
-        var sample = meter.sample(messages: step * 20)
+        var sample = meter.sample(messages: step * 40)
         sample.memory = memory
         return sample
     }

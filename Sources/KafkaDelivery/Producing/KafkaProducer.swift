@@ -50,8 +50,8 @@ public final class KafkaProducer: Service, Sendable {
     ///   message had not been handed over, otherwise with `possiblyPersisted`, for it cannot be recalled.
     @discardableResult
     public func send(_ message: KafkaMessage) async throws(KafkaError) -> KafkaDeliveryReport {
-        if let pending = try core.enqueueNow(message) { return try await pending.report }
-        return try await core.enqueueWithRoom(message).report
+        if let pending = try core.enqueueNow(message) { return try await pending.waitForReport() }
+        return try await core.enqueueWithRoom(message).waitForReport()
     }
 
     /// Accepts a message for sending, and returns without waiting for the broker.

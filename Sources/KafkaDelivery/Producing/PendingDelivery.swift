@@ -74,21 +74,27 @@ extension KafkaProducer {
         ///   await the same report are not affected.
         public var report: KafkaDeliveryReport {
             get async throws(KafkaError) {
-                if let result = resultNow { return try result.get() }
-                // Numbers of this send alone: one counter for all of them would be fought over by all threads.
-                let id = lastWaiter.wrappingAdd(1, ordering: .relaxed).newValue
-                await withTaskCancellationHandler {
-                    await withUnsafeContinuation { continuation in
-                        add(Waiter(id: id, resume: .task(continuation)))
-                        // Cancelled before the waiter was there: its handler has run already and found nobody.
-                        if Task.isCancelled { cancel(id) }
-                    }
-                } onCancel: {
-                    cancel(id)
-                }
-                guard let result = resultNow else { throw .cancelled(persistence: .possiblyPersisted) }
-                return try result.get()
+                try await waitForReport()
             }
+        }
+
+        /// A function and not a getter: it goes on where the caller runs, so that a send on an actor is not resumed on the
+        /// pool first, to be sent on from there.
+        func waitForReport() async throws(KafkaError) -> KafkaDeliveryReport {
+            if let result = resultNow { return try result.get() }
+            // Numbers of this send alone: one counter for all of them would be fought over by all threads.
+            let id = lastWaiter.wrappingAdd(1, ordering: .relaxed).newValue
+            await withTaskCancellationHandler {
+                await withUnsafeContinuation { continuation in
+                    add(Waiter(id: id, resume: .task(continuation)))
+                    // Cancelled before the waiter was there: its handler has run already and found nobody.
+                    if Task.isCancelled { cancel(id) }
+                }
+            } onCancel: {
+                cancel(id)
+            }
+            guard let result = resultNow else { throw .cancelled(persistence: .possiblyPersisted) }
+            return try result.get()
         }
 
         private func report(_ place: Place) -> KafkaDeliveryReport {
