@@ -22,8 +22,9 @@ let package = Package(
         .executable(name: "kafka-delivery", targets: ["kafka-delivery"]),
     ],
     dependencies: [
-        // A service logs, starts and stops through these two; every Swift server has them already.
+        // A service logs, measures, starts and stops through these three; every Swift server has them already.
         .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
+        .package(url: "https://github.com/apple/swift-metrics", from: "2.5.0"),
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.6.0"),
         // Deque, for windows that move along a partition. swift-service-lifecycle needs this package too.
         .package(url: "https://github.com/apple/swift-collections", from: "1.1.0"),
@@ -40,6 +41,7 @@ let package = Package(
             name: "KafkaDelivery",
             dependencies: [
                 "CRdKafka",
+                .product(name: "CoreMetrics", package: "swift-metrics"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
                 .product(name: "DequeModule", package: "swift-collections"),
@@ -108,6 +110,7 @@ let package = Package(
                 "PoisonedConsumer",
                 "TestMember",
                 .product(name: "Logging", package: "swift-log"),
+                .product(name: "MetricsTestKit", package: "swift-metrics"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ],
             swiftSettings: settings

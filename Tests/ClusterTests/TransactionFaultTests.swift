@@ -341,4 +341,27 @@ struct TransactionOwnerTests {
         await #expect(throws: CancellationError.self) { try await task.value }
         await next.close()
     }
+
+    @Test(.enabled(if: !TestCluster.isMock, "needs a coordinator that ends what takes too long"))
+    func aTransactionThatTakesTooLongIsNotCommitted() async throws {
+        let cluster = try TestCluster()
+        let topic = try await cluster.makeTopic()
+        var configuration = cluster.transactionalConfiguration()
+        configuration.transactionTimeout = .seconds(1)
+        let producer = try KafkaTransactionalProducer(configuration, logger: .test)
+        let error = await kafkaError {
+            try await producer.withTransaction { transaction in
+                let start = ContinuousClock.now
+                try await transaction.sendConfirmed(KafkaMessage(topic: topic, value: "late"))
+                try await waitUntil { start.duration(to: .now) > .seconds(1) }
+            }
+        }
+        #expect(error?.kind == .timedOut)
+        #expect(error?.persistence == .notPersisted)
+        // Whether the coordinator was quicker than the abort or not, this makes the producer usable.
+        try await producer.recreate()
+        try await producer.withTransaction { try await $0.send(KafkaMessage(topic: topic, value: "next")) }
+        #expect(try await Kcat(cluster).committedValues(topic) == ["next"])
+        await producer.close()
+    }
 }

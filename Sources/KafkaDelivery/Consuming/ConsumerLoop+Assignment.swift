@@ -37,6 +37,7 @@ extension ConsumerLoop {
         let placed = starts.map(\.partition).filter { !isSought($0) }
         known.formUnion(placed)
         core.noteAssigned(assigned)
+        for reader in assigned { metrics?.begin(reader) }
         core.logger.debug("Partitions assigned", metadata: ["kafka_partitions": "\(starts.map(\.partition))"])
         core.events.send(.assigned(starts.map(\.partition), generation: generation))
         guard closing == nil else {
@@ -176,6 +177,7 @@ extension ConsumerLoop {
             core.endLoops(of: reader)
             let rest = reader.end()
             core.noteEnded(reader)
+            metrics?.end(reader)
             unsettled += rest.unsettled
             if rest.isUncommitted { uncommitted.append(reader.partition) }
             if readers[reader.partition] === reader { readers[reader.partition] = nil }

@@ -59,6 +59,7 @@ extension ConsumerLoop {
         let hasLeft = core.client.isConsumerClosed
         if !hasLeft { core.logger.warning("Consumer closed without leaving its group in time") }
         let (unsettled, uncommitted) = endReaders(Array(readers.values))
+        metrics?.export(core, watch, at: clock.now)
         resume(committer.allWaiters(.closed(persistence: nil)))
         releaseWaitersForEndOfCommit()
         core.finish(

@@ -50,6 +50,7 @@ extension ConsumerLoop {
                 error.map(explainRefusal),
                 at: clock.now
             )
+        metrics?.noteCommit(failed: !failures.isEmpty)
         releaseWaitersForEndOfCommit()
         if !failures.isEmpty {
             if failures.contains(where: { $0.1.isMetadataTooLarge }) { stopCountingStarts() }

@@ -87,7 +87,10 @@ extension ConsumerLoop {
             starts.isTrial = isTrial
             starts.turns.removeAll()
             for reader in readers.values { reader.setOneAtATime(isTrial) }
-            if !isTrial { core.logger.notice("Messages are handed out freely again") }
+            if !isTrial {
+                core.logger.notice("Messages are handed out freely again")
+                committer.schedule(at: now)
+            }
         }
         if isTrial { advanceTrial() }
     }
@@ -98,6 +101,8 @@ extension ConsumerLoop {
             guard let reader = readers[current], !reader.hasEndedTurn() else {
                 starts.turns.end()
                 for reader in readers.values { reader.setTurnOut(false) }
+                // What has survived is not to be blamed for what happens next, also where nobody else wants a turn.
+                committer.schedule(at: clock.now)
                 return advanceTrial()
             }
             // Only when no other message is noted any more: two would both be blamed.

@@ -56,6 +56,7 @@ final class ConsumerLoop {
     /// Partitions to be brought to where the consumer was told to start, tried before in vain.
     var lateStarts: [(due: Instant, readers: [PartitionReader])] = []
     var watch: HandlingWatch
+    var metrics: ConsumerMetrics?
     var surrender: Surrender?
     var generation = 0
     /// Partitions that were assigned before: where the consumer was told to start counts only the first time.
@@ -68,7 +69,11 @@ final class ConsumerLoop {
 
     init(_ core: ConsumerCore) {
         self.core = core
-        self.watch = HandlingWatch(limit: core.configuration.maximumHandlingTime)
+        self.metrics = ConsumerMetrics(core.configuration)
+        self.watch = HandlingWatch(
+            limit: core.configuration.maximumHandlingTime,
+            otherInterval: metrics?.interval
+        )
     }
 
     func run() {
@@ -82,6 +87,7 @@ final class ConsumerLoop {
             advanceRevocation()
             advanceWatch()
             advanceSurrender()
+            advanceMetrics()
             advanceClosing()
             if isFinished { return }
             if let event = core.queue.poll(timeout: nextTimeout()) { handle(event) }
@@ -201,6 +207,7 @@ final class ConsumerLoop {
         // Reading a partition makes librdkafka count the time since then towards max.poll.interval.ms, whatever this
         // thread waits for. So where there is something to lose, it shows up in good time.
         if !readers.isEmpty { consider(watch.next) }
+        if !readers.isEmpty { consider(metrics?.next) }
         if !readers.isEmpty { consider(clock.now.advanced(by: core.configuration.maximumPollInterval / 3)) }
         guard let next else { return -1 }
         let remaining = clock.now.duration(to: next)

@@ -3,9 +3,17 @@ internal import Synchronization
 
 /// Passes events on to everybody who listens.
 final class EventHub: Sendable {
+    /// How many there were of those that metrics tell.
+    struct Counts {
+        var stuck = 0
+        var deadLetters = 0
+        var deadLetterFailures = 0
+    }
+
     private struct State {
         var listeners: [UInt64: EventBuffer] = [:]
         var assignedCount = 0
+        var counts = Counts()
         var isFinished = false
     }
 
@@ -32,6 +40,9 @@ final class EventHub: Sendable {
             switch event {
             case .assigned(let partitions, _): state.assignedCount += partitions.count
             case .revoked(let partitions, _), .lost(let partitions, _): state.assignedCount -= partitions.count
+            case .stuck: state.counts.stuck += 1
+            case .deadLettered: state.counts.deadLetters += 1
+            case .deadLetterFailed: state.counts.deadLetterFailures += 1
             default: break
             }
             return (Array(state.listeners.values), state.assignedCount)
@@ -39,6 +50,8 @@ final class EventHub: Sendable {
         // Every partition may have been caught up with, and be assigned and revoked, while a listener is busy.
         for listener in listeners { listener.add(event, maximum: 256 + 4 * max(assignedCount, 0)) }
     }
+
+    var counts: Counts { state.withLock { $0.counts } }
 
     func finish() {
         let listeners = state.withLock { state in

@@ -1,3 +1,5 @@
+public import CoreMetrics
+
 extension KafkaConsumer {
     /// The settings of a consumer. Addresses, group and topics are required; the rest have safe values.
     public struct Configuration: Sendable {
@@ -147,6 +149,12 @@ extension KafkaConsumer {
 
         /// The name the brokers log and account this client under (`client.id`).
         public var clientID: String = "kafka-delivery"
+
+        /// Where metrics go (<doc:Metrics>); nil for the backend that the process has bootstrapped when the client is made.
+        public var metricsFactory: (any MetricsFactory)?
+
+        /// How often metrics are brought up to date; tests wait for that.
+        package var metricsInterval: Duration = .seconds(5)
 
         /// How connections are encrypted and authenticated.
         public var security: KafkaSecurity = .plaintext

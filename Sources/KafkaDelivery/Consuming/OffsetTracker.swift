@@ -38,6 +38,15 @@ struct OffsetTracker {
         case repeated
     }
 
+    /// What happened to deliveries, in the life of the generation.
+    struct Totals {
+        var delivered = 0
+        var redelivered = 0
+        var acknowledged = 0
+        var rejected = 0
+    }
+
+    private(set) var totals = Totals()
     private var entries: Deque<Entry> = []
     /// How many messages the settled prefix has.
     private(set) var firstSequence: Sequence = 0
@@ -63,6 +72,9 @@ struct OffsetTracker {
     /// How many messages were handed out for the first time.
     var nextSequence: Sequence { firstSequence + Sequence(entries.count) }
 
+    /// The earliest delivery that is not settled, and when it was handed out last.
+    var firstUnsettled: (offset: Int64, stamp: HandlingWatch.Stamp)? { entries.first.map { ($0.offset, $0.stamp) } }
+
     /// Kafka commits the offset to read next.
     static func nextToRead(after offset: Int64) -> Int64 {
         offset + 1
@@ -73,6 +85,7 @@ struct OffsetTracker {
         entries.append(Entry(offset: offset, stamp: stamp, state: .held))
         unsettledCount += 1
         heldCount += 1
+        totals.delivered += 1
         return firstSequence + Sequence(entries.count - 1)
     }
 
@@ -85,6 +98,7 @@ struct OffsetTracker {
         if entries[index].isStuck { stuckCount -= 1 }
         entries[index].state = .settled
         unsettledCount -= 1
+        totals.acknowledged += 1
         if index == 0 { removeSettledPrefix() }
         return .settled
     }
@@ -111,12 +125,15 @@ struct OffsetTracker {
 
     /// Notes that a delivery is to be handed out again: it stays unsettled, and in nobody's hands.
     mutating func reject(_ sequence: Sequence) -> Verdict {
-        change(sequence, from: .held, to: .rejected) ? .settled : .repeated
+        guard change(sequence, from: .held, to: .rejected) else { return .repeated }
+        totals.rejected += 1
+        return .settled
     }
 
     /// Notes that a rejected delivery is handed out again.
     mutating func handOutAgain(_ sequence: Sequence, at stamp: HandlingWatch.Stamp = 0) {
         guard change(sequence, from: .rejected, to: .held) else { return }
+        totals.redelivered += 1
         entries[Int(sequence - firstSequence)].stamp = stamp
     }
 
@@ -180,6 +197,7 @@ struct OffsetTracker {
         for index in entries.indices where entries[index].state == .claimed { entries[index].state = .settled }
         unsettledCount -= claimedCount
         heldCount -= claimedCount
+        totals.acknowledged += claimedCount
         claimedCount = 0
         removeSettledPrefix()
         didCommit(offset)

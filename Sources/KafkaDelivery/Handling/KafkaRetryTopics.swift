@@ -88,15 +88,16 @@ public struct KafkaRetryTopics: Sendable {
         return isTooLong ? delays[stage] : min(.milliseconds(remaining), delays[stage])
     }
 
-    /// Puts a delivery into the next retry topic and waits until the broker has confirmed it.
-    ///
-    /// - Returns: Nil where there is no next one.
+    /// Where a message goes that failed once more, and for how long; nil where that was the last retry topic.
     func next(after origin: MessageOrigin) -> (topic: String, delay: Duration)? {
         let stage = (origin.stage ?? -1) + 1
         guard stage < delays.count else { return nil }
         return (topicName(origin.topic, delays[stage]), delays[stage])
     }
 
+    /// Puts a delivery into a retry topic and waits until the broker has confirmed it, trying again for as long as it takes.
+    ///
+    /// - Returns: Where it is stored; nil where the partition was revoked meanwhile, and nothing more is published.
     func publish(
         _ delivery: KafkaConsumer.Delivery,
         _ origin: MessageOrigin,

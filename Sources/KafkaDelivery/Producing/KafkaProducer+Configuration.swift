@@ -1,3 +1,5 @@
+public import CoreMetrics
+
 extension KafkaProducer {
     /// The settings of a producer. Only the addresses are required; the rest are the safest values, which are also the
     /// fastest for awaited sends.
@@ -78,6 +80,12 @@ extension KafkaProducer {
         /// was sent twice (``KafkaDeduplicator``). To send one again with the same key, stamp it before, with
         /// ``KafkaMessage/stampedWithIdempotencyKey()``.
         public var stampsIdempotencyKey: Bool = false
+
+        /// Where metrics go (<doc:Metrics>); nil for the backend that the process has bootstrapped when the client is made.
+        public var metricsFactory: (any MetricsFactory)?
+
+        /// How often metrics are brought up to date; tests wait for that.
+        package var metricsInterval: Duration = .seconds(5)
 
         /// How connections are encrypted and authenticated.
         public var security: KafkaSecurity = .plaintext

@@ -16,6 +16,7 @@ final class ProducerCore: Sendable {
     private let messageTimeout: Duration
     private let lingers: Bool
     private let stampsIdempotencyKey: Bool
+    private let configuration: KafkaProducer.Configuration
     // Senders, the thread and whoever closes meet here; nobody holds it for longer than a few list operations.
     private let ledger = Mutex(SendLedger())
     private let closing = Mutex<Closing?>(nil)
@@ -46,6 +47,7 @@ final class ProducerCore: Sendable {
         self.messageTimeout = configuration.messageTimeout
         self.lingers = configuration.linger > .zero
         self.stampsIdempotencyKey = configuration.stampsIdempotencyKey
+        self.configuration = configuration
         guard BlockingThread.start("kafka-producer", { self.serveQueue() }) else {
             throw KafkaError(.client, recovery: .retry, reason: "the system has no thread left for the producer")
         }
@@ -279,20 +281,30 @@ extension ProducerCore {
 extension ProducerCore {
     /// Runs on the producer's thread until it is closed: sleeps until librdkafka has a report, or somebody interrupts.
     private func serveQueue() {
-        var batch = ReportBatch()
-        while !isFinished() {
-            if let event = queue.poll(timeout: nextTimeout()) {
+        var batch = ReportBatch(metrics: ProducerMetrics(configuration))
+        while !isFinished(&batch) {
+            if let event = queue.poll(timeout: nextTimeout(batch)) {
                 handle(event, &batch)
             }
             while let event = queue.poll(timeout: 0) {
                 handle(event, &batch)
             }
             serveRoomWaiters()
+            export(&batch.metrics, isDue: false)
         }
+    }
+
+    /// Brings metrics up to date, where that is due.
+    private func export(_ metrics: inout ProducerMetrics?, isDue: Bool) {
+        guard let next = metrics?.next else { return }
+        let now = clock.now
+        guard isDue || next <= now else { return }
+        metrics?.export(inFlight: ledger.withLock { $0.count }, at: now)
     }
 
     /// One event's reports, with the array kept from event to event.
     private struct ReportBatch {
+        var metrics: ProducerMetrics?
         /// Alive for as long as they are on the ledger's list, and then until they are released.
         var reports: [(pending: Unmanaged<PendingDelivery>, outcome: PendingDelivery.Outcome)] = []
         /// The last thing that was wrong with a connection, until a message gets through again.
@@ -322,6 +334,9 @@ extension ProducerCore {
         while let report = event.nextMessage() {
             guard let opaque = report.pointee._private else { continue }
             let pending = Unmanaged<PendingDelivery>.fromOpaque(opaque)
+            if batch.metrics != nil, batch.reports.isEmpty {
+                batch.metrics?.note(microseconds: rd_kafka_message_latency(report))
+            }
             batch.reports.append((pending, explain(PendingDelivery.Outcome(report), &batch)))
         }
         // Some at a time, so that senders do not have to wait for long.
@@ -333,6 +348,9 @@ extension ProducerCore {
             }
         }
         let barriers = ledger.withLock { $0.passedBarriers() }
+        if batch.metrics != nil {
+            for (_, outcome) in batch.reports { batch.metrics?.note(outcome) }
+        }
         for (pending, outcome) in batch.reports { pending.takeRetainedValue().resolve(outcome) }
         for barrier in barriers { barrier.continuation.resume(returning: nil) }
         batch.reports.removeAll(keepingCapacity: true)
@@ -446,20 +464,22 @@ extension ProducerCore {
 
 extension ProducerCore {
     /// Milliseconds until something is due, -1 where nothing is.
-    private func nextTimeout() -> Int32 {
+    private func nextTimeout(_ batch: borrowing ReportBatch) -> Int32 {
         let room = ledger.withLock { $0.nextRoomDeadline }
         let end = closing.withLock { $0.map { $0.purgeDeadline ?? $0.deadline } }
-        guard let next = room.map({ min($0, end ?? $0) }) ?? end else { return -1 }
+        var next = room.map { min($0, end ?? $0) } ?? end
+        if let metrics = batch.metrics { next = min(metrics.next, next ?? metrics.next) }
+        guard let next else { return -1 }
         let remaining = clock.now.duration(to: next)
         return remaining <= .zero ? 0 : remaining.milliseconds
     }
 
     /// Takes the next step of closing, where it is due; true when the thread has nothing left to do.
-    private func isFinished() -> Bool {
+    private func isFinished(_ batch: inout ReportBatch) -> Bool {
         let now = clock.now
         guard let closing = closing.withLock({ $0 }) else { return false }
         if ledger.withLock({ $0.count }) == 0 {
-            finish()
+            finish(&batch)
             return true
         }
         guard let purgeDeadline = closing.purgeDeadline else {
@@ -471,11 +491,11 @@ extension ProducerCore {
             return false
         }
         guard now >= purgeDeadline else { return false }
-        finish()
+        finish(&batch)
         return true
     }
 
-    private func finish() {
+    private func finish(_ batch: inout ReportBatch) {
         let (abandoned, waiters, barriers) = ledger.withLock { $0.close() }
         for waiter in waiters { waiter.continuation.resume(returning: .closed()) }
         if !abandoned.isEmpty {
@@ -490,7 +510,11 @@ extension ProducerCore {
             recovery: .recreateClient,
             reason: "the producer was closed before the broker answered"
         )
-        for pending in abandoned { pending.resolve(.failure(error)) }
+        for pending in abandoned {
+            batch.metrics?.note(.failure(error))
+            pending.resolve(.failure(error))
+        }
+        batch.metrics?.export(inFlight: 0, at: clock.now)
         for barrier in barriers { barrier.continuation.resume(returning: nil) }
     }
 }

@@ -63,6 +63,7 @@ extension TransactionalCore {
             try await prepare(scope, &claims, by: deadline)
         } catch {
             if let fatal = scope.core.client.fatalError {
+                let fatal = lasting(fatal, scope)
                 fail(fatal)
                 claims.reject()
                 throw fatal.explaining("the transaction was not committed", persistence: .notPersisted)
@@ -144,7 +145,7 @@ extension TransactionalCore {
             claims.reject()
             throw error.abortedTransaction
         case .failed(let error, let isCommitSent):
-            let error = error.recreating
+            let error = lasting(error, scope)
             fail(error)
             if isCommitSent {
                 // An answer that was lost may have said that it is committed.
@@ -172,10 +173,13 @@ extension TransactionalCore {
         )
     }
 
+    /// What a client says from now on that cannot go on.
+    ///
     /// The coordinator fences a producer whose transaction it has aborted because of its age as it does one that somebody
     /// took over from, and librdkafka 2.0.2 has one error for both. So it is left to the application to come back.
-    private func overdue(_ error: KafkaError) -> KafkaError {
-        KafkaError(
+    private func lasting(_ error: KafkaError, _ scope: TransactionScope) -> KafkaError {
+        guard error.kind == .fenced, scope.age >= configuration.transactionTimeout else { return error.recreating }
+        return KafkaError(
             .fenced,
             recovery: .recreateClient,
             reason: "the coordinator aborted a transaction that took longer than transactionTimeout "
@@ -208,7 +212,7 @@ extension TransactionalCore {
             if let failure = scope.sendFailure, !failure.isOfFailedTransaction { giveUpClient() }
             return true
         case .failure(let failure) where failure.remedy == .recreate:
-            fail(scope.age < configuration.transactionTimeout ? failure.error.recreating : overdue(failure.error))
+            fail(lasting(failure.error, scope))
         case .failure, nil:
             giveUpClient()
         }

@@ -24,6 +24,7 @@ struct ExperimentJSON: Encodable {
         var messagesPerSecond: Double?
         var latencyMillisecondsP50: Double?
         var latencyMillisecondsP99: Double?
+        /// Nil where a process that was killed would have had to count them.
         var connectionsCut: Int?
         var confirmationsLost: Int?
         var kills: Int?
@@ -71,8 +72,8 @@ struct ExperimentJSON: Encodable {
             messagesPerSecond: result.messagesPerSecond,
             latencyMillisecondsP50: result.latencies[50].map { $0.inSeconds * 1_000 },
             latencyMillisecondsP99: result.latencies[99].map { $0.inSeconds * 1_000 },
-            connectionsCut: result.cuts,
-            confirmationsLost: result.lostConfirmations,
+            connectionsCut: result.mode.isKilled ? nil : result.cuts,
+            confirmationsLost: result.mode.isKilled ? nil : result.lostConfirmations,
             kills: result.kills,
             transactionsAborted: result.aborted
         )

@@ -32,9 +32,10 @@ struct ExperimentPage {
     private var lead: String {
         let cluster = report.isMock ? "a mock cluster that checks sequence numbers" : "a Kafka cluster"
         return """
-            Each mode was given the same \(report.messages.grouped) numbered messages, \(cluster), and the same bad network: \
-            <b>\(report.profile.rawValue)</b>, where \(report.profile.explanation). Where a mode is about a process, that was killed \
-            in the middle and started again. Then a reader that sees none of the faults counted what is there.
+            Each mode was given the same \(report.messages.grouped) numbered messages, on \(cluster). What is sent went through \
+            the same bad network: <b>\(report.profile.rawValue)</b>, where \(report.profile.explanation). Where a mode is about \
+            a process, that was killed in the middle and started again. Then a reader that sees none of the faults counted what \
+            is there.
             """
     }
 
@@ -174,8 +175,8 @@ extension ExperimentPage {
         svg .lost{fill:var(--lost)}svg .dup{fill:var(--dup)}svg .plain{fill:var(--plain)}svg .track{fill:var(--track)}
         svg .range{stroke:var(--plain);stroke-width:3;stroke-linecap:round}
         .scroll{overflow-x:auto}
-        table{border-collapse:collapse;width:100%;font-size:14px;font-variant-numeric:tabular-nums;margin:8px 0 12px}
-        th,td{padding:6px 10px;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}
+        table{border-collapse:collapse;width:100%;font-size:13px;font-variant-numeric:tabular-nums;margin:8px 0 12px}
+        th,td{padding:6px 7px;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}
         thead th{color:var(--soft);font-weight:500}
         th:first-child{text-align:left;font-weight:500;padding-left:0}
         pre,code{font:13px ui-monospace,Menlo,Consolas,monospace}

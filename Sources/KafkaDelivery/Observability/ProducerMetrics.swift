@@ -1,0 +1,83 @@
+internal import CoreMetrics
+
+/// A producer's metrics. Used by the producer's thread alone.
+///
+/// Reports are counted as that thread reads them, and what was counted is handed on every few seconds; sending knows
+/// nothing of it.
+struct ProducerMetrics {
+    typealias Instant = ContinuousClock.Instant
+
+    /// How often they are brought up to date.
+    private let interval: Duration
+
+    /// When they are due.
+    private(set) var next = Instant.now
+
+    private let factory: any MetricsFactory
+    private let dimensions: [(String, String)]
+    private let sent: Counter
+    private let confirmed: Counter
+    private let inFlight: Gauge
+    private let latency: Timer
+    private var failed: [KafkaError.Kind: Counter] = [:]
+
+    /// Since they were brought up to date last.
+    private var confirmedCount = 0
+    private var failedCounts: [KafkaError.Kind: Int] = [:]
+    /// Since the beginning.
+    private var endedCount = 0
+    private var sentCount = 0
+
+    /// Nil where nobody collects them.
+    init?(_ configuration: KafkaProducer.Configuration) {
+        let factory = configuration.metricsFactory ?? MetricsSystem.factory
+        if factory is NOOPMetricsHandler { return nil }
+        let dimensions = [("client_id", configuration.clientID)]
+        self.interval = configuration.metricsInterval
+        self.factory = factory
+        self.dimensions = dimensions
+        sent = Counter(label: "kafka_producer_messages_sent_total", dimensions: dimensions, factory: factory)
+        confirmed = Counter(label: "kafka_producer_messages_confirmed_total", dimensions: dimensions, factory: factory)
+        inFlight = Gauge(label: "kafka_producer_messages_in_flight", dimensions: dimensions, factory: factory)
+        latency = Timer(label: "kafka_producer_confirmation_seconds", dimensions: dimensions, factory: factory)
+    }
+
+    /// A report was read.
+    mutating func note(_ outcome: KafkaProducer.PendingDelivery.Outcome) {
+        switch outcome {
+        case .success: confirmedCount += 1
+        case .failure(let error): failedCounts[error.kind, default: 0] += 1
+        }
+    }
+
+    /// How long the first message of a batch of reports took, which of those is the one that took longest.
+    func note(microseconds: Int64) {
+        latency.recordMicroseconds(microseconds)
+    }
+
+    /// Brings everything up to date.
+    mutating func export(inFlight count: Int, at now: Instant) {
+        next = now.advanced(by: interval)
+        confirmed.increment(by: confirmedCount)
+        endedCount += confirmedCount
+        confirmedCount = 0
+        for (kind, count) in failedCounts {
+            let counter =
+                failed[kind]
+                ?? Counter(
+                    label: "kafka_producer_messages_failed_total",
+                    dimensions: dimensions + [("error", kind.rawValue)],
+                    factory: factory
+                )
+            failed[kind] = counter
+            counter.increment(by: count)
+            endedCount += count
+        }
+        failedCounts = [:]
+        // A message that librdkafka does not take is in flight for the moment in which that is tried.
+        let total = max(endedCount + count, sentCount)
+        sent.increment(by: total - sentCount)
+        sentCount = total
+        inFlight.record(count)
+    }
+}
