@@ -77,11 +77,16 @@ struct TransactionRebalanceTests {
         let second = try KafkaConsumer(configuration, logger: .test)
         let deliveries = try await first.take(10)
         let events = first.events
-        let joined = Task { try await second.take(1) }
+        let isAcknowledged = Shared(false)
+        let joined = Task {
+            try await isAcknowledged.wait { $0 }
+            return try await second.take(1)
+        }
         let error = await #expect(throws: KafkaError.self) {
             try await producer.withTransaction { transaction in
                 try await transaction.sendConfirmed(KafkaMessage(topic: output, value: "aborted"))
                 try transaction.acknowledge(deliveries.dropLast(), from: first)
+                isAcknowledged.change { $0 = true }
                 let unsettled = try await events.first { if case .revoked(_, let count) = $0 { count } else { nil } }
                 #expect(unsettled == 10)
                 let late = await kafkaError { try transaction.acknowledge(deliveries[9], from: first) }
