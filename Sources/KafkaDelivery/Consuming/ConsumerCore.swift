@@ -75,13 +75,13 @@ final class ConsumerCore: Sendable {
     /// Where calls that wait for the brokers are made.
     let blocking = BlockingQueue("kafka-control")
     /// How often any partition began again at another offset.
-    private let restarts = Atomic(0)
+    let restarts = Atomic(0)
     /// Where the coarse clock stands, see ``HandlingWatch``.
-    private let coarseNow = Atomic<HandlingWatch.Stamp>(0)
+    let coarseNow = Atomic<HandlingWatch.Stamp>(0)
     /// Acknowledgements since the last commit began.
-    private let uncommitted = Atomic(0)
+    let uncommitted = Atomic(0)
     /// Verdicts that came after their partition had gone.
-    private let late = Atomic(0)
+    let late = Atomic(0)
 
     init(
         _ configuration: KafkaConsumer.Configuration,
@@ -109,114 +109,6 @@ final class ConsumerCore: Sendable {
     }
 }
 
-// MARK: For loops over deliveries
-
-extension ConsumerCore {
-    /// The next partition that may have something to read. Waits for one.
-    func nextReady() async -> ReadyPartitions.Wake {
-        subscribe()
-        if let wake = state.withLock({ $0.ready.next() }) { return wake }
-        return await wait { state, waiter in state.ready.wait(waiter) }
-    }
-
-    /// The next partition that may have something to read; nil where there is none until some time.
-    func nextReady(until deadline: ContinuousClock.Instant) async -> ReadyPartitions.Wake? {
-        subscribe()
-        if let wake = state.withLock({ $0.ready.next() }) { return wake }
-        let id = WaiterID.next()
-        let timer = Task.detached {
-            // Time is what is waited for.
-            if (try? await Task.sleep(until: deadline, clock: .continuous)) != nil { self.cancelWait(id, for: nil) }
-        }
-        defer { timer.cancel() }
-        let wake = await wait(as: id) { state, waiter in state.ready.wait(waiter) }
-        if case .ended = wake, ContinuousClock.now >= deadline { return nil }
-        return wake
-    }
-
-    func putBack(_ reader: PartitionReader, mayHaveMore: Bool) {
-        let resumption = state.withLock { $0.ready.putBack(reader, mayHaveMore: mayHaveMore) }
-        if let resumption { resumption.waiter.continuation.resume(returning: resumption.wake) }
-    }
-
-    func claim(_ reader: PartitionReader) {
-        state.withLock { $0.ready.claim(reader) }
-    }
-
-    /// Nobody has hold of a partition any longer that was given to a loop over `partitions`. A loop that is started later
-    /// gets it; not the same one, which did not want it.
-    func release(_ reader: PartitionReader, from loop: UInt64) {
-        resume(
-            state.withLock { state -> [ReadyPartitions.Resumption] in
-                guard state.phase == .open, state.failure == nil, !reader.hasEnded else { return [] }
-                state.unseen.append((reader, givenBackBy: loop))
-                return [state.ready.release(reader)].compactMap(\.self) + state.matchUnseen()
-            }
-        )
-    }
-
-    /// Waits for news of a partition that the caller reads alone.
-    func waitForNews(of reader: PartitionReader) async -> ReadyPartitions.Wake {
-        await wait(for: reader) { state, waiter in state.ready.wait(waiter, for: reader) }
-    }
-
-    /// The next newly assigned partition. Waits for one; nil when the consumer is closed or the task cancelled.
-    ///
-    /// - Parameter loop: The number of the loop that asks.
-    func nextAssigned(for loop: UInt64) async -> PartitionReader? {
-        subscribe()
-        if Task.isCancelled { return nil }
-        let wake = await wait { state, waiter in
-            if state.phase != .open || state.failure != nil { return .ended }
-            if let index = state.unseen.firstIndex(where: { $0.givenBackBy < loop }) {
-                return .partition(state.unseen.remove(at: index).reader)
-            }
-            state.assignmentWaiters.append((waiter, loop))
-            return nil
-        }
-        guard case .partition(let reader) = wake else { return nil }
-        return reader
-    }
-
-    private func wait(
-        as id: UInt64 = WaiterID.next(),
-        for reader: PartitionReader? = nil,
-        _ register: (inout State, ReadyPartitions.Waiter) -> ReadyPartitions.Wake?
-    ) async -> ReadyPartitions.Wake {
-        return await withTaskCancellationHandler {
-            await withCheckedContinuation { continuation in
-                let waiter = ReadyPartitions.Waiter(id: id, continuation: continuation)
-                if let wake = state.withLock({ register(&$0, waiter) }) {
-                    continuation.resume(returning: wake)
-                } else if Task.isCancelled {
-                    // Cancelled before the waiter was there: its handler has run already and found nobody.
-                    cancelWait(id, for: reader)
-                }
-            }
-        } onCancel: {
-            cancelWait(id, for: reader)
-        }
-    }
-
-    private func cancelWait(_ id: UInt64, for reader: PartitionReader?) {
-        let waiter = state.withLock { state in
-            state.ready.cancel(id, for: reader)
-                ?? state.assignmentWaiters.firstIndex { $0.waiter.id == id }
-                .map { state.assignmentWaiters.remove(at: $0).waiter }
-        }
-        waiter?.continuation.resume(returning: .ended)
-    }
-
-    /// There is something to read in a partition, or room to read more.
-    func signal(_ reader: PartitionReader) {
-        for resumption in state.withLock({ $0.ready.signal(reader) }) {
-            resumption.waiter.continuation.resume(returning: resumption.wake)
-        }
-    }
-
-    var failure: KafkaError? { state.withLock { $0.failure } }
-}
-
 // MARK: For the application
 
 extension ConsumerCore {
@@ -228,7 +120,7 @@ extension ConsumerCore {
     }
 
     /// Joins the group, once.
-    private func subscribe() {
+    func subscribe() {
         let isFirst = state.withLock { state in
             guard !state.isSubscribed, state.phase == .open else { return false }
             state.isSubscribed = true
@@ -349,109 +241,6 @@ extension ConsumerCore {
             metadata: ["kafka_error": "\(problem)", "kafka_partition": "\(partition.map(\.description) ?? "")"]
         )
         events.send(.problem(problem, partition))
-    }
-}
-
-// MARK: For the thread
-
-extension ConsumerCore {
-    func takeCommands() -> [Command] {
-        state.withLock { state in
-            defer { state.commands.removeAll(keepingCapacity: true) }
-            return state.commands
-        }
-    }
-
-    var lateCount: Int { late.load(ordering: .relaxed) }
-
-    var uncommittedCount: Int { uncommitted.load(ordering: .relaxed) }
-
-    func resetUncommittedCount() {
-        uncommitted.store(0, ordering: .relaxed)
-    }
-
-    /// A partition begins again at another offset: some deliveries are not current any more.
-    func noteRestart() {
-        restarts.wrappingAdd(1, ordering: .relaxed)
-    }
-
-    /// What deliveries are stamped with.
-    var stamp: HandlingWatch.Stamp { coarseNow.load(ordering: .relaxed) }
-
-    func setStamp(_ stamp: HandlingWatch.Stamp) {
-        coarseNow.store(stamp, ordering: .relaxed)
-    }
-
-    var restartCount: Int { restarts.load(ordering: .relaxed) }
-
-    /// Offers newly assigned partitions to loops over `partitions`.
-    func offer(_ readers: [PartitionReader]) {
-        resume(
-            state.withLock { state in
-                state.unseen.append(contentsOf: readers.map { ($0, givenBackBy: 0) })
-                return state.matchUnseen()
-            }
-        )
-    }
-
-    /// Ends the loops over a partition; what was handed out of it can still be settled.
-    func endLoops(of reader: PartitionReader) {
-        reader.stop()
-        resume(
-            state.withLock { state in
-                state.unseen.removeAll { $0.reader === reader }
-                return state.ready.end(reader)
-            }
-        )
-    }
-
-    /// Ends all loops with an error: the consumer cannot go on.
-    func fail(_ error: KafkaError) {
-        resume(
-            state.withLock { state in
-                if state.failure == nil { state.failure = error }
-                return state.endLoops()
-            }
-        )
-    }
-
-    func finish(_ summary: KafkaConsumer.CloseSummary) {
-        let (waiters, commands) = state.withLock { state in
-            state.phase = .closed
-            state.summary = summary
-            defer {
-                state.closeWaiters = []
-                state.commands = []
-            }
-            return (state.closeWaiters, state.commands)
-        }
-        for command in commands {
-            switch command {
-            case .commit(let waiter): waiter.continuation.resume(returning: .closed(persistence: nil))
-            case .awaitCommitUnderWay(let wait): wait.resume(true)
-            default: break
-            }
-        }
-        for waiter in waiters { waiter.resume() }
-        events.finish()
-    }
-}
-
-extension ConsumerCore.State {
-    fileprivate mutating func endLoops() -> [ReadyPartitions.Resumption] {
-        defer { assignmentWaiters = [] }
-        return ready.close() + assignmentWaiters.map { ($0.waiter, .ended) }
-    }
-
-    /// Gives partitions to the loops that wait for one.
-    fileprivate mutating func matchUnseen() -> [ReadyPartitions.Resumption] {
-        var resumptions: [ReadyPartitions.Resumption] = []
-        unseen.removeAll { entry in
-            guard let index = assignmentWaiters.firstIndex(where: { $0.loop > entry.givenBackBy }) else { return false }
-            resumptions.append((assignmentWaiters.remove(at: index).waiter, .partition(entry.reader)))
-            return true
-        }
-        return resumptions
     }
 }
 

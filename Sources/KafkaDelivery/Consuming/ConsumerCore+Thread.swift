@@ -1,0 +1,86 @@
+internal import Logging
+internal import Synchronization
+
+/// For the consumer's thread.
+extension ConsumerCore {
+    func takeCommands() -> [Command] {
+        state.withLock { state in
+            defer { state.commands.removeAll(keepingCapacity: true) }
+            return state.commands
+        }
+    }
+
+    var lateCount: Int { late.load(ordering: .relaxed) }
+
+    var uncommittedCount: Int { uncommitted.load(ordering: .relaxed) }
+
+    func resetUncommittedCount() {
+        uncommitted.store(0, ordering: .relaxed)
+    }
+
+    /// A partition begins again at another offset: some deliveries are not current any more.
+    func noteRestart() {
+        restarts.wrappingAdd(1, ordering: .relaxed)
+    }
+
+    /// What deliveries are stamped with.
+    var stamp: HandlingWatch.Stamp { coarseNow.load(ordering: .relaxed) }
+
+    func setStamp(_ stamp: HandlingWatch.Stamp) {
+        coarseNow.store(stamp, ordering: .relaxed)
+    }
+
+    var restartCount: Int { restarts.load(ordering: .relaxed) }
+
+    /// Offers newly assigned partitions to loops over `partitions`.
+    func offer(_ readers: [PartitionReader]) {
+        resume(
+            state.withLock { state in
+                state.unseen.append(contentsOf: readers.map { ($0, givenBackBy: 0) })
+                return state.matchUnseen()
+            }
+        )
+    }
+
+    /// Ends the loops over a partition; what was handed out of it can still be settled.
+    func endLoops(of reader: PartitionReader) {
+        reader.stop()
+        resume(
+            state.withLock { state in
+                state.unseen.removeAll { $0.reader === reader }
+                return state.ready.end(reader)
+            }
+        )
+    }
+
+    /// Ends all loops with an error: the consumer cannot go on.
+    func fail(_ error: KafkaError) {
+        resume(
+            state.withLock { state in
+                if state.failure == nil { state.failure = error }
+                return state.endLoops()
+            }
+        )
+    }
+
+    func finish(_ summary: KafkaConsumer.CloseSummary) {
+        let (waiters, commands) = state.withLock { state in
+            state.phase = .closed
+            state.summary = summary
+            defer {
+                state.closeWaiters = []
+                state.commands = []
+            }
+            return (state.closeWaiters, state.commands)
+        }
+        for command in commands {
+            switch command {
+            case .commit(let waiter): waiter.continuation.resume(returning: .closed(persistence: nil))
+            case .awaitCommitUnderWay(let wait): wait.resume(true)
+            default: break
+            }
+        }
+        for waiter in waiters { waiter.resume() }
+        events.finish()
+    }
+}
