@@ -1,3 +1,4 @@
+import KafkaDeliveryTesting
 import Testing
 
 @testable import KafkaDelivery
@@ -149,22 +150,5 @@ struct OffsetTrackerTests {
         #expect(tracker.heldCount == 3)
         for sequence in sequences { _ = tracker.settle(sequence) }
         #expect(tracker.commitTarget == 3)
-    }
-}
-
-/// Random numbers that come again for the same seed (SplitMix64).
-struct SeededGenerator: RandomNumberGenerator {
-    private var state: UInt64
-
-    init(seed: UInt64) {
-        self.state = seed
-    }
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var mixed = state
-        mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
-        return mixed ^ (mixed >> 31)
     }
 }

@@ -1,3 +1,4 @@
+import KafkaDeliveryTesting
 import Testing
 
 @testable import KafkaDelivery

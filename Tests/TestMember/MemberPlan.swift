@@ -50,7 +50,7 @@ struct MemberPlan: Codable, Sendable {
     var sessionMilliseconds = 6_000
     var heartbeatMilliseconds: Int
 
-    init(name: String, mode: Mode, seed: UInt64, mayHang: Bool, strategy: String, using random: inout SplitMix64) {
+    init(name: String, mode: Mode, seed: UInt64, mayHang: Bool, strategy: String, using random: inout SeededGenerator) {
         self.name = name
         self.mode = mode
         self.seed = seed

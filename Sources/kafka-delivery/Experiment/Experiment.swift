@@ -230,7 +230,7 @@ extension Experiment {
         _ output: String,
         _ told: inout Told
     ) async throws -> Int {
-        var generator = SplitMix(seed: seed(mode))
+        var generator = SeededGenerator(seed: seed(mode))
         var kills = 0
         while true {
             // Early enough that there is something left to do for the last one.

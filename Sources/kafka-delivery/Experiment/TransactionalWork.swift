@@ -130,7 +130,7 @@ struct TransactionalWork {
         count += 1
         guard count == worker.diesAfter else { return }
         // Some time in this transaction, or in its commit, or after it: that is what it has to survive.
-        var generator = SplitMix(seed: worker.seed)
+        var generator = SeededGenerator(seed: worker.seed)
         let time = Int.random(in: 0..<20_000, using: &generator)
         DispatchQueue.global().asyncAfter(deadline: .now() + .microseconds(time)) { ExperimentWorker.die() }
     }
@@ -164,22 +164,5 @@ struct TransactionalWork {
 
     private func nextNumber(in topic: String) async throws -> Int {
         (try await reader.numbers(in: topic).max() ?? -1) + 1
-    }
-}
-
-/// Random numbers that a seed repeats (SplitMix64).
-struct SplitMix: RandomNumberGenerator {
-    private var state: UInt64
-
-    init(seed: UInt64) {
-        self.state = seed
-    }
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var word = state
-        word = (word ^ (word >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        word = (word ^ (word >> 27)) &* 0x94D0_49BB_1331_11EB
-        return word ^ (word >> 31)
     }
 }

@@ -45,7 +45,7 @@ struct HistoryPlan {
     let finishers: [MemberPlan]
 
     init(seed: UInt64, withFaults: Bool) {
-        var random = SplitMix64(seed: seed)
+        var random = SeededGenerator(seed: seed)
         self.seed = seed
         partitions = Int.random(in: 1...6, using: &random)
         messages = Int.random(in: 1_000...3_000, using: &random)
@@ -65,7 +65,7 @@ struct HistoryPlan {
     private struct Author {
         let seed: UInt64
         let strategy: String
-        var random: SplitMix64
+        var random: SeededGenerator
         let withFaults: Bool
         var steps: [Step] = []
         private var alone: [String] = []
@@ -75,7 +75,7 @@ struct HistoryPlan {
         private var down: [Int] = []
         private var count = 0
 
-        init(seed: UInt64, strategy: String, random: SplitMix64, withFaults: Bool) {
+        init(seed: UInt64, strategy: String, random: SeededGenerator, withFaults: Bool) {
             (self.seed, self.strategy, self.random, self.withFaults) = (seed, strategy, random, withFaults)
         }
 
