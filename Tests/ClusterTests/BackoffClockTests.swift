@@ -100,6 +100,7 @@ struct BackoffClockTests {
         let clock = TestClock()
         let consumer = try KafkaConsumer(cluster.quickConsumer(topic), logger: .test, backoff: clock)
         let handled = Shared<[Attempt]>([])
+        let events = consumer.events
         async let handling: Void = consumer.forEach(
             concurrency: .perKey(maximum: 4),
             retry: .fixed(.seconds(1), maximumAttempts: nil)
@@ -109,11 +110,11 @@ struct BackoffClockTests {
         }
         // The other key and what comes before it: all there is to do while it backs off.
         try await handled.wait { $0.count == 12 }
-        for _ in 0..<2 { try await clock.advance(by: .seconds(1), consumer) }
-        try await handled.wait { value in
-            value.count == 20 || (value.count == 12 && clock.elapsed < .seconds(2))
+        for attempt in 2...3 {
+            try await events.first { if case .redelivery(_, attempt, _) = $0 { () } else { nil } }
+            #expect(handled.value.count == 12)
+            try await clock.advance(by: .seconds(1), consumer)
         }
-        try await clock.advance(by: .seconds(1), consumer)
         try await handled.wait { $0.count == 20 }
         let even = handled.value.filter { $0.offset % 2 == 0 }
         #expect(even.map(\.offset) == Array(stride(from: 0, to: 20, by: 2)))

@@ -125,7 +125,7 @@ struct FaultRelayTests {
         let topic = try await cluster.makeTopic()
         let relay = try FaultRelay()
         var configuration = routed(cluster, relay)
-        configuration.messageTimeout = .seconds(1)
+        configuration.messageTimeout = .seconds(5)
         let producer = try KafkaProducer(configuration, logger: .test)
         try await producer.send(KafkaMessage(topic: topic, value: "x"))
         await relay.shutdown()
