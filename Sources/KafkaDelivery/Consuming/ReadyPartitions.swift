@@ -38,6 +38,9 @@ struct ReadyPartitions {
 
     /// There may be something to read.
     mutating func signal(_ reader: PartitionReader) -> [Resumption] {
+        // Somebody may speak of a partition that has ended: a verdict that comes late, a transaction's end, `resume`. In the
+        // queue it would wait for a loop that may never come, and keep the consumer alive, which keeps the queue.
+        guard !reader.hasEnded else { return [] }
         if !reader.waiters.isEmpty {
             defer { reader.waiters = [] }
             return reader.waiters.map { ($0, .again) }
