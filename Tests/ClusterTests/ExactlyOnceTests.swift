@@ -74,8 +74,7 @@ struct ExactlyOnceTests {
             ["transform", cluster.bootstrapServers.joined(separator: ","), name, group, input, output]
         )
         Thread.detachNewThread {
-            // Not read(upToCount:), which waits for as much as it may read.
-            while case let dots = process.output.availableData, !dots.isEmpty { onProgress(dots.count) }
+            while case let dots = process.nextOutput(), !dots.isEmpty { onProgress(dots.count) }
             onProgress(0)
         }
         return process
