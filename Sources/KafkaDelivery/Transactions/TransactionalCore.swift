@@ -23,6 +23,8 @@ final class TransactionalCore: Sendable {
         var isOverdue = false
         /// Deliveries of transactions of which nobody knows whether they were committed.
         var doubtful: [TransactionClaims] = []
+        /// The last client's initialisation, which may go on where nobody waited for its end.
+        var initialisation: Initialisation?
     }
 
     let configuration: KafkaTransactionalProducer.Configuration
@@ -128,7 +130,13 @@ extension TransactionalCore {
                 abandon?()
             }
         }
-        let producer = state.withLock { $0.producer.take() }
+        // Nobody will find out any more what became of deliveries in doubt. They are let go of: whoever gets their partition
+        // next asks the group, and until then neither closing the consumer nor a revocation waits for them.
+        let (producer, doubtful) = state.withLock { state in
+            defer { state.doubtful = [] }
+            return (state.producer.take(), state.doubtful)
+        }
+        if !doubtful.isEmpty { logger.info("Closed before it was known whether a transaction was committed") }
         await producer?.close(within: .zero)
     }
 
