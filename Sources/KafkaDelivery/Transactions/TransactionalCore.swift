@@ -130,19 +130,25 @@ extension TransactionalCore {
                 abandon?()
             }
         }
-        // Nobody will find out any more what became of deliveries in doubt. They are let go of: whoever gets their partition
-        // next asks the group, and until then neither closing the consumer nor a revocation waits for them.
-        let (producer, doubtful) = state.withLock { state in
-            defer { state.doubtful = [] }
-            return (state.producer.take(), state.doubtful)
-        }
-        if !doubtful.isEmpty { logger.info("Closed before it was known whether a transaction was committed") }
+        abandonDoubts()
+        let producer = state.withLock { $0.producer.take() }
         await producer?.close(within: .zero)
     }
 
     /// Ends without waiting, for a producer that was dropped: it has no transaction.
     func abandon() {
+        abandonDoubts()
         giveUpClient()
+    }
+
+    /// Nobody will find out any more what became of the deliveries in doubt. Whoever reads their partitions next asks the
+    /// group; until then neither closing the consumer nor a revocation waits for them, and nothing is committed past them.
+    private func abandonDoubts() {
+        let doubtful = state.withLock { state in
+            defer { state.doubtful = [] }
+            return state.doubtful
+        }
+        for claims in doubtful { claims.abandon() }
     }
 }
 
