@@ -130,6 +130,7 @@ struct ExactlyOnceTests {
         try await cluster.fill(input, partitions: 2, count: count)
         var configuration = cluster.transactionalConfiguration()
         configuration.operationTimeout = .seconds(5)
+        configuration.additionalProperties["reconnect.backoff.max.ms"] = "1000"
         relay.route(&configuration)
         let producer = try KafkaTransactionalProducer(configuration, logger: .test)
         let settings = cluster.quickConsumer(input)
