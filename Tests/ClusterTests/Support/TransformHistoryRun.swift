@@ -120,14 +120,14 @@ final class TransformHistoryRun: Sendable {
                 try await finish()
                 try child.input.close()
             }
-            let status = try await onThread { child.wait() }
+            let end = await child.end()
             switch life.end {
             case .death:
                 progress.change { $0.kills += 1 }
-                if status != SIGKILL { complain("\(life.process) ended with status \(status) before it was killed") }
+                if end != .signal(SIGKILL) { complain("\(life.process) ended with \(end) before it was killed") }
             case .leave, .none:
                 if life.end != .none { progress.change { $0.leaves += 1 } }
-                if status != 0 { complain("\(life.process) ended with status \(status)") }
+                if end != .exit(0) { complain("\(life.process) ended with \(end)") }
             }
         }
     }
@@ -144,8 +144,7 @@ final class TransformHistoryRun: Sendable {
         )
         let progress = progress
         Thread.detachNewThread {
-            // Not read(upToCount:), which waits for as much as it may read.
-            while case let dots = child.output.availableData, !dots.isEmpty { progress.change { $0.given += dots.count } }
+            while case let dots = child.nextOutput(), !dots.isEmpty { progress.change { $0.given += dots.count } }
         }
         return child
     }
