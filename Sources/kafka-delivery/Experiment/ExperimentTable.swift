@@ -66,9 +66,11 @@ struct ExperimentTable {
 
     private var notes: [String] {
         var notes = report.results.map { "\($0.mode.rawValue): \($0.circumstances)" }
-        let missing = report.outcomes.filter { if case .notShown = $0 { true } else { false } }.map(\.mode.rawValue)
+        let missing = report.outcomes.compactMap { outcome in
+            if case .notShown(let mode, _) = outcome { mode.rawValue } else { nil }
+        }
         if !missing.isEmpty {
-            notes.append("\(missing.joined(separator: ", ")): shown on a real cluster, with --bootstrap-servers HOST:PORT")
+            notes.append("\(missing.joined(separator: ", ")): a real cluster shows them, --bootstrap-servers HOST:PORT")
         }
         notes.append("lost: confirmed, and not stored; at-most-once calls confirmed what was written to the network")
         if report.results.contains(where: { $0.mode.isReceiving }) {
