@@ -15,7 +15,7 @@ struct ExperimentCommand: AsyncParsableCommand {
               kafka-delivery experiment --report experiment.html
               kafka-delivery experiment --bootstrap-servers localhost:9092
 
-            Without an address it starts a mock cluster in its own process, which checks sequence numbers as Kafka does; \
+            It takes about a minute. Without an address it starts a mock cluster in its own process, which checks sequence numbers as Kafka does; \
             what that cannot show, it says. With one it leaves topics named \(Experiment.prefix)-… there, which the \
             cluster has to be allowed to create.
 
