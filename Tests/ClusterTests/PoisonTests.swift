@@ -181,8 +181,9 @@ struct PoisonTests {
             until: [0: 100, 1: 100, 2: 100]
         )
         #expect(Set(run.handled) == others, "nothing is skipped")
-        // Two that count, the trial, and the one that finds what it noted; one more where a commit came in between.
-        #expect((4...6).contains(run.starts))
+        // Two that count, the trial, and the one that finds what it noted; one more for each commit that came in between,
+        // which are the more the slower the machine is.
+        #expect((4...12).contains(run.starts))
 
         let message = try #require(run.letter)
         let letter = try #require(KafkaDeadLetter(message.headers))
