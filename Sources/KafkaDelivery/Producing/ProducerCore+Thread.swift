@@ -76,7 +76,12 @@ extension ProducerCore {
                 isFirst = false
             }
             let pending = Unmanaged<PendingDelivery>.fromOpaque(opaque)
-            let outcome = explain(PendingDelivery.Outcome(report), &serving)
+            var outcome = PendingDelivery.Outcome(report)
+            if case .failure(let error) = outcome {
+                outcome = .failure(explain(error, serving.connectionError))
+            } else if serving.connectionError != nil {
+                serving.connectionError = nil
+            }
             serving.sends.settle(pending, outcome)
             if serving.isMetered { serving.metrics?.note(outcome) }
             pending.takeRetainedValue().resolve(outcome)
@@ -85,47 +90,37 @@ extension ProducerCore {
 
     /// A time-out, and what closing cut short, say more with the reason why nothing got through, and a fatal error with what
     /// is behind it.
-    private func explain(_ outcome: PendingDelivery.Outcome, _ serving: inout Serving) -> PendingDelivery.Outcome {
-        guard case .failure(let error) = outcome else {
-            serving.connectionError = nil
-            return outcome
-        }
-        if error.kind == .timedOut, let cause = serving.connectionError {
+    private func explain(_ error: KafkaError, _ connectionError: KafkaError?) -> KafkaError {
+        if error.kind == .timedOut, let cause = connectionError {
             // What was on its way reached a broker, which then did not answer.
             let kind: KafkaError.Kind = error.persistence == .notPersisted ? cause.kind : .timedOut
-            return .failure(
-                KafkaError(
-                    kind,
-                    persistence: error.persistence,
-                    recovery: kind == .authentication ? .fixRequest : .retry,
-                    reason: "no confirmation within \(messageTimeout), and \(cause.reason)",
-                    code: error.code
-                )
+            return KafkaError(
+                kind,
+                persistence: error.persistence,
+                recovery: kind == .authentication ? .fixRequest : .retry,
+                reason: "no confirmation within \(messageTimeout), and \(cause.reason)",
+                code: error.code
             )
         }
-        if error.kind == .closed, client.fatalError == nil, let cause = serving.connectionError {
-            return .failure(
-                KafkaError(
-                    .closed,
-                    persistence: error.persistence,
-                    recovery: .recreateClient,
-                    reason: "the producer was closed before there was a confirmation, and \(cause.reason)",
-                    code: error.code
-                )
+        if error.kind == .closed, client.fatalError == nil, let cause = connectionError {
+            return KafkaError(
+                .closed,
+                persistence: error.persistence,
+                recovery: .recreateClient,
+                reason: "the producer was closed before there was a confirmation, and \(cause.reason)",
+                code: error.code
             )
         }
         if error.kind == .fatal || error.kind == .closed, let fatal = client.fatalError {
-            return .failure(
-                KafkaError(
-                    fatal.kind,
-                    persistence: error.persistence,
-                    recovery: .recreateClient,
-                    reason: fatal.reason,
-                    code: fatal.code
-                )
+            return KafkaError(
+                fatal.kind,
+                persistence: error.persistence,
+                recovery: .recreateClient,
+                reason: fatal.reason,
+                code: fatal.code
             )
         }
-        return outcome
+        return error
     }
 
     private func handleError(_ event: borrowing RdKafkaEvent, _ serving: inout Serving) {

@@ -162,6 +162,13 @@ extension SendLedger {
     /// Takes off everybody who waits. One that is being tried just now is told when that has come to nothing.
     mutating func takeRoomWaiters() -> [RoomWaiter] {
         trying?.isCancelled = true
+        return takeAllRoomWaiters()
+    }
+
+    private mutating func takeAllRoomWaiters() -> [RoomWaiter] {
+        // Not Array(roomWaiters) where there are none: the thread sanitizer takes what that does to the empty array, which
+        // all arrays without elements share, for a race.
+        guard !roomWaiters.isEmpty else { return [] }
         defer { roomWaiters = [] }
         return Array(roomWaiters)
     }
@@ -223,8 +230,7 @@ extension SendLedger {
         guard phase != .closed else { return [] }
         phase = .closing
         closing = Closing(deadline: min(deadline, closing?.deadline ?? deadline), purgeDeadline: closing?.purgeDeadline)
-        defer { roomWaiters = [] }
-        return Array(roomWaiters)
+        return takeAllRoomWaiters()
     }
 
     /// The rest was given up (`rd_kafka_purge`).
@@ -238,10 +244,9 @@ extension SendLedger {
         self.summary = summary
         defer {
             barriers = []
-            roomWaiters = []
             refused = []
         }
-        return (Array(roomWaiters), barriers)
+        return (takeAllRoomWaiters(), barriers)
     }
 }
 
