@@ -74,8 +74,7 @@ struct ExactlyOnceTests {
             ["transform", cluster.bootstrapServers.joined(separator: ","), name, group, input, output]
         )
         Thread.detachNewThread {
-            // Not read(upToCount:), which waits for as much as it may read.
-            while case let dots = process.output.availableData, !dots.isEmpty { onProgress(dots.count) }
+            while case let dots = process.nextOutput(), !dots.isEmpty { onProgress(dots.count) }
             onProgress(0)
         }
         return process
@@ -131,6 +130,7 @@ struct ExactlyOnceTests {
         try await cluster.fill(input, partitions: 2, count: count)
         var configuration = cluster.transactionalConfiguration()
         configuration.operationTimeout = .seconds(5)
+        configuration.additionalProperties["reconnect.backoff.max.ms"] = "1000"
         relay.route(&configuration)
         let producer = try KafkaTransactionalProducer(configuration, logger: .test)
         let settings = cluster.quickConsumer(input)

@@ -1,4 +1,5 @@
 import Foundation
+import KafkaDeliveryTesting
 import Testing
 
 /// The tool's experiment, as somebody at a terminal runs it.

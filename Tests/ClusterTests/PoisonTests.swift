@@ -1,5 +1,6 @@
 import Foundation
 import KafkaDelivery
+import KafkaDeliveryTesting
 import Testing
 
 /// A message that kills the process that handles it, each time, becomes a dead letter. Everything else is handled.
@@ -53,35 +54,13 @@ struct PoisonTests {
             guard run.starts < 20 else { throw TestFailure("the culprit is not found after \(run.starts) starts") }
             let child = try ChildProcess(folder.appendingPathComponent("PoisonedConsumer").path, arguments)
             input.change { $0 = child.input }
-            for await line in Self.lines(of: child) { run.handled.append(line) }
-            let status = await Self.status(of: child)
-            if status == 0 {
+            for await line in child.lines() { run.handled.append(line) }
+            let end = await child.end()
+            if end == .exit(0) {
                 run.letter = try await watcher.value
                 return run
             }
-            #expect(status & 0x7F == SIGABRT, "it died of something else")
-        }
-    }
-
-    private static func lines(of child: ChildProcess) -> AsyncStream<String> {
-        let (stream, continuation) = AsyncStream.makeStream(of: String.self)
-        Thread.detachNewThread {
-            var rest = Data()
-            while let more = try? child.output.read(upToCount: 4_096), !more.isEmpty {
-                rest += more
-                while let end = rest.firstIndex(of: UInt8(ascii: "\n")) {
-                    continuation.yield(String(decoding: rest[rest.startIndex..<end], as: UTF8.self))
-                    rest = Data(rest[rest.index(after: end)...])
-                }
-            }
-            continuation.finish()
-        }
-        return stream
-    }
-
-    private static func status(of child: ChildProcess) async -> Int32 {
-        await withCheckedContinuation { continuation in
-            Thread.detachNewThread { continuation.resume(returning: child.wait()) }
+            #expect(end == .signal(SIGABRT), "it died of something else")
         }
     }
 

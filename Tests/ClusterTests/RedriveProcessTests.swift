@@ -12,20 +12,7 @@ struct RedriveProcessTests {
     }
 
     private static func lines(_ process: ChildProcess, count: Int = .max) async -> [String] {
-        await withCheckedContinuation { continuation in
-            Thread.detachNewThread {
-                var text = Data()
-                var seen = 0
-                while seen < count {
-                    guard let more = try? process.output.read(upToCount: 1), !more.isEmpty else { break }
-                    text += more
-                    if more.first == UInt8(ascii: "\n") { seen += 1 }
-                }
-                continuation.resume(
-                    returning: String(decoding: text, as: UTF8.self).split(separator: "\n").map(String.init)
-                )
-            }
-        }
+        await process.lines().prefix(count).reduce(into: []) { $0.append($1) }
     }
 
     @Test func aRedriveThatIsKilledLosesNothingAndRepeatsOnlyItsLastMoments() async throws {

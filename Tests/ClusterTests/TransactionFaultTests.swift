@@ -2,366 +2,265 @@ import KafkaDelivery
 import KafkaDeliveryTesting
 import Testing
 
+/// A broker's answer to one step of a transaction's protocol, in place of doing what it was asked, and what comes of it.
+struct TransactionFault: CustomStringConvertible {
+    let step: MockCluster.RequestKind
+    let error: MockCluster.InjectedError
+    /// What the transaction throws; nil where it throws nothing.
+    var kind: KafkaError.Kind?
+    var recovery: KafkaError.Recovery?
+
+    init(_ step: MockCluster.RequestKind, _ error: MockCluster.InjectedError) {
+        (self.step, self.error) = (step, error)
+    }
+
+    init(
+        _ step: MockCluster.RequestKind,
+        _ error: MockCluster.InjectedError,
+        _ kind: KafkaError.Kind,
+        _ recovery: KafkaError.Recovery
+    ) {
+        (self.step, self.error, self.kind, self.recovery) = (step, error, kind, recovery)
+    }
+
+    var description: String { "\(step): \(error)" }
+
+    /// The protocol, in the order in which a transaction takes its steps.
+    static let steps: [MockCluster.RequestKind] = [
+        .initProducerID, .addPartitionsToTransaction, .produce, .addOffsetsToTransaction, .transactionOffsetCommit,
+        .endTransaction,
+    ]
+
+    /// Retriable: the library tries again, and nobody hears of it.
+    static let passing = [
+        Self(.initProducerID, .coordinatorLoading),
+        Self(.initProducerID, .notCoordinator),
+        Self(.initProducerID, .concurrentTransactions),
+        Self(.initProducerID, .disconnect),
+        Self(.addPartitionsToTransaction, .coordinatorNotAvailable),
+        Self(.addPartitionsToTransaction, .concurrentTransactions),
+        Self(.addPartitionsToTransaction, .disconnect),
+        Self(.produce, .notLeaderForPartition),
+        Self(.produce, .notEnoughReplicas),
+        Self(.addOffsetsToTransaction, .coordinatorNotAvailable),
+        Self(.addOffsetsToTransaction, .disconnect),
+        Self(.transactionOffsetCommit, .coordinatorLoading),
+        Self(.transactionOffsetCommit, .notCoordinator),
+        Self(.endTransaction, .coordinatorLoading),
+        Self(.endTransaction, .notCoordinator),
+        Self(.endTransaction, .disconnect),
+    ]
+
+    /// Abortable: the transaction is aborted, says so, and can be done again with the same producer. Initialising is not
+    /// among the steps: nothing has begun that could be aborted.
+    static let aborting = [
+        Self(.addPartitionsToTransaction, .topicAuthorizationFailed, .authorization, .fixRequest),
+        Self(.addPartitionsToTransaction, .unknownProducerID, .broker, .retry),
+        Self(.produce, .messageTooLarge, .messageTooLarge, .fixRequest),
+        Self(.produce, .topicAuthorizationFailed, .authorization, .fixRequest),
+        Self(.addOffsetsToTransaction, .groupAuthorizationFailed, .authorization, .fixRequest),
+        Self(.addOffsetsToTransaction, .unknown, .broker, .retry),
+        Self(.transactionOffsetCommit, .illegalGeneration, .assignmentEnded, .retry),
+        Self(.transactionOffsetCommit, .unknownMember, .assignmentEnded, .retry),
+        Self(.transactionOffsetCommit, .groupAuthorizationFailed, .authorization, .fixRequest),
+        Self(.endTransaction, .unknown, .broker, .retry),
+        Self(.endTransaction, .invalidProducerIDMapping, .broker, .retry),
+    ]
+
+    /// Fatal: the producer says the same at each use, until `recreate()`.
+    static let final = [
+        Self(.initProducerID, .producerFenced, .fenced, .recreateClient),
+        Self(.initProducerID, .invalidProducerEpoch, .fenced, .recreateClient),
+        Self(.addPartitionsToTransaction, .producerFenced, .fenced, .recreateClient),
+        Self(.addPartitionsToTransaction, .invalidTransactionState, .fatal, .recreateClient),
+        Self(.produce, .invalidProducerEpoch, .fenced, .recreateClient),
+        Self(.addOffsetsToTransaction, .invalidProducerEpoch, .fenced, .recreateClient),
+        Self(.addOffsetsToTransaction, .invalidTransactionState, .fatal, .recreateClient),
+        Self(.transactionOffsetCommit, .invalidProducerEpoch, .fenced, .recreateClient),
+        Self(.transactionOffsetCommit, .invalidTransactionState, .fatal, .recreateClient),
+        Self(.endTransaction, .producerFenced, .fenced, .recreateClient),
+        Self(.endTransaction, .invalidTransactionState, .fatal, .recreateClient),
+    ]
+}
+
 /// Errors at every step of a transaction's protocol: those that pass are not seen, those that require it abort, and a
-/// producer that cannot go on says so until it is made anew.
+/// producer that cannot go on says so until it is made anew. Whatever happened, the deliveries are handed out again, and
+/// everything is done once in the end.
 @Suite(.enabled(if: TestCluster.isMock, "injects faults"), .timeLimit(.minutes(2)))
 struct TransactionFaultTests {
-    private typealias Fault = (kind: MockCluster.RequestKind, error: MockCluster.InjectedError)
-
-    /// A consumer with a delivery for each round, and a producer.
+    /// A consumer with a delivery for each fault, and a producer.
     private struct Fixture {
         let cluster: TestCluster
         let output: String
+        let count: Int
         let consumer: KafkaConsumer
         let producer: KafkaTransactionalProducer
 
-        init(brokers: Int = 1, count: Int, name: String = #function) async throws {
-            cluster = try TestCluster(brokers: brokers)
+        init(count: Int, name: String = #function) async throws {
+            self.count = count
+            cluster = try TestCluster()
             let input = try await cluster.makeTopic(name: name + "in")
             output = try await cluster.makeTopic(name: name + "out")
             try await cluster.fill(input, count: count)
             consumer = try KafkaConsumer(cluster.quickConsumer(input), logger: .test)
             var configuration = cluster.transactionalConfiguration()
             configuration.operationTimeout = .seconds(20)
+            configuration.additionalProperties["retry.backoff.ms"] = "10"
             producer = try KafkaTransactionalProducer(configuration, logger: .test)
+            try await producer.initialize()
+        }
+
+        /// Lets the next request of a step fail.
+        func inject(_ fault: TransactionFault) throws {
+            try cluster.mock.inject([fault.error], into: fault.step, broker: 1)
+        }
+
+        /// Whether the fault was met: otherwise nothing was shown.
+        func isMet(_ fault: TransactionFault) throws -> Bool {
+            try cluster.mock.pendingErrors(for: fault.step, broker: 1) == 0
         }
 
         /// Sends and consumes in one transaction.
-        func commit(_ delivery: KafkaConsumer.Delivery) async throws {
-            try await producer.withTransaction { transaction in
-                try await transaction.sendConfirmed(KafkaMessage(topic: output, value: delivery.text))
-                try transaction.acknowledge(delivery, from: consumer)
+        func attempt(_ delivery: KafkaConsumer.Delivery, sending value: String) async -> KafkaError? {
+            await kafkaError {
+                try await producer.withTransaction { transaction in
+                    try await transaction.send(KafkaMessage(topic: output, value: KafkaBytes(value)))
+                    try transaction.acknowledge(delivery, from: consumer)
+                }
             }
         }
 
-        func close() async {
+        /// Everything was done once, in order, beside what the mock cluster shows although it was aborted.
+        func finish() async throws {
+            let values = try await Kcat(cluster).committedValues(output)
+            #expect(values.filter { $0 != "aborted" } == (0..<count).map(String.init))
             await consumer.close()
             await producer.close()
-            await (try? cluster.mock)?.shutdown()
+            try await cluster.mock.shutdown()
         }
+    }
+
+    @Test func everyStepMeetsFaultsOfEverySeverity() {
+        let steps = Set(TransactionFault.steps)
+        #expect(Set(TransactionFault.passing.map(\.step)) == steps)
+        #expect(Set(TransactionFault.aborting.map(\.step)) == steps.subtracting([.initProducerID]))
+        #expect(Set(TransactionFault.final.map(\.step)) == steps)
     }
 
     @Test func errorsThatPassAreRetriedAtEveryStep() async throws {
-        let faults: [Fault] = [
-            (.initProducerID, .coordinatorLoading), (.initProducerID, .notCoordinator),
-            (.addPartitionsToTransaction, .coordinatorNotAvailable),
-            (.addPartitionsToTransaction, .concurrentTransactions),
-            (.produce, .notLeaderForPartition),
-            (.addOffsetsToTransaction, .coordinatorNotAvailable), (.addOffsetsToTransaction, .disconnect),
-            (.transactionOffsetCommit, .coordinatorLoading), (.transactionOffsetCommit, .notCoordinator),
-            (.endTransaction, .coordinatorLoading), (.endTransaction, .disconnect),
-        ]
+        let faults = TransactionFault.passing
         let fixture = try await Fixture(count: faults.count)
-        for fault in faults {
-            try fixture.cluster.mock.inject([fault.error], into: fault.kind)
+        for (number, fault) in faults.enumerated() {
+            try fixture.inject(fault)
+            // Otherwise it is initialised already.
+            if fault.step == .initProducerID { try await fixture.producer.recreate() }
             let delivery = try await fixture.consumer.take(1)[0]
             #expect(delivery.attempt == 1)
-            try await fixture.commit(delivery)
+            let error = await fixture.attempt(delivery, sending: "\(number)")
+            #expect(error == nil, "\(fault)")
+            #expect(try fixture.isMet(fault), "\(fault)")
         }
-        let values = try await Kcat(fixture.cluster).committedValues(fixture.output)
-        #expect(values == (0..<faults.count).map(String.init))
-        await fixture.close()
+        try await fixture.finish()
     }
 
     @Test func errorsThatRequireItAbortAndEverythingIsDoneAgain() async throws {
-        let faults: [(fault: Fault, kind: KafkaError.Kind, recovery: KafkaError.Recovery)] = [
-            ((.addPartitionsToTransaction, .topicAuthorizationFailed), .authorization, .fixRequest),
-            ((.produce, .messageTooLarge), .messageTooLarge, .fixRequest),
-            ((.addOffsetsToTransaction, .groupAuthorizationFailed), .authorization, .fixRequest),
-            ((.addOffsetsToTransaction, .unknown), .broker, .retry),
-            ((.transactionOffsetCommit, .illegalGeneration), .assignmentEnded, .retry),
-            ((.transactionOffsetCommit, .unknownMember), .assignmentEnded, .retry),
-            ((.endTransaction, .unknown), .broker, .retry),
-            ((.endTransaction, .invalidProducerIDMapping), .broker, .retry),
-        ]
+        let faults = TransactionFault.aborting
         let fixture = try await Fixture(count: faults.count)
-        try await fixture.producer.initialize()
-        for (number, expected) in faults.enumerated() {
-            try fixture.cluster.mock.inject([expected.fault.error], into: expected.fault.kind)
+        for (number, fault) in faults.enumerated() {
+            try fixture.inject(fault)
             let delivery = try await fixture.consumer.take(1)[0]
-            let error = await #expect(throws: KafkaError.self, "\(expected.fault)") {
-                try await fixture.producer.withTransaction { transaction in
-                    try await transaction.send(KafkaMessage(topic: fixture.output, value: "aborted"))
-                    try transaction.acknowledge(delivery, from: fixture.consumer)
-                }
-            }
-            #expect(error?.kind == expected.kind, "\(expected.fault)")
-            #expect(error?.recovery == expected.recovery, "\(expected.fault)")
-            #expect(error?.persistence == .notPersisted, "\(expected.fault)")
+            let error = await fixture.attempt(delivery, sending: "aborted")
+            #expect(error?.kind == fault.kind, "\(fault)")
+            #expect(error?.recovery == fault.recovery, "\(fault)")
+            #expect(error?.persistence == .notPersisted, "\(fault)")
+            #expect(try fixture.isMet(fault), "\(fault)")
+
             let again = try await fixture.consumer.take(1)[0]
-            #expect(again.text == "\(number)", "\(expected.fault)")
-            #expect(again.attempt == 2, "\(expected.fault)")
-            let next = await kafkaError { try await fixture.commit(again) }
-            #expect(next == nil, "\(expected.fault)")
+            #expect(again.text == "\(number)", "\(fault)")
+            #expect(again.attempt == 2, "\(fault)")
+            let next = await fixture.attempt(again, sending: again.text)
+            #expect(next == nil, "\(fault)")
         }
-        await fixture.close()
+        try await fixture.finish()
     }
 
     @Test func aProducerThatCannotGoOnSaysSoUntilItIsMadeAnew() async throws {
-        let faults: [(fault: Fault, kind: KafkaError.Kind)] = [
-            ((.addPartitionsToTransaction, .producerFenced), .fenced),
-            ((.addOffsetsToTransaction, .invalidProducerEpoch), .fenced),
-            ((.transactionOffsetCommit, .invalidTransactionState), .fatal),
-            ((.endTransaction, .producerFenced), .fenced),
-            ((.endTransaction, .invalidTransactionState), .fatal),
-        ]
+        let faults = TransactionFault.final
         let fixture = try await Fixture(count: faults.count)
-        try await fixture.producer.initialize()
-        for (number, expected) in faults.enumerated() {
-            try fixture.cluster.mock.inject([expected.fault.error], into: expected.fault.kind)
+        for (number, fault) in faults.enumerated() {
+            let isFirstStep = fault.step == .initProducerID
+            try fixture.inject(fault)
             let delivery = try await fixture.consumer.take(1)[0]
-            let error = await #expect(throws: KafkaError.self, "\(expected.fault)") {
-                try await fixture.producer.withTransaction { transaction in
-                    try await transaction.send(KafkaMessage(topic: fixture.output, value: "lost"))
-                    try transaction.acknowledge(delivery, from: fixture.consumer)
-                }
-            }
-            #expect(error?.kind == expected.kind, "\(expected.fault)")
-            #expect(error?.recovery == .recreateClient, "\(expected.fault)")
+            let error =
+                isFirstStep
+                ? await kafkaError { try await fixture.producer.recreate() }
+                : await fixture.attempt(delivery, sending: "aborted")
+            #expect(error?.kind == fault.kind, "\(fault)")
+            #expect(error?.recovery == fault.recovery, "\(fault)")
             // A commit that was sent may have been answered before, and the answer lost.
-            let isSent = expected.fault.kind == .endTransaction
-            #expect(error?.persistence == (isSent ? .possiblyPersisted : .notPersisted), "\(expected.fault)")
+            let isSent = fault.step == .endTransaction
+            #expect(error?.persistence == (isSent ? .possiblyPersisted : .notPersisted), "\(fault)")
+            #expect(try fixture.isMet(fault), "\(fault)")
 
             for _ in 0..<2 {
                 let later = await kafkaError { try await fixture.producer.withTransaction { _ in } }
-                #expect(later?.kind == expected.kind)
-                #expect(later?.recovery == .recreateClient)
+                #expect(later?.kind == fault.kind, "\(fault)")
+                #expect(later?.recovery == .recreateClient, "\(fault)")
             }
             try await fixture.producer.recreate()
-            let again = try await fixture.consumer.take(1)[0]
-            #expect(again.text == "\(number)", "\(expected.fault)")
-            #expect(again.attempt == 2)
-            try await fixture.commit(again)
+            let again = isFirstStep ? delivery : try await fixture.consumer.take(1)[0]
+            #expect(again.text == "\(number)", "\(fault)")
+            #expect(again.attempt == (isFirstStep ? 1 : 2), "\(fault)")
+            let next = await fixture.attempt(again, sending: again.text)
+            #expect(next == nil, "\(fault)")
         }
-        await fixture.close()
+        try await fixture.finish()
+    }
+
+    /// A coordinator that has fenced the producer says so where librdkafka expects it, and elsewhere as an error that requires
+    /// an abort, which is then refused.
+    @Test func aProducerThatIsFoundToBeFencedWhenItAbortsSaysThat() async throws {
+        let fixture = try await Fixture(count: 1)
+        try fixture.inject(.init(.addOffsetsToTransaction, .producerFenced))
+        try fixture.inject(.init(.endTransaction, .producerFenced))
+        let error = await fixture.attempt(try await fixture.consumer.take(1)[0], sending: "aborted")
+        #expect(error?.kind == .fenced)
+        #expect(error?.recovery == .recreateClient)
+        #expect(error?.persistence == .notPersisted)
+        try await fixture.producer.recreate()
+        let again = await fixture.attempt(try await fixture.consumer.take(1)[0], sending: "0")
+        #expect(again == nil)
+        try await fixture.finish()
+    }
+
+    /// A commit that fails for no known reason and an abort that is refused: the coordinator may have committed.
+    @Test func aCommitThatCannotBeAbortedIsUnknownAndTheNextTransactionWorks() async throws {
+        let fixture = try await Fixture(count: 1)
+        try fixture.cluster.mock.inject([.unknown, .invalidTransactionState], into: .endTransaction, broker: 1)
+        let error = await fixture.attempt(try await fixture.consumer.take(1)[0], sending: "aborted")
+        #expect(error?.kind == .transactionOutcomeUnknown)
+        #expect(error?.persistence == .possiblyPersisted)
+        #expect(error?.recovery == .retry)
+        // Initialising finds out; the mock cluster's group knows nothing of it.
+        try await fixture.producer.initialize()
+        let again = try await fixture.consumer.take(1)[0]
+        #expect(again.attempt == 2)
+        let next = await fixture.attempt(again, sending: "0")
+        #expect(next == nil)
+        try await fixture.finish()
     }
 
     @Test func aProducerThatIsNotAllowedToInitialiseCanTryAgain() async throws {
         let cluster = try TestCluster()
         let topic = try await cluster.makeTopic()
-        let producer = try cluster.transactionalProducer()
-        try cluster.mock.inject([.transactionalIDAuthorizationFailed], into: .initProducerID)
-        let error = await #expect(throws: KafkaError.self) { try await producer.initialize() }
-        #expect(error?.kind == .authorization)
-        try await producer.withTransaction { try await $0.send(KafkaMessage(topic: topic, value: "x")) }
-        await producer.close()
-    }
-
-    @Test func aCommitThatIsNotAnsweredIsUnknownAndTheNextTransactionWorks() async throws {
-        let cluster = try TestCluster()
-        let input = try await cluster.makeTopic(name: "in")
-        let output = try await cluster.makeTopic(name: "out")
-        try await cluster.fill(input, count: 1)
-        var configuration = cluster.transactionalConfiguration()
-        configuration.operationTimeout = .seconds(2)
-        let producer = try KafkaTransactionalProducer(configuration, logger: .test)
-        let consumer = try KafkaConsumer(cluster.quickConsumer(input), logger: .test)
-        let delivery = try await consumer.take(1)[0]
-        try await producer.initialize()
-        try cluster.mock.inject([.none], into: .endTransaction, broker: 1, delay: .seconds(600))
-        let error = await expectWithin(.seconds(20)) {
-            await kafkaError {
-                try await producer.withTransaction { transaction in
-                    try await transaction.send(KafkaMessage(topic: output, value: "unknown"))
-                    try transaction.acknowledge(delivery, from: consumer)
-                }
-            }
+        for error in [MockCluster.InjectedError.transactionalIDAuthorizationFailed, .clusterAuthorizationFailed] {
+            let producer = try cluster.transactionalProducer()
+            try cluster.mock.inject([error], into: .initProducerID)
+            let refused = await kafkaError { try await producer.initialize() }
+            #expect(refused?.kind == .authorization)
+            #expect(refused?.recovery == .fixRequest)
+            try await producer.withTransaction { try await $0.send(KafkaMessage(topic: topic, value: "x")) }
+            await producer.close()
         }
-        #expect(error?.kind == .transactionOutcomeUnknown)
-        #expect(error?.persistence == .possiblyPersisted)
-        // The group says that nothing is committed (the mock cluster does not keep offsets of transactions).
-        try await producer.withTransaction { transaction in
-            let again = try await consumer.take(1)[0]
-            #expect(again.attempt == 2)
-            try transaction.acknowledge(again, from: consumer)
-            try await transaction.send(KafkaMessage(topic: output, value: "known"))
-        }
-        #expect(try await Kcat(cluster).committedValues(output) == ["unknown", "known"])
-        await consumer.close()
-        await producer.close()
-    }
-
-    @Test func aCoordinatorThatMovesInsideOfATransactionIsFollowed() async throws {
-        let cluster = try TestCluster(brokers: 3)
-        let topic = try await cluster.makeTopic()
-        let configuration = cluster.transactionalConfiguration()
-        let producer = try KafkaTransactionalProducer(configuration, logger: .test)
-        for broker in 1...3 {
-            try await producer.withTransaction { transaction in
-                try await transaction.sendConfirmed(KafkaMessage(topic: topic, value: "\(broker)"))
-                try cluster.mock.moveCoordinator(transactionalID: configuration.transactionalID, to: broker)
-            }
-        }
-        #expect(try await Kcat(cluster).committedValues(topic) == ["1", "2", "3"])
-        await producer.close()
-    }
-
-    @Test func aBrokerThatIsAwayForAMomentIsWaitedFor() async throws {
-        let cluster = try TestCluster()
-        let topic = try await cluster.makeTopic()
-        let producer = try cluster.transactionalProducer()
-        try await producer.withTransaction { transaction in
-            try await transaction.sendConfirmed(KafkaMessage(topic: topic, value: "before"))
-            try cluster.mock.takeDown()
-            try await transaction.send(KafkaMessage(topic: topic, value: "meanwhile"))
-            try cluster.mock.bringUp()
-        }
-        #expect(try await Kcat(cluster).committedValues(topic) == ["before", "meanwhile"])
-        await producer.close()
-    }
-
-    @Test func aTransactionWithoutBrokersFailsInTimeAndTheProducerRecovers() async throws {
-        let cluster = try TestCluster()
-        let topic = try await cluster.makeTopic()
-        var configuration = cluster.transactionalConfiguration()
-        configuration.operationTimeout = .seconds(1)
-        let producer = try KafkaTransactionalProducer(configuration, logger: .test)
-        try await producer.initialize()
-        for _ in 0..<2 {
-            let error = await expectWithin(.seconds(20)) {
-                await kafkaError {
-                    try await producer.withTransaction { transaction in
-                        try cluster.mock.takeDown()
-                        try await transaction.send(KafkaMessage(topic: topic, value: "x"))
-                    }
-                }
-            }
-            #expect(error?.persistence == .notPersisted)
-            #expect(error?.recovery == .retry)
-        }
-        try cluster.mock.bringUp()
-        try await waitUntil {
-            (try? await producer.withTransaction { try await $0.send(KafkaMessage(topic: topic, value: "y")) }) != nil
-        }
-        #expect(try await Kcat(cluster).committedValues(topic).contains("y"))
-        await producer.close()
-    }
-
-    @Test func aBlockedTransactionLetsItsCancelledTaskGo() async throws {
-        let cluster = try TestCluster()
-        try cluster.mock.takeDown()
-        let producer = try cluster.transactionalProducer()
-        let task = Task { try await producer.initialize() }
-        task.cancel()
-        let error = await expectWithin(.seconds(10)) { await kafkaError { try await task.value } }
-        #expect(error?.kind == .cancelled)
-        await expectWithin(.seconds(10)) { await producer.close(within: .milliseconds(100)) }
-    }
-
-    @Test func closingWithoutBrokersEndsATransactionByTheDeadline() async throws {
-        let cluster = try TestCluster()
-        let topic = try await cluster.makeTopic()
-        let producer = try cluster.transactionalProducer()
-        let isInside = Shared(false)
-        let task = Task {
-            try await producer.withTransaction { transaction in
-                try await transaction.sendConfirmed(KafkaMessage(topic: topic, value: "x"))
-                try cluster.mock.takeDown()
-                try await transaction.send(KafkaMessage(topic: topic, value: "y"))
-                isInside.change { $0 = true }
-            }
-        }
-        try await isInside.wait { $0 }
-        await expectWithin(.seconds(10)) { await producer.close(within: .milliseconds(200)) }
-        let error = await expectWithin(.seconds(10)) { await kafkaError { try await task.value } }
-        #expect(error != nil)
-    }
-}
-
-/// Who may use a producer, and until when.
-@Suite(.timeLimit(.minutes(2)))
-struct TransactionOwnerTests {
-    @Test func closingInsideOfATransactionAbortsIt() async throws {
-        let cluster = try TestCluster()
-        let topic = try await cluster.makeTopic()
-        let producer = try cluster.transactionalProducer()
-        let error = await #expect(throws: KafkaError.self) {
-            try await producer.withTransaction { transaction in
-                try await transaction.sendConfirmed(KafkaMessage(topic: topic, value: "closed"))
-                await producer.close()
-                let inside = await kafkaError { try await transaction.send(KafkaMessage(topic: topic, value: "late")) }
-                #expect(inside?.kind == .closed)
-            }
-        }
-        #expect(error?.kind == .closed)
-        #expect(error?.persistence == .notPersisted)
-        if !TestCluster.isMock { #expect(try await Kcat(cluster).committedValues(topic) == []) }
-    }
-
-    /// The mock cluster does not fence: there the error is injected, see ``TransactionFaultTests``.
-    @Test(.enabled(if: !TestCluster.isMock, "needs a coordinator that fences"))
-    func ofTwoProducersWithOneTransactionalIDTheOlderIsFencedAndSaysSo() async throws {
-        let cluster = try TestCluster()
-        let topic = try await cluster.makeTopic()
-        let name = TestCluster.uniqueName()
-        let older = try cluster.transactionalProducer(name)
-        let newer = try cluster.transactionalProducer(name)
-        func send(_ text: String, through producer: KafkaTransactionalProducer) async throws {
-            try await producer.withTransaction { try await $0.send(KafkaMessage(topic: topic, value: text)) }
-        }
-        try await send("older", through: older)
-        try await send("newer", through: newer)
-        for _ in 0..<2 {
-            let error = await #expect(throws: KafkaError.self) { try await send("fenced", through: older) }
-            #expect(error?.kind == .fenced)
-            #expect(error?.recovery == .recreateClient)
-        }
-        try await send("newer again", through: newer)
-        try await older.recreate()
-        try await send("older again", through: older)
-        let error = await #expect(throws: KafkaError.self) { try await send("fenced", through: newer) }
-        #expect(error?.kind == .fenced)
-        let values = try await Kcat(cluster).committedValues(topic)
-        #expect(values == ["older", "newer", "newer again", "older again"])
-        await older.close()
-        await newer.close()
-    }
-
-    @Test(.enabled(if: !TestCluster.isMock, "needs a coordinator that ends what was left open"))
-    func whatADroppedProducerLeftOpenIsEndedByTheNextWithItsID() async throws {
-        let cluster = try TestCluster()
-        let topic = try await cluster.makeTopic()
-        let name = TestCluster.uniqueName()
-        let left = Shared<KafkaTransactionalProducer?>(try cluster.transactionalProducer(name))
-        // A task that never returns from its transaction.
-        let isInside = Shared(false)
-        let task = Task {
-            try await left.value?.withTransaction { transaction in
-                try await transaction.sendConfirmed(KafkaMessage(topic: topic, value: "left open"))
-                isInside.change { $0 = true }
-                try await Shared(false).wait { $0 }
-            }
-        }
-        try await isInside.wait { $0 }
-        let next = try cluster.transactionalProducer(name)
-        try await next.withTransaction { try await $0.send(KafkaMessage(topic: topic, value: "next")) }
-        // Readers of committed messages are not held up by what was left open.
-        #expect(try await Kcat(cluster).committedValues(topic) == ["next"])
-        task.cancel()
-        await #expect(throws: CancellationError.self) { try await task.value }
-        await next.close()
-    }
-
-    @Test(.enabled(if: !TestCluster.isMock, "needs a coordinator that ends what takes too long"))
-    func aTransactionThatTakesTooLongIsNotCommitted() async throws {
-        let cluster = try TestCluster()
-        let topic = try await cluster.makeTopic()
-        var configuration = cluster.transactionalConfiguration()
-        configuration.transactionTimeout = .seconds(1)
-        let producer = try KafkaTransactionalProducer(configuration, logger: .test)
-        let error = await kafkaError {
-            try await producer.withTransaction { transaction in
-                let start = ContinuousClock.now
-                try await transaction.sendConfirmed(KafkaMessage(topic: topic, value: "late"))
-                try await waitUntil { start.duration(to: .now) > .seconds(1) }
-            }
-        }
-        #expect(error?.kind == .timedOut)
-        #expect(error?.persistence == .notPersisted)
-        // Whether the coordinator was quicker than the abort or not, this makes the producer usable.
-        try await producer.recreate()
-        try await producer.withTransaction { try await $0.send(KafkaMessage(topic: topic, value: "next")) }
-        #expect(try await Kcat(cluster).committedValues(topic) == ["next"])
-        await producer.close()
     }
 }

@@ -5,8 +5,7 @@ extension ConsumerLoop {
     func assign(_ partitions: [PartitionOffset]) {
         noteRebalance()
         if closing?.isLeaving == true {
-            // It came while the group is being left: nothing is taken on any more.
-            if let error = core.client.unassign(partitions) { core.report(error) }
+            // It came while the group is being left: nothing is taken on any more, and nobody waits for an answer.
             return
         }
         generation += 1
@@ -133,7 +132,7 @@ extension ConsumerLoop {
         let (unsettled, uncommitted) = endReaders(revocation.readers)
         closing?.unsettled += unsettled
         closing?.uncommitted += uncommitted.count
-        if let error = core.client.unassign(revocation.partitions), !core.client.isConsumerClosed { core.report(error) }
+        giveBack(revocation.partitions)
         if closing == nil, !isLost, core.client.isCooperative {
             // The member joins again at once, for a generation that the group may be in before the answer is here.
             committer.hold(until: clock.now.advanced(by: .seconds(10)))
@@ -146,6 +145,26 @@ extension ConsumerLoop {
         // A commit waits for its answer behind the join that is under way, which may take longer than we may wait.
         if !isLost, !uncommitted.isEmpty { reportUncommitted(uncommitted) }
         core.events.send(isLost ? .lost(partitions, unsettled: unsettled) : .revoked(partitions, unsettled: unsettled))
+    }
+
+    /// Gives partitions back, which is what the group waits for.
+    ///
+    /// librdkafka's calls for that wait, without a limit, until its main thread has answered. When that thread has left the
+    /// group it throws away whatever has arrived meanwhile (`rd_kafka_cgrp_terminated` purges its queue), and the caller
+    /// waits for ever. It does not leave before it was given the answer that it waits for; so it is given that one, and no
+    /// other. Which is the last one cannot be seen from here where a rebalance began in the instant in which librdkafka was
+    /// told to leave. So that one is given on a thread of its own: whatever becomes of it, closing ends in time.
+    private func giveBack(_ partitions: [PartitionOffset]) {
+        switch closing?.answers ?? .all {
+        case .all:
+            if let error = core.client.unassign(partitions) { core.report(error) }
+        case .last:
+            closing?.answers = .none
+            let client = core.client
+            if !BlockingThread.start("kafka-leave", { client.unassignAll() }) { client.unassignAll() }
+        case .none:
+            break
+        }
     }
 
     private func reportUncommitted(_ partitions: [KafkaTopicPartition]) {

@@ -37,14 +37,7 @@ extension ConsumerLoop {
             let isCommitted = committer.inFlight == nil && readers.values.allSatisfy { $0.commitTarget == nil }
             guard now >= until || (isCommitted && revocation == nil) else { return }
             closing?.stage = .leaving
-            if let error = core.client.closeConsumer(eventsTo: core.queue) {
-                // After a fatal error there is no group to leave.
-                core.logger.debug("Group not left", metadata: ["kafka_error": "\(error)"])
-                isFinished = true
-                return finish()
-            }
-            advanceRevocation()
-            advanceClosing()
+            leave()
         case .leaving:
             isFinished = core.client.isConsumerClosed
             guard isFinished || now >= current.deadline else { return }
@@ -53,6 +46,22 @@ extension ConsumerLoop {
         case .leavingUnattended:
             isFinished = core.client.isConsumerClosed
         }
+    }
+
+    private func leave() {
+        // A revocation under way is answered before in an eager group: told to leave, librdkafka does not wait for it any
+        // more. In a cooperative group it is answered after: librdkafka 2.0.2 leaves without saying so to the group where
+        // it was told while some of the partitions were on their way back.
+        if revocation != nil, !core.client.isCooperative { advanceRevocation() }
+        closing?.answers = .last
+        if let error = core.client.closeConsumer(eventsTo: core.queue) {
+            // After a fatal error there is no group to leave.
+            core.logger.debug("Group not left", metadata: ["kafka_error": "\(error)"])
+            isFinished = true
+            return finish()
+        }
+        advanceRevocation()
+        advanceClosing()
     }
 
     private func finish() {

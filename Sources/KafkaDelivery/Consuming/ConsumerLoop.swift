@@ -29,8 +29,18 @@ final class ConsumerLoop {
             case leavingUnattended
         }
 
+        /// Which answers to rebalances librdkafka may still be given.
+        enum Answers {
+            /// It has not been told to leave, and answers every call.
+            case all
+            /// It has, and waits for the partitions once at most.
+            case last
+            case none
+        }
+
         var deadline: Instant
         var stage: Stage
+        var answers = Answers.all
         /// What was left behind in partitions that were given back since closing began.
         var unsettled = 0
         var uncommitted = 0
@@ -102,7 +112,8 @@ final class ConsumerLoop {
         case .subscribeTo(let topics):
             let known = moreTopics
             moreTopics.formUnion(topics)
-            if isSubscribed, moreTopics != known { begin() }
+            // While the group is left nothing may wait for librdkafka's main thread any more, see giveBack.
+            if isSubscribed, moreTopics != known, closing == nil { begin() }
         case .commit(let waiter):
             beginWaiting(waiter)
         case .cancelCommit(let id):

@@ -205,7 +205,16 @@ struct OffsetTracker {
 
     /// The transaction was aborted: what it claimed is to be handed out again.
     mutating func rejectClaims() {
-        for index in entries.indices where entries[index].state == .claimed { entries[index].state = .rejected }
+        releaseClaims(to: .rejected)
+    }
+
+    /// Nobody will find out whether the transaction was committed: what it claimed can neither be settled nor handed out.
+    mutating func abandonClaims() {
+        releaseClaims(to: .abandoned)
+    }
+
+    private mutating func releaseClaims(to state: State) {
+        for index in entries.indices where entries[index].state == .claimed { entries[index].state = state }
         heldCount -= claimedCount
         claimedCount = 0
     }

@@ -77,6 +77,12 @@ extension PartitionReader {
         }
     }
 
+    /// Nobody will find out whether the transaction was committed. Its deliveries are nobody's until the partition is read
+    /// anew, from where the group says.
+    func abandonClaims() {
+        endTransaction { $0.tracker.abandonClaims() }
+    }
+
     private func endTransaction(_ body: (inout State) -> Void) {
         let (isDrained, isUncommitted) = state.withLock { state in
             if state.mayEndTransaction { body(&state) }

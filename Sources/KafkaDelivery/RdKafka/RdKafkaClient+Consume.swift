@@ -1,4 +1,5 @@
 internal import CRdKafka
+internal import Synchronization
 
 /// Groups, assignments and commits, at the boundary to librdkafka.
 extension RdKafkaClient {
@@ -44,6 +45,11 @@ extension RdKafkaClient {
         return partitions.withList { Self.error(rd_kafka_incremental_unassign(raw, $0)) } ?? .noMemory
     }
 
+    /// Gives everything back while the group is being left, where librdkafka does not ask how. Waits for its main thread.
+    func unassignAll() {
+        _ = rd_kafka_assign(raw, nil)
+    }
+
     /// Starts a commit whose result arrives as an event on `queue`, with `opaque`.
     func commit(_ offsets: [PartitionOffset], resultTo queue: RdKafkaQueue, opaque: UInt) -> KafkaError? {
         offsets.withList { list in
@@ -66,8 +72,14 @@ extension RdKafkaClient {
     }
 
     /// Leaves the group. Rebalance events go on coming on `queue` until ``isConsumerClosed``.
+    ///
+    /// From here on a call that waits for librdkafka's main thread may wait for ever: when the group has been left, that
+    /// thread throws away what has arrived meanwhile and answers none of it.
     func closeConsumer(eventsTo queue: RdKafkaQueue) -> KafkaError? {
-        Self.error(rd_kafka_consumer_close_queue(raw, queue.raw))
+        isLeaving.withLock { isLeaving in
+            isLeaving = true
+            return Self.error(rd_kafka_consumer_close_queue(raw, queue.raw))
+        }
     }
 
     /// Whether the group was left.

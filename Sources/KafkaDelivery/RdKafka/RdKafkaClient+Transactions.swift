@@ -1,4 +1,5 @@
 internal import CRdKafka
+internal import Synchronization
 
 /// Transactions, at the boundary to librdkafka. All of these calls block, for as long as they are told or, where
 /// librdkafka does not keep to that, for longer: they belong on a thread of their own (``BlockingCall``).
@@ -81,9 +82,13 @@ struct GroupMetadata: ~Copyable {
     ///
     /// - Parameter joinsGroup: Whether it has to be a member.
     /// - Returns: Nil where it has to be a member of its group and is none. A coordinator takes offsets from somebody who
-    ///   says that he is none without asking further, so nothing may be sent then.
+    ///   says that he is none without asking further, so nothing may be sent then. Nil too where the group is being left.
     static func current(of client: RdKafkaClient, joinsGroup: Bool) -> GroupMetadata? {
-        guard let raw = rd_kafka_consumer_group_metadata(client.raw) else { return nil }
+        // The address: an OpaquePointer is not Sendable, and so may not leave the lock.
+        let address: UInt? = client.isLeaving.withLock { isLeaving in
+            isLeaving ? nil : rd_kafka_consumer_group_metadata(client.raw).map { UInt(bitPattern: $0) }
+        }
+        guard let raw = address.flatMap({ OpaquePointer(bitPattern: $0) }) else { return nil }
         let handle = OwnedHandle(raw, destroy: rd_kafka_consumer_group_metadata_destroy)
         guard !joinsGroup || generation(raw) >= 0 else { return nil }
         return GroupMetadata(handle)

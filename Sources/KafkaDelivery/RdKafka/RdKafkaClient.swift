@@ -15,6 +15,9 @@ final class RdKafkaClient: @unchecked Sendable {
     private let callbacks: ClientCallbacks?
     /// The topics' handles. Held while librdkafka makes one, so that there is one for each name.
     let topics = Mutex<[String: RdKafkaTopic]>([:])
+    /// Whether the group is being left. Held while another thread than the consumer's waits for librdkafka's main thread, see
+    /// ``closeConsumer(eventsTo:)``.
+    let isLeaving = Mutex(false)
     /// Whether the client subscribed and was not assigned anything, be it nothing, since.
     private let isJoining = Atomic(false)
 

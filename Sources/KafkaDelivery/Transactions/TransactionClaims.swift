@@ -76,6 +76,11 @@ struct TransactionClaims: Sendable {
         for entry in partitions.values { entry.end(isCommitted: false) }
     }
 
+    /// Nobody will find out whether the transaction was committed.
+    func abandon() {
+        for entry in partitions.values { entry.reader.abandonClaims() }
+    }
+
     /// Settles or rejects what comes from a consumer, by what its group has committed.
     func resolve(_ consumer: ConsumerCore, committed: [KafkaTopicPartition: Int64]) {
         for entry in partitions.values where entry.reader.core === consumer {

@@ -17,6 +17,8 @@ final class TransactionScope: Sendable {
         var activeSends = 0
         var drained: CheckedContinuation<Void, Never>?
         var sendFailure: KafkaError?
+        /// Whether a message may be stored that was not confirmed.
+        var mayHaveStored = false
         var claims = TransactionClaims()
     }
 
@@ -25,6 +27,8 @@ final class TransactionScope: Sendable {
     private let begun = ContinuousClock.now
     // Senders on any task, reports on the producer's thread, and whoever ends the transaction meet here.
     private let state = Mutex(State())
+    // Senders count up, and the producer's thread down, for each message.
+    private let unreported = Atomic(0)
 
     init(_ core: ProducerCore) {
         self.core = core
@@ -45,6 +49,7 @@ final class TransactionScope: Sendable {
         defer { leave() }
         do {
             let pending = try await core.enqueue(message)
+            unreported.wrappingAdd(1, ordering: .relaxed)
             pending.add(KafkaProducer.PendingDelivery.Waiter(id: id, resume: .transaction(self)))
             return pending
         } catch {
@@ -62,9 +67,12 @@ final class TransactionScope: Sendable {
 
     /// What became of a message of the transaction; on the producer's thread.
     func noteOutcome(_ outcome: KafkaProducer.PendingDelivery.Outcome) {
+        // Last, so that who sees that all are reported sees what was.
+        defer { unreported.wrappingSubtract(1, ordering: .releasing) }
         guard case .failure(let error) = outcome else { return }
         state.withLock { state in
             if state.sendFailure == nil { state.sendFailure = error }
+            if error.persistence != .notPersisted { state.mayHaveStored = true }
         }
     }
 
@@ -137,6 +145,14 @@ final class TransactionScope: Sendable {
 
     /// The first message that failed.
     var sendFailure: KafkaError? { state.withLock { $0.sendFailure } }
+
+    /// Whether the client's sequence numbers go on where the brokers expect them, now that the transaction was aborted.
+    var leavesSequencesWhole: Bool {
+        guard unreported.load(ordering: .acquiring) == 0 else { return false }
+        return state.withLock { state in
+            !state.mayHaveStored && (state.sendFailure?.isOfFailedTransaction ?? true)
+        }
+    }
 
     /// The deliveries that are part of it.
     var claims: TransactionClaims { state.withLock { $0.claims } }

@@ -33,22 +33,22 @@ extension TransactionalCore {
     }
 
     private func makeClient() async throws(KafkaError) -> ProducerCore {
+        let deadline = operationDeadline
+        // An initialisation that was not waited for to its end could still reach the coordinator, and fence this one.
+        let earlier = state.withLock { $0.initialisation }
+        if let earlier { await earlier.end(by: deadline) }
         let producer = try ProducerCore(
             configuration.effectiveProducer,
             properties: configuration.rdKafka(),
             logger: logger
         )
-        let client = producer.client
-        let deadline = operationDeadline
-        let answer = await call(until: deadline, isCancellable: true) {
-            while true {
-                let failure = client.initTransactions(within: deadline.remaining)
-                guard let failure, failure.remedy == .repeatCall, deadline.remaining > .zero else {
-                    return Result<Void, RdKafkaClient.TransactionFailure>(failure: failure)
-                }
-                RdKafkaClient.pause()
-            }
+        let initialisation = Initialisation(producer.client)
+        let answer = await call(until: deadline, isCancellable: true) { [self] in
+            state.withLock { $0.initialisation = initialisation }
+            defer { initialisation.noteEnd() }
+            return Result<Void, RdKafkaClient.TransactionFailure>(failure: initialisation.run(until: deadline))
         }
+        initialisation.abandon()
         switch answer {
         case .success:
             let isOpen = state.withLock { state in
@@ -61,8 +61,11 @@ extension TransactionalCore {
         case .failure(let failure):
             producer.beginClosing(within: .zero)
             // Nothing was begun, so the next use can try again, unless somebody else has taken over meanwhile.
-            if failure.error.kind == .fenced { fail(failure.error) }
-            throw failure.error.explaining("the producer cannot be initialised", persistence: .notPersisted)
+            let isFenced = failure.error.kind == .fenced
+            let error = (isFenced ? failure.error.recreating : failure.error)
+                .explaining("the producer cannot be initialised", persistence: .notPersisted)
+            if isFenced { fail(error) }
+            throw error
         case nil:
             producer.beginClosing(within: .zero)
             if state.withLock({ $0.turns.isClosed }) { throw .closed() }

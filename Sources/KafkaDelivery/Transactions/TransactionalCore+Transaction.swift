@@ -136,10 +136,14 @@ extension TransactionalCore {
         case .committed:
             claims.settle()
         case .toBeAborted(let error, let isCommitSent):
-            let isAborted = await abort(scope, by: operationDeadline)
-            guard isAborted || !isCommitSent else { throw doubt(claims, error) }
-            claims.reject()
-            throw error.abortedTransaction
+            let abortion = await abort(scope, by: operationDeadline, afterCommit: isCommitSent)
+            switch (abortion, isCommitSent) {
+            case (.aborted, _), (_, false):
+                claims.reject()
+                throw abortion.error(instead: error)
+            case (.unanswered, true): throw doubt(claims, error)
+            case (.failed, true): throw doubt(claims, error, recovery: .recreateClient)
+            }
         case .notCommitted(let error):
             giveUpClient()
             claims.reject()
@@ -161,13 +165,17 @@ extension TransactionalCore {
     }
 
     /// Nobody knows what became of a transaction. Its deliveries wait until somebody does.
-    private func doubt(_ claims: TransactionClaims, _ error: KafkaError) -> KafkaError {
+    private func doubt(
+        _ claims: TransactionClaims,
+        _ error: KafkaError,
+        recovery: KafkaError.Recovery = .retry
+    ) -> KafkaError {
         if !claims.isEmpty { state.withLock { $0.doubtful.append(claims) } }
         logger.warning("Nobody knows whether a transaction was committed", metadata: ["kafka_error": "\(error)"])
         return KafkaError(
             .transactionOutcomeUnknown,
             persistence: .possiblyPersisted,
-            recovery: .retry,
+            recovery: recovery,
             reason: "the transaction was committed or aborted, and no answer says which: \(error.reason)",
             code: error.code
         )
@@ -188,12 +196,37 @@ extension TransactionalCore {
         )
     }
 
+    /// What aborting a transaction came to.
+    enum Abortion {
+        case aborted
+        /// The client was given up: initialising the next one aborts.
+        case unanswered
+        /// The client cannot go on, and says this from now on.
+        case failed(KafkaError)
+
+        /// The error of a transaction that was not committed.
+        ///
+        /// - Parameter cause: Why it was to be aborted.
+        fileprivate func error(instead cause: KafkaError) -> KafkaError {
+            switch self {
+            case .failed(let error):
+                error.explaining("the transaction was not committed", persistence: .notPersisted)
+            case .aborted, .unanswered: cause.abortedTransaction
+            }
+        }
+    }
+
     /// Aborts a transaction. Where that cannot be done in time the client is given up, and initialising the next one does
     /// it.
     ///
-    /// - Returns: Whether it is aborted.
+    /// - Parameter isCommitSent: Whether the coordinator may have committed it. Then it refuses to abort, which says nothing
+    ///   against another client.
     @discardableResult
-    func abort(_ scope: TransactionScope, by deadline: Instant) async -> Bool {
+    func abort(
+        _ scope: TransactionScope,
+        by deadline: Instant,
+        afterCommit isCommitSent: Bool = false
+    ) async -> Abortion {
         await scope.drain()
         let client = scope.core.client
         let answer = await call(until: deadline) {
@@ -205,18 +238,23 @@ extension TransactionalCore {
                 RdKafkaClient.pause()
             }
         }
-        switch answer {
-        case .success:
-            // A message that failed for good leaves a gap in librdkafka 2.0.2's sequence numbers, which it holds against
-            // the next transaction. A new client begins a sequence of its own.
-            if let failure = scope.sendFailure, !failure.isOfFailedTransaction { giveUpClient() }
-            return true
-        case .failure(let failure) where failure.remedy == .recreate:
-            fail(lasting(failure.error, scope))
-        case .failure, nil:
-            giveUpClient()
+        if case .success = answer {
+            // A message that failed for good leaves a gap in librdkafka 2.0.2's sequence numbers, which it holds against the
+            // next transaction. And one that was stored without being confirmed has used up numbers that librdkafka gives
+            // again: the broker would take the next transaction's messages for repetitions, confirm them, and store nothing.
+            // A new client begins a sequence of its own.
+            if !scope.leavesSequencesWhole { giveUpClient() }
+            return .aborted
         }
         logger.info("A transaction was given up without an answer", metadata: ["kafka_answer": "\(answer as Any)"])
-        return false
+        guard case .failure(let failure) = answer, failure.remedy == .recreate,
+            !isCommitSent || failure.error.kind == .fenced
+        else {
+            giveUpClient()
+            return .unanswered
+        }
+        let error = lasting(failure.error, scope)
+        fail(error)
+        return .failed(error)
     }
 }

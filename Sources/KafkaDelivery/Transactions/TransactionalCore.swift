@@ -23,6 +23,8 @@ final class TransactionalCore: Sendable {
         var isOverdue = false
         /// Deliveries of transactions of which nobody knows whether they were committed.
         var doubtful: [TransactionClaims] = []
+        /// The last client's initialisation, which may go on where nobody waited for its end.
+        var initialisation: Initialisation?
     }
 
     let configuration: KafkaTransactionalProducer.Configuration
@@ -128,13 +130,25 @@ extension TransactionalCore {
                 abandon?()
             }
         }
+        abandonDoubts()
         let producer = state.withLock { $0.producer.take() }
         await producer?.close(within: .zero)
     }
 
     /// Ends without waiting, for a producer that was dropped: it has no transaction.
     func abandon() {
+        abandonDoubts()
         giveUpClient()
+    }
+
+    /// Nobody will find out any more what became of the deliveries in doubt. Whoever reads their partitions next asks the
+    /// group; until then neither closing the consumer nor a revocation waits for them, and nothing is committed past them.
+    private func abandonDoubts() {
+        let doubtful = state.withLock { state in
+            defer { state.doubtful = [] }
+            return state.doubtful
+        }
+        for claims in doubtful { claims.abandon() }
     }
 }
 

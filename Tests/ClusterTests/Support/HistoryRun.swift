@@ -172,7 +172,7 @@ final class HistoryRun: Sendable {
         )
         members.change { $0[name] = .process(child) }
         Thread.detachNewThread {
-            while let dots = try? child.output.read(upToCount: 4_096), !dots.isEmpty {
+            while case let dots = child.nextOutput(), !dots.isEmpty {
                 progress.change { $0.acknowledged += dots.count }
             }
         }
@@ -193,10 +193,8 @@ final class HistoryRun: Sendable {
         case .process(let child):
             child.goOn()
             try child.input.close()
-            let status = await withCheckedContinuation { continuation in
-                Thread.detachNewThread { continuation.resume(returning: child.wait()) }
-            }
-            if status != 0 { problems.change { $0.append("\(name) ended with status \(status)") } }
+            let end = await child.end()
+            if end != .exit(0) { problems.change { $0.append("\(name) ended with \(end)") } }
         case nil: break
         }
     }

@@ -1,4 +1,5 @@
 import Foundation
+import KafkaDeliveryTesting
 
 /// kcat, the other client that checks what this one says.
 struct Kcat {

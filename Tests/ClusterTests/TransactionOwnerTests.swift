@@ -1,0 +1,101 @@
+import KafkaDelivery
+import KafkaDeliveryTesting
+import Testing
+
+/// Who may use a producer, and until when.
+@Suite(.timeLimit(.minutes(2)))
+struct TransactionOwnerTests {
+    @Test func closingInsideOfATransactionAbortsIt() async throws {
+        let cluster = try TestCluster()
+        let topic = try await cluster.makeTopic()
+        let producer = try cluster.transactionalProducer()
+        let error = await #expect(throws: KafkaError.self) {
+            try await producer.withTransaction { transaction in
+                try await transaction.sendConfirmed(KafkaMessage(topic: topic, value: "closed"))
+                await producer.close()
+                let inside = await kafkaError { try await transaction.send(KafkaMessage(topic: topic, value: "late")) }
+                #expect(inside?.kind == .closed)
+            }
+        }
+        #expect(error?.kind == .closed)
+        #expect(error?.persistence == .notPersisted)
+        if !TestCluster.isMock { #expect(try await Kcat(cluster).committedValues(topic) == []) }
+    }
+
+    /// The mock cluster does not fence: there the error is injected, see ``TransactionFaultTests``.
+    @Test(.enabled(if: !TestCluster.isMock, "needs a coordinator that fences"))
+    func ofTwoProducersWithOneTransactionalIDTheOlderIsFencedAndSaysSo() async throws {
+        let cluster = try TestCluster()
+        let topic = try await cluster.makeTopic()
+        let name = TestCluster.uniqueName()
+        let older = try cluster.transactionalProducer(name)
+        let newer = try cluster.transactionalProducer(name)
+        func send(_ text: String, through producer: KafkaTransactionalProducer) async throws {
+            try await producer.withTransaction { try await $0.send(KafkaMessage(topic: topic, value: text)) }
+        }
+        try await send("older", through: older)
+        try await send("newer", through: newer)
+        for _ in 0..<2 {
+            let error = await #expect(throws: KafkaError.self) { try await send("fenced", through: older) }
+            #expect(error?.kind == .fenced)
+            #expect(error?.recovery == .recreateClient)
+        }
+        try await send("newer again", through: newer)
+        try await older.recreate()
+        try await send("older again", through: older)
+        let error = await #expect(throws: KafkaError.self) { try await send("fenced", through: newer) }
+        #expect(error?.kind == .fenced)
+        let values = try await Kcat(cluster).committedValues(topic)
+        #expect(values == ["older", "newer", "newer again", "older again"])
+        await older.close()
+        await newer.close()
+    }
+
+    @Test(.enabled(if: !TestCluster.isMock, "needs a coordinator that ends what was left open"))
+    func whatADroppedProducerLeftOpenIsEndedByTheNextWithItsID() async throws {
+        let cluster = try TestCluster()
+        let topic = try await cluster.makeTopic()
+        let name = TestCluster.uniqueName()
+        let left = Shared<KafkaTransactionalProducer?>(try cluster.transactionalProducer(name))
+        // A task that never returns from its transaction.
+        let isInside = Shared(false)
+        let task = Task {
+            try await left.value?.withTransaction { transaction in
+                try await transaction.sendConfirmed(KafkaMessage(topic: topic, value: "left open"))
+                isInside.change { $0 = true }
+                try await Shared(false).wait { $0 }
+            }
+        }
+        try await isInside.wait { $0 }
+        let next = try cluster.transactionalProducer(name)
+        try await next.withTransaction { try await $0.send(KafkaMessage(topic: topic, value: "next")) }
+        // Readers of committed messages are not held up by what was left open.
+        #expect(try await Kcat(cluster).committedValues(topic) == ["next"])
+        task.cancel()
+        await #expect(throws: CancellationError.self) { try await task.value }
+        await next.close()
+    }
+
+    @Test(.enabled(if: !TestCluster.isMock, "needs a coordinator that ends what takes too long"))
+    func aTransactionThatTakesTooLongIsNotCommitted() async throws {
+        let cluster = try TestCluster()
+        let topic = try await cluster.makeTopic()
+        var configuration = cluster.transactionalConfiguration()
+        configuration.transactionTimeout = .seconds(1)
+        let producer = try KafkaTransactionalProducer(configuration, logger: .test)
+        let error = await kafkaError {
+            try await producer.withTransaction { transaction in
+                let start = ContinuousClock.now
+                try await transaction.sendConfirmed(KafkaMessage(topic: topic, value: "late"))
+                try await waitUntil { start.duration(to: .now) > .seconds(1) }
+            }
+        }
+        #expect(error?.kind == .timedOut)
+        #expect(error?.persistence == .notPersisted)
+        // Whether the coordinator was quicker than the abort or not, this makes the producer usable.
+        try await producer.recreate()
+        try await producer.withTransaction { try await $0.send(KafkaMessage(topic: topic, value: "next")) }
+        #expect(try await Kcat(cluster).committedValues(topic) == ["next"])
+        await producer.close()
+    }
+}
