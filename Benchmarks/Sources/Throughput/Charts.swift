@@ -156,7 +156,8 @@ struct LatencyChart {
         return Chart(
             name: "latency",
             title: "Latency",
-            explanation: "p50, p99 and p99.9 of one message, from large dot to small; above the library, below the bare loop.",
+            explanation: "p50, p99 and p99.9 of one message, from large dot to small; above the library, below the "
+                + "bare loop.",
             height: height,
             shapes: shapes
         )
@@ -194,7 +195,8 @@ struct MemoryChart {
         return Chart(
             name: isStandStill ? "memory-standing-still" : "memory-passing-through",
             title: comparison.cell.title,
-            explanation: "Resident memory of the client's process in MiB, from beginning to end; in grey the bare loop.",
+            explanation: "Resident memory of the client's process in MiB, from beginning to end; in grey the bare "
+                + "loop.",
             height: height + 10,
             shapes: shapes
         )
