@@ -158,6 +158,25 @@ struct ConsumerLoopTests {
         #expect(try await GroupOffsets(cluster, configuration.group).committed(topic) == 3)
     }
 
+    @Test func aPartitionThatIsSpokenOfAfterItsEndDoesNotKeepTheConsumer() async throws {
+        let cluster = try TestCluster()
+        let topic = try await cluster.makeTopic()
+        try await cluster.fill(topic, count: 2)
+        weak var core: ConsumerCore?
+        do {
+            let consumer = try KafkaConsumer(cluster.quickConsumer(topic), logger: .test)
+            core = consumer.deliveries.core
+            let deliveries = try await consumer.take(2)
+            let reader = try #require(consumer.deliveries.core.assigned.values.first)
+            reader.pause()
+            await consumer.close(within: .seconds(1))
+            // Both would make it ready to be read.
+            reader.resume()
+            for delivery in deliveries { delivery.negativelyAcknowledge() }
+        }
+        try await waitUntil { core == nil }
+    }
+
     @Test func aPartitionThatWasLetGoOfGoesToTheNextLoop() async throws {
         let cluster = try TestCluster()
         let topic = try await cluster.makeTopic()

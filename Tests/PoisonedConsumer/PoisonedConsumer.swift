@@ -53,6 +53,8 @@ struct PoisonedConsumer {
             if fatalValues.contains(value) { abort() }
             FileHandle.standardOutput.write(Data("\(value)\n".utf8))
         }
+        // The loop ends when closing begins, and the last commit comes after that.
+        await consumer.close()
         await producer.close()
     }
 

@@ -64,14 +64,18 @@ extension ConsumerCore {
     }
 
     func finish(_ summary: KafkaConsumer.CloseSummary) {
-        let (waiters, commands) = state.withLock { state in
+        // Every partition has ended. One that was kept all the same would keep the consumer. It owns C objects, and so is let
+        // go of outside of the lock.
+        let (waiters, commands, _, _) = state.withLock { state in
             state.phase = .closed
             state.summary = summary
             defer {
                 state.closeWaiters = []
                 state.commands = []
+                state.assigned = [:]
+                state.unseen = []
             }
-            return (state.closeWaiters, state.commands)
+            return (state.closeWaiters, state.commands, state.assigned, state.unseen)
         }
         for command in commands {
             switch command {
