@@ -18,8 +18,10 @@ package final class ChildProcess: Sendable {
 
     // What `waitpid` said. A number whose program was waited for may belong to another one.
     private let status = Mutex<Int32?>(nil)
-    /// Held from the making of the pipes to the start, so that no other program starts before they are marked.
-    private static let starting = Mutex(())
+    /// Held from the making of the pipes to the start, so that no other program starts before they are marked; and while a
+    /// mock broker's port is closed and bound anew, which librdkafka ends the process over where it fails: a program that
+    /// starts has all files of this one until it runs, and so the port.
+    static let starting = Mutex(())
 
     /// Starts a program.
     ///
