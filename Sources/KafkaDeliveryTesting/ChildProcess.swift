@@ -72,7 +72,15 @@ package final class ChildProcess: Sendable {
         }
         posix_spawnattr_init(&attributes)
         defer { posix_spawnattr_destroy(&attributes) }
-        if hasOwnGroup { posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETPGROUP)) }
+        var flags = hasOwnGroup ? POSIX_SPAWN_SETPGROUP : 0
+        // Nothing but the three: mock brokers do not mark their connections, and what is marked is closed only some time after
+        // the start has returned.
+        #if canImport(Darwin)
+            flags |= POSIX_SPAWN_CLOEXEC_DEFAULT
+        #else
+            _ = Self.closeFrom?(&actions, STDERR_FILENO + 1)
+        #endif
+        posix_spawnattr_setflags(&attributes, Int16(flags))
 
         var words: [UnsafeMutablePointer<CChar>?] = ([program] + arguments).map { strdup($0) } + [nil]
         defer { for word in words { free(word) } }
@@ -81,6 +89,14 @@ package final class ChildProcess: Sendable {
         guard status == 0 else { throw Failure(description: "\(program) did not start: \(Self.text(status))") }
         return (identifier, input, output)
     }
+
+    #if !canImport(Darwin)
+        private typealias CloseFrom = @convention(c) (UnsafeMutablePointer<posix_spawn_file_actions_t>, Int32) -> Int32
+
+        /// `posix_spawn_file_actions_addclosefrom_np`, which glibc has since 2.34 and does not show to Swift.
+        private static let closeFrom: CloseFrom? = dlsym(nil, "posix_spawn_file_actions_addclosefrom_np")
+            .map { unsafeBitCast($0, to: CloseFrom.self) }
+    #endif
 
     /// Why a program was not started.
     package struct Failure: Error, CustomStringConvertible {
