@@ -1,85 +1,10 @@
-import Foundation
 import KafkaDelivery
 import KafkaDeliveryTesting
 import Testing
 
-/// Reading, transforming and sending exactly once, whatever is killed or lost meanwhile.
+/// Reading, transforming and sending exactly once, whatever is lost meanwhile. ``TransformHistoryTests`` kills besides.
 @Suite(.timeLimit(.minutes(5)))
 struct ExactlyOnceTests {
-    /// The mock cluster shows what was aborted, and does not keep offsets of transactions.
-    @Test(.enabled(if: !TestCluster.isMock, "needs a real broker"))
-    func membersThatAreKilledTransformEveryMessageExactlyOnce() async throws {
-        let cluster = try TestCluster()
-        let partitions = 4
-        let input = try await cluster.makeTopic(partitions: partitions, name: "in")
-        let output = try await cluster.makeTopic(partitions: partitions, name: "out")
-        let group = TestCluster.uniqueName("group")
-        let names = [TestCluster.uniqueName("first"), TestCluster.uniqueName("second")]
-        /// How many messages members had in hand, and how many members have ended.
-        let progress = Shared((inHand: [0, 0], ended: 0))
-        func start(_ number: Int) throws -> ChildProcess {
-            try Self.start(names[number], on: cluster, group, input, output) { count in
-                progress.change { if count > 0 { $0.inHand[number] += count } else { $0.ended += 1 } }
-            }
-        }
-        var members = try (0..<2).map { try start($0) }
-        var count = 0
-        let kills = 20
-        for kill in 0..<kills {
-            let number = kill % 2
-            // Wherever it is just then: in the middle of a batch, or of its commit.
-            let target = progress.value.inHand[number] + Int.random(in: 1...60)
-            while progress.value.inHand[number] < target {
-                try #require(progress.value.ended == kill, "a member ended before it was killed")
-                try await cluster.fill(input, partitions: partitions, count: 20, from: count)
-                count += 20
-                let sent = count * partitions
-                try await progress.wait { progress in
-                    progress.inHand[number] >= target || progress.inHand[0] + progress.inHand[1] >= sent
-                        || progress.ended > kill
-                }
-            }
-            Foundation.kill(members[number].identifier, SIGKILL)
-            #expect(members[number].wait() == SIGKILL)
-            members[number] = try start(number)
-            try await progress.wait { $0.ended == kill + 1 }
-        }
-        let offsets = GroupOffsets(cluster, group)
-        let end = Dictionary(uniqueKeysWithValues: (0..<partitions).map { ($0, Int64(count)) })
-        try await waitUntil { try await offsets.committed(input, partitions: 0...partitions - 1) == end }
-        for member in members {
-            try member.input.close()
-            #expect(member.wait() == 0)
-        }
-        for partition in 0..<partitions {
-            let values = try await Kcat(cluster).committedValues(output, partition: partition)
-            #expect(values == (0..<count).map(String.init))
-        }
-    }
-
-    /// Starts a process that transforms.
-    ///
-    /// - Parameter onProgress: Gets how many more messages it had in hand; 0 when it has ended.
-    private static func start(
-        _ name: String,
-        on cluster: TestCluster,
-        _ group: String,
-        _ input: String,
-        _ output: String,
-        onProgress: @escaping @Sendable (Int) -> Void
-    ) throws -> ChildProcess {
-        let tests = URL(fileURLWithPath: CommandLine.arguments[0]).deletingLastPathComponent()
-        let process = try ChildProcess(
-            tests.appendingPathComponent("TestMember").path,
-            ["transform", cluster.bootstrapServers.joined(separator: ","), name, group, input, output]
-        )
-        Thread.detachNewThread {
-            while case let dots = process.nextOutput(), !dots.isEmpty { onProgress(dots.count) }
-            onProgress(0)
-        }
-        return process
-    }
-
     @Test func aCommitWhoseAnswerIsLostIsFoundOutAndNothingIsDoneTwice() async throws {
         let cluster = try TestCluster()
         let relay = try FaultRelay(seed: 1)

@@ -5,7 +5,7 @@ import Testing
 @testable import TestMember
 
 /// Which seeds are run.
-private enum HistorySeeds {
+enum HistorySeeds {
     static let all: ClosedRange<UInt64> = {
         func number(_ name: String) -> UInt64? { ProcessInfo.processInfo.environment[name].flatMap { UInt64($0) } }
         // Short ones, with kills, a broken network and brokers that fail.

@@ -31,15 +31,34 @@ struct TestMember {
         let run = try MemberRun(plan, recorder: recorder, logger: logger) {
             try? FileHandle.standardOutput.write(contentsOf: Data(".".utf8))
         }
-        let running = Task { try await run.run() }
-        await withCheckedContinuation { (continuation: CheckedContinuation<Void, Never>) in
-            Thread.detachNewThread {
-                _ = FileHandle.standardInput.readDataToEndOfFile()
-                continuation.resume()
+        try await untilInputEnds({ try await run.run() }) { await run.leave() }
+    }
+
+    /// `transform PLAN FILE`: a process that transforms, with its plan as JSON, and where it records. Writes a dot for each
+    /// message that it is given.
+    private static func runTransformMember(_ arguments: [String]) async throws {
+        let plan = try JSONDecoder().decode(TransformPlan.self, from: Data(arguments[0].utf8))
+        let recorder = try DeliveryHistory.Recorder(file: arguments[1])
+        let logger = Logger(label: plan.process, factory: { StreamLogHandler.standardError(label: $0) })
+        let member = try TransformMember(plan, recorder: recorder, logger: logger) {
+            try? FileHandle.standardOutput.write(contentsOf: Data(".".utf8))
+        }
+        try await untilInputEnds({ try await member.run() }) { await member.leave() }
+    }
+
+    /// Runs something until it ends, which `leave` makes it do when the input has ended.
+    private static func untilInputEnds(
+        _ run: @escaping @Sendable () async throws -> Void,
+        leave: @escaping @Sendable () async -> Void
+    ) async throws {
+        let running = Task { try await run() }
+        Thread.detachNewThread {
+            _ = FileHandle.standardInput.readDataToEndOfFile()
+            Task {
+                await leave()
+                running.cancel()
             }
         }
-        await run.leave()
-        running.cancel()
         try await running.value
     }
 }

@@ -1,36 +1,79 @@
 import Foundation
 import KafkaDelivery
+import KafkaDeliveryTesting
 import Logging
+import Synchronization
 
-/// `transform SERVERS NAME GROUP INPUT OUTPUT`: copies a topic in transactions until its input ends, as the static member
-/// NAME of its group and with NAME as its transactional id. Writes a dot for each message that it has in hand.
-func runTransformMember(_ arguments: [String]) async throws {
-    let servers = arguments[0].split(separator: ",").map(String.init)
-    let (name, group, input, output) = (arguments[1], arguments[2], arguments[3], arguments[4])
-    let logger = Logger(label: name, factory: { StreamLogHandler.standardError(label: $0) })
-    var configuration = KafkaConsumer.Configuration(bootstrapServers: servers, group: group, topics: [input])
-    // One that comes back has its partitions at once, and nobody waits for the session of the one that was killed.
-    configuration.groupInstanceID = name
-    configuration.maximumFetchWait = .milliseconds(10)
-    configuration.additionalProperties = ["session.timeout.ms": "6000", "heartbeat.interval.ms": "100"]
-    let consumer = try KafkaConsumer(configuration, logger: logger)
-    let producer = try KafkaTransactionalProducer(
-        .init(transactionalID: name, bootstrapServers: servers),
-        logger: logger
-    )
-    let running = Task {
-        try await consumer.transform(through: producer, maximumCount: 10, maximumWait: .milliseconds(5)) { delivery in
-            try? FileHandle.standardOutput.write(contentsOf: Data(".".utf8))
-            return [KafkaMessage(topic: output, partition: delivery.partition, value: delivery.value)]
+/// Copies a topic in transactions, as its plan says, and records what it is given. An output says of which message it is:
+/// `PARTITION@OFFSET:VALUE`.
+final class TransformMember: Sendable {
+    struct TransformationFailure: Error {}
+
+    private let plan: TransformPlan
+    private let member: DeliveryHistory.Member
+    private let relay: FaultRelay
+    private let consumer: KafkaConsumer
+    private let producer: KafkaTransactionalProducer
+    private let count = Atomic(0)
+    private let onMessage: @Sendable () -> Void
+
+    init(
+        _ plan: TransformPlan,
+        recorder: DeliveryHistory.Recorder,
+        logger: Logger,
+        onMessage: @escaping @Sendable () -> Void
+    ) throws {
+        self.plan = plan
+        self.onMessage = onMessage
+        member = recorder.member(plan.process, order: .none)
+        relay = try FaultRelay(seed: plan.seed)
+        var configuration = plan.producer
+        relay.route(&configuration)
+        producer = try KafkaTransactionalProducer(configuration, logger: logger)
+        consumer = try KafkaConsumer(plan.consumer, logger: logger)
+    }
+
+    /// Consumes until the consumer is closed.
+    func run() async throws {
+        // Which also ends what the one before it left open.
+        try await producer.initialize()
+        if plan.isNetworkBad {
+            relay.faults.responseLoss = .init(probability: 0.02, kinds: [])
+            relay.faults.requests.meanBytesBetweenCuts = 20_000
+        }
+        try await consumer.transform(
+            through: producer,
+            maximumCount: plan.maximumCount,
+            maximumWait: .milliseconds(5),
+            retry: .fixed(.milliseconds(5), maximumAttempts: nil)
+        ) { [self] delivery in
+            member.transforming(delivery)
+            onMessage()
+            countUp()
+            let fails = Int(delivery.offset) % 100 < plan.failurePercent
+            if fails, delivery.attempt == 1 { throw TransformationFailure() }
+            let value = "\(delivery.partition)@\(delivery.offset):\(delivery.value?.string ?? "")"
+            return [KafkaMessage(topic: plan.output, key: delivery.key, value: KafkaBytes(value))]
+        }
+        relay.faults = .init()
+        await producer.close(within: .seconds(10))
+    }
+
+    func leave() async {
+        await consumer.close(within: .seconds(10))
+    }
+
+    private func countUp() {
+        let number = count.wrappingAdd(1, ordering: .relaxed).newValue
+        switch plan.end {
+        case .death(let after, let microseconds) where number == after:
+            DispatchQueue.global().asyncAfter(deadline: .now() + .microseconds(microseconds)) {
+                // As a machine without power ends: nothing is flushed, and nobody is told.
+                kill(getpid(), SIGKILL)
+            }
+        case .leave(let after) where number == after:
+            Task { await leave() }
+        default: break
         }
     }
-    await withCheckedContinuation { (continuation: CheckedContinuation<Void, Never>) in
-        Thread.detachNewThread {
-            _ = FileHandle.standardInput.readDataToEndOfFile()
-            continuation.resume()
-        }
-    }
-    await consumer.close(within: .seconds(10))
-    try await running.value
-    await producer.close(within: .seconds(10))
 }

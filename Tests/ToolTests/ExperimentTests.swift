@@ -122,17 +122,42 @@ struct ExperimentReportTests {
     }
 }
 
+struct ExperimentToldTests {
+    @Test func onlyTheTimeInWhichProcessesWorkIsCounted() {
+        let start = ContinuousClock.now
+        func at(_ seconds: Int) -> ContinuousClock.Instant { start.advanced(by: .seconds(seconds)) }
+        var told = ExperimentTold(messages: 4, answer: .unknown)
+        told.take(.begin, at: at(3))
+        told.take(.committed(0...1, nanoseconds: 7), at: at(5))
+        told.take(.faults(cuts: 2, losses: 1), at: at(6))
+        told.endLife()
+        // One that dies before its first message has not worked.
+        told.endLife()
+        told.take(.begin, at: at(20))
+        told.take(.unknown(2...2), at: at(21))
+        told.take(.faults(cuts: 1, losses: 0), at: at(22))
+        told.take(.end, at: at(22))
+        told.endLife()
+        #expect(told.worked == .seconds(5))
+        #expect(told.answers == [0: .confirmed, 1: .confirmed, 2: .unknown, 3: .unknown])
+        #expect(told.latencies == [.nanoseconds(7)])
+        #expect((told.cuts, told.losses) == (3, 1))
+        #expect(told.hasEnded)
+    }
+}
+
 struct ExperimentWorkerTests {
     @Test(
         arguments: [
-            .handled(3), .committed(0...49, nanoseconds: 12), .aborted, .unknown(5...5), .end,
+            .begin, .handled(3), .acknowledged(nanoseconds: 5), .committed(0...49, nanoseconds: 12), .aborted,
+            .unknown(5...5), .faults(cuts: 3, losses: 0), .end,
         ] as [ExperimentWorker.Line]
     )
     func aLineIsReadAsItWasWritten(line: ExperimentWorker.Line) {
         #expect(ExperimentWorker.Line(line.description) == line)
     }
 
-    @Test(arguments: ["", "h", "h x", "c 1", "c 5 2 1", "u 3", "a 1", "z"])
+    @Test(arguments: ["", "b 1", "h", "h x", "k", "c 1", "c 5 2 1", "u 3", "a 1", "f 1", "z"])
     func halfALineIsNone(text: String) {
         #expect(ExperimentWorker.Line(text) == nil)
     }

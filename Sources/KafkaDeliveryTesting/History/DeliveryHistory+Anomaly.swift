@@ -47,6 +47,22 @@ extension DeliveryHistory {
             case deadLetterWithoutOriginal
             /// As ``committedPastUnsettled``, of a message that a consumer had given up.
             case settledWithoutDeadLetter
+
+            // Where messages are transformed (``Event/transforming(_:value:key:)``, ``Event/output(of:at:value:)``), each is
+            // to have one output, and is settled by that and by nothing else.
+
+            /// A known message has no committed output, and no committed offset lies behind it: it was not done.
+            case lostOutput
+            /// A committed offset lies behind a known message that has no committed output: it never will be done.
+            case commitWithoutOutput
+            /// A message has more than one committed output.
+            case duplicateOutput
+            /// In one partition of outputs, that of a message comes after that of a later message of its partition.
+            case reorderedOutput
+            /// An output names a message that is not known, or that nobody transformed.
+            case outputWithoutInput
+            /// An output was read, and after that a committed offset that does not lie behind its message.
+            case outputWithoutCommit
         }
 
         /// What kind it is.

@@ -20,7 +20,7 @@ extension DeliveryHistory {
             let index = HistoryIndex(history)
             let found =
                 index.sendAnomalies() + index.runAnomalies() + index.commitAnomalies() + index.handOverAnomalies()
-                + index.deadLetterAnomalies()
+                + index.deadLetterAnomalies() + index.outputAnomalies()
             let order = Dictionary(uniqueKeysWithValues: zip(Anomaly.Kind.allCases, 0...))
             var seen: Set<Anomaly> = []
             return found.filter { kinds.contains($0.kind) && seen.insert($0).inserted }
@@ -39,10 +39,11 @@ extension DeliveryHistory {
         records.filter { record in
             switch record.event {
             case .sent(_, let place): place == position
-            case .delivered(let attempt, _, _), .acknowledged(let attempt), .failed(let attempt):
+            case .delivered(let attempt, _, _), .transforming(let attempt, _, _), .acknowledged(let attempt),
+                .failed(let attempt):
                 attempt.position == position
             case .deadLettered(let place), .stored(let place, _, _): place == position
-            case .deadLetter(let original, _, _): original == position
+            case .deadLetter(let original, _, _), .output(let original, _, _): original == position
             case .committed(let partition, _): partition == position.partition
             case .assigned(let partitions, _), .revoked(let partitions, _), .lost(let partitions),
                 .commitFailed(let partitions):

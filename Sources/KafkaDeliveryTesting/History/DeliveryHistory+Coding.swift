@@ -27,7 +27,7 @@ extension DeliveryHistory.Record: Codable {
 
     fileprivate enum Name: String, Codable {
         case sending, sent, sendFailed, joined, assigned, delivered, acknowledged, failed, deadLettered, revoked, lost
-        case commitFailed, committed, stored, deadLetter
+        case commitFailed, committed, stored, deadLetter, transforming, output
     }
 
     /// Writes a flat object with the event's name in `event`.
@@ -85,6 +85,15 @@ extension DeliveryHistory.Record: Codable {
             line.position = position
             line.original = original
             line.value = value
+        case .transforming(let attempt, let value, let key):
+            line.event = .transforming
+            line.handedOver = attempt
+            (line.value, line.key) = (value, key)
+        case .output(let original, let position, let value):
+            line.event = .output
+            line.position = position
+            line.original = original
+            line.value = value
         }
         try line.encode(to: encoder)
     }
@@ -123,6 +132,8 @@ extension DeliveryHistory.Record: Codable {
             case .stored: .stored(try position(), value: try value(), key: line.key)
             case .deadLetter:
                 .deadLetter(of: try need(line.original, "its original"), at: try position(), value: try value())
+            case .transforming: .transforming(try attempt(), value: try value(), key: line.key)
+            case .output: .output(of: try need(line.original, "its original"), at: try position(), value: try value())
             }
         self.init(process: line.process, time: line.time, event: event)
     }

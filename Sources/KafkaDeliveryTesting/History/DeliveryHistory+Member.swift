@@ -73,6 +73,19 @@ extension DeliveryHistory {
             acknowledging(delivery)
         }
 
+        /// Records that a message is transformed. To be called by the transformation of
+        /// `KafkaConsumer.transform(through:)`, before it returns; nothing else of such a delivery is recorded by its consumer.
+        public func transforming(_ delivery: KafkaConsumer.Delivery) {
+            recorder.record(
+                .transforming(
+                    Attempt(delivery),
+                    value: delivery.value?.historyText ?? "",
+                    key: delivery.key?.historyText
+                ),
+                by: name
+            )
+        }
+
         /// Records that a message was handed over.
         public func delivered(_ delivery: KafkaConsumer.Delivery) {
             recorder.record(

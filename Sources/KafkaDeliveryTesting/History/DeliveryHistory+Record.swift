@@ -109,5 +109,9 @@ extension DeliveryHistory {
         case stored(Position, value: String, key: String?)
         /// An observer read a dead letter from its topic.
         case deadLetter(of: Position, at: Position, value: String)
+        /// A message was handed to a transformation, whose output counts once its transaction is committed.
+        case transforming(Attempt, value: String, key: String?)
+        /// An observer read, as a reader of committed messages does, what was made of a message.
+        case output(of: Position, at: Position, value: String)
     }
 }

@@ -24,6 +24,10 @@ internal import Foundation
 /// ``Event/committed(_:offset:)``, ``Event/stored(_:value:key:)`` and ``Event/deadLetter(of:at:value:)``. What nobody
 /// recorded cannot be found wrong.
 ///
+/// Messages that are transformed in transactions have outputs instead of verdicts: each calls ``Member/transforming(_:)``, an
+/// observer records ``Event/output(of:at:value:)`` for what readers of committed messages see, and the checker holds them to
+/// one output each, in order, and to offsets that are committed with it and not without.
+///
 /// A history does not have to be complete to be checked: a process that was killed leaves the records it wrote before. It
 /// does have to be over, for a message that is still on its way counts as unseen.
 public struct DeliveryHistory: Sendable, Hashable {

@@ -3,11 +3,12 @@ internal import KafkaDelivery
 /// Committed offsets, and the beginnings of runs, against what was settled.
 extension HistoryIndex {
     func commitAnomalies() -> [Anomaly] {
-        unsettledBehindCommits() + unsettledBehindRuns() + commitsThatMovedBack()
+        // What settles a message that is transformed is its output, see ``outputAnomalies()``.
+        (hasOutputs ? [] : unsettledBehindCommits() + unsettledBehindRuns()) + commitsThatMovedBack()
     }
 
     /// Every committed offset that was seen, with who saw it.
-    private var commits: [(time: Time, process: String, partition: KafkaTopicPartition, offset: Int64)] {
+    var commits: [(time: Time, process: String, partition: KafkaTopicPartition, offset: Int64)] {
         records.compactMap { record in
             guard case .committed(let partition, let offset) = record.event else { return nil }
             return (record.time, record.process, partition, offset)

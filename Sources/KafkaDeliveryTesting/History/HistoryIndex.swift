@@ -18,6 +18,10 @@ struct HistoryIndex {
         var failed: Time?
         var givenUp: Time?
         var hasDeadLetter = false
+        /// Whether somebody made its output, committed or not.
+        var isTransformed = false
+        /// Where its committed outputs are.
+        var outputs: [Position] = []
 
         /// From when nothing more has to happen to it; nil where something has.
         var settled: Time? {
@@ -68,10 +72,18 @@ struct HistoryIndex {
     private(set) var places: [String: Set<Position>] = [:]
     private(set) var keys: [String: String] = [:]
     private(set) var deliveredValues: Set<String> = []
+    /// Whether messages are transformed: then an output is what settles them.
+    private(set) var hasOutputs = false
 
     init(_ history: DeliveryHistory) {
         records = history.records
         for record in records { add(record) }
+        for record in records {
+            // When all messages are known. One that names a message which nobody knows is found by its own check.
+            if case .output(let original, let position, _) = record.event {
+                messages[original]?.outputs.append(position)
+            }
+        }
         for position in messages.keys { offsets[position.partition, default: []].append(position.offset) }
         for partition in offsets.keys { offsets[partition]?.sort() }
         for (position, message) in messages where message.key == nil {
@@ -99,6 +111,16 @@ struct HistoryIndex {
                 message.key = key
             }
             addStep(record, attempt, isFailure: false)
+        case .transforming(let attempt, let value, let key):
+            hasOutputs = true
+            deliveredValues.insert(value)
+            note(attempt.position, value) { message in
+                message.isDelivered = true
+                message.isTransformed = true
+                message.key = key
+            }
+        case .output:
+            hasOutputs = true
         case .acknowledged(let attempt):
             messages[attempt.position, default: Message()].acknowledged.noteFirst(record.time)
         case .failed(let attempt):

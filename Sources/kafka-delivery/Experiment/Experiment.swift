@@ -153,62 +153,36 @@ extension Experiment {
 // MARK: Processes that are killed
 
 extension Experiment {
-    /// What the processes of a mode said, together.
-    private struct Told {
-        var handled: [Int] = []
-        var answers: [Int: ExperimentTally.Answer]
-        var latencies: [Duration] = []
-        var aborted = 0
-        var hasEnded = false
-
-        /// - Parameter count: How many messages there are. As long as nothing was said of one, it is unknown.
-        init(messages count: Int) {
-            answers = Dictionary(uniqueKeysWithValues: (0..<count).map { ($0, .unknown) })
-        }
-
-        mutating func take(_ line: ExperimentWorker.Line) {
-            switch line {
-            case .handled(let number): handled.append(number)
-            case .committed(let numbers, let nanoseconds):
-                for number in numbers { answers[number] = .confirmed }
-                latencies.append(.nanoseconds(nanoseconds))
-            case .aborted: aborted += 1
-            case .unknown(let numbers): for number in numbers { answers[number] = .unknown }
-            case .end: hasEnded = true
-            }
-        }
-    }
-
     private func runKilled(_ mode: ExperimentMode) async throws -> ExperimentResult {
         let input = try topic(mode)
         let output = mode == .transform ? try topic(mode, "-output") : input
-        if mode == .transactional {
-            // Makes the topic.
-            try await fill(input, with: [-1])
-        } else {
+        if mode.isReceiving {
             try await fill(input, with: 0..<messages)
             if mode == .transform { try await fill(output, with: [-1]) }
+        } else {
+            // Makes the topic.
+            try await fill(input, with: [-1])
         }
-        let start = ContinuousClock.now
-        var told = Told(messages: messages)
+        // Every message was there to be handled: one that never was is lost. Of one that was to be sent, nothing is known
+        // before something is said.
+        var told = ExperimentTold(messages: messages, answer: mode.isReceiving ? .confirmed : .unknown)
         let kills = try await runWorkers(mode, input, output, &told)
-        let elapsed = start.duration(to: .now)
-        let stored: [Int]
-        switch mode {
-        case .commitBefore, .commitAfter:
-            stored = told.handled
-            // Every message was there to be handled: one that never was is lost.
-            for number in 0..<messages { told.answers[number] = .confirmed }
-        default: stored = try await reader.numbers(in: output).filter { $0 != -1 }
-        }
+        let stored: [Int] =
+            switch mode {
+            case .commitBefore, .commitAfter: told.handled
+            default: try await reader.numbers(in: output).filter { $0 != -1 }
+            }
         var result = ExperimentResult(
             mode: mode,
             tally: ExperimentTally(answers: told.answers, stored: stored),
-            elapsed: elapsed,
-            latencies: Percentiles(told.latencies)
+            elapsed: told.worked,
+            latencies: Percentiles(told.latencies),
+            cuts: told.cuts,
+            lostConfirmations: told.losses
         )
         result.kills = kills
         result.aborted = told.aborted
+        if mode == .transform { result.repeated = max(told.handled.count - Set(told.handled).count, 0) }
         return result
     }
 
@@ -228,7 +202,7 @@ extension Experiment {
         _ mode: ExperimentMode,
         _ input: String,
         _ output: String,
-        _ told: inout Told
+        _ told: inout ExperimentTold
     ) async throws -> Int {
         var generator = SeededGenerator(seed: seed(mode))
         var kills = 0
@@ -239,16 +213,18 @@ extension Experiment {
             let worker = try WorkerProcess(
                 arguments(mode, input, output, seed: generator.next(), diesAfter: diesAfter)
             )
+            progress.note(kills == 0 ? "starting" : "killed, starting again")
             await withTaskCancellationHandler {
                 for await line in worker.lines {
+                    if line == .begin { progress.note(nil) }
                     told.take(line)
-                    let seen = told.handled.last ?? told.answers.values.count { $0 == .confirmed } - 1
-                    progress.update(seen + 1)
+                    progress.update(told.position)
                 }
             } onCancel: {
                 worker.kill()
             }
             let end = await worker.end()
+            told.endLife()
             try Task.checkCancellation()
             if told.hasEnded, end == .exit(0) { return kills }
             guard end == .killed, diesAfter != nil else {
@@ -269,6 +245,8 @@ extension Experiment {
             "--mode", mode.rawValue, "--bootstrap-servers", servers.joined(separator: ","), "--topic", input,
             "--output", output, "--name", "\(Self.prefix)-\(identifier)-\(mode.rawValue)",
             "--messages", "\(messages)", "--profile", profile.rawValue, "--seed", "\(seed)",
+            // Real brokers take no less than 6 seconds. A mock lets each process wait for that, and no less than 4 work there.
+            "--session-milliseconds", mock == nil ? "6000" : "4000",
         ]
         if let diesAfter { arguments += ["--dies-after", "\(diesAfter)"] }
         for property in client.properties { arguments += ["-X", "\(property.name)=\(property.value)"] }

@@ -52,10 +52,8 @@ struct ExperimentCharts {
 
     // MARK: Costs
 
-    /// Two columns: messages a second, and how long a confirmation took. Only modes whose process was not started anew
-    /// while the clock ran are compared.
+    /// Two columns: messages a second, and how long a confirmation took.
     var costs: String {
-        let results = results.filter { !$0.mode.isKilled }
         guard !results.isEmpty else { return "" }
         let column = (Self.width - Self.labels - 40) / 2
         let fastest = max(results.map(\.messagesPerSecond).max() ?? 1, 1)

@@ -24,11 +24,11 @@ struct ExperimentJSON: Encodable {
         var messagesPerSecond: Double?
         var latencyMillisecondsP50: Double?
         var latencyMillisecondsP99: Double?
-        /// Nil where a process that was killed would have had to count them.
         var connectionsCut: Int?
         var confirmationsLost: Int?
         var kills: Int?
         var transactionsAborted: Int?
+        var messagesTransformedAgain: Int?
     }
 
     let cluster: String
@@ -54,7 +54,7 @@ struct ExperimentJSON: Encodable {
 
     private static func mode(_ result: ExperimentResult) -> Mode {
         let tally = result.tally
-        let hasAnswers = !result.mode.isConsuming
+        let hasAnswers = !result.mode.isReceiving
         return Mode(
             mode: result.mode.rawValue,
             outcome: "shown",
@@ -72,10 +72,11 @@ struct ExperimentJSON: Encodable {
             messagesPerSecond: result.messagesPerSecond,
             latencyMillisecondsP50: result.latencies[50].map { $0.inSeconds * 1_000 },
             latencyMillisecondsP99: result.latencies[99].map { $0.inSeconds * 1_000 },
-            connectionsCut: result.mode.isKilled ? nil : result.cuts,
-            confirmationsLost: result.mode.isKilled ? nil : result.lostConfirmations,
+            connectionsCut: result.cuts,
+            confirmationsLost: result.lostConfirmations,
             kills: result.kills,
-            transactionsAborted: result.aborted
+            transactionsAborted: result.aborted,
+            messagesTransformedAgain: result.repeated
         )
     }
 

@@ -27,19 +27,21 @@ enum ExperimentMode: String, CaseIterable, Sendable, ExpressibleByArgument {
     /// What is done, in one sentence.
     var explanation: String {
         switch self {
-        case .atMostOnce: "acks=0, no retries: sent and forgotten. A cut takes along what is in the buffers."
+        case .atMostOnce: "acks=0, no retries: sent and forgotten. A cut takes along all that is in buffers."
         case .atLeastOnce: "acks=all, retries, no idempotence: sent again until it is confirmed."
         case .idempotent: "acks=all, retries, idempotence: sent again, and the broker recognises what it has."
         case .transactional:
             "Transactions of \(Experiment.batchCount), some aborted on purpose, by a process that is killed and goes on where "
                 + "the topic ends; read with read_committed."
         case .commitBefore:
-            "A consumer that commits \(Experiment.batchCount) messages and then handles them, by a process that is killed."
+            "A member of a group that commits \(Experiment.batchCount) messages and then handles them, in a process that is "
+                + "killed."
         case .commitAfter:
-            "A consumer that handles \(Experiment.batchCount) messages and then commits them, by a process that is killed."
+            "A member of a group that handles \(Experiment.batchCount) messages and then commits them, in a process that is "
+                + "killed."
         case .transform:
-            "Messages are read, and their results written, in one transaction with the offsets, by a process that is "
-                + "killed; read with read_committed."
+            "A member of a group that reads messages and writes what comes of them, in one transaction with the offsets, in "
+                + "a process that is killed; read with read_committed."
         }
     }
 
@@ -53,7 +55,7 @@ enum ExperimentMode: String, CaseIterable, Sendable, ExpressibleByArgument {
         }
     }
 
-    /// Whether it is about what a consumer does.
+    /// Whether it is about what a consumer does. Then messages are there to be handled, and nobody is told that they are stored.
     var isReceiving: Bool {
         switch self {
         case .atMostOnce, .atLeastOnce, .idempotent, .transactional: false

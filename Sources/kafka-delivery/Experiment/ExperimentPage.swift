@@ -32,10 +32,9 @@ struct ExperimentPage {
     private var lead: String {
         let cluster = report.isMock ? "a mock cluster that checks sequence numbers" : "a Kafka cluster"
         return """
-            Each mode was given the same \(report.messages.grouped) numbered messages, on \(cluster). What is sent went through \
-            the same bad network: <b>\(report.profile.rawValue)</b>, where \(report.profile.explanation). Where a mode is about \
-            a process, that was killed in the middle and started again. Then a reader that sees none of the faults counted what \
-            is there.
+            Each mode was given the same \(report.messages.grouped) numbered messages, on \(cluster), through the same network: \
+            <b>\(report.profile.rawValue)</b>, where \(report.profile.explanation). Where a mode is about a process, that was \
+            killed in the middle and started again. Then a reader that sees none of the faults counted what is there.
             """
     }
 
@@ -52,21 +51,23 @@ struct ExperimentPage {
     }
 
     private static let lossText = """
-        To the left: messages whose sender believes that they are stored, or that nobody handled, and that are gone. To the \
-        right: copies that should not be there.
+        To the left: messages that are gone although their sender was told that they are stored, or, where it is about \
+        receiving, that nobody ever handled. To the right: copies that should not be there.
         """
 
     private static let costText = """
-        Messages a second while the faults went on, and how long a confirmation took: the dot is the median, the line reaches \
-        to what one in a hundred exceeds. Modes whose process was killed are left out: much of their time went into starting \
-        again.
+        Messages a second while the faults went on, without the time in which a process that was killed started and joined \
+        again. Beside that, how long a confirmation took: the dot is the median, the line reaches to what one in a hundred \
+        exceeds. In transactional it is that of a transaction of \(Experiment.batchCount), in commit-… that of a commit of \
+        offsets; a transformation does not say.
         """
 
     private static let glossary = """
         <p class="small"><b>Confirmed</b>: the sender was told that the message is stored; in at-most-once, that it was written \
         to the network. <b>Failed</b>: told that it is not stored. <b>Unknown</b>: told that it may be. <b>Stored</b>: found by \
-        the reader, copies included; in the commit-… modes, how often a message was handled. <b>Lost</b>: confirmed and not \
-        stored. <b>Reordered</b>: found after a later one.</p>
+        the reader, copies included. <b>Lost</b>: confirmed and not stored. <b>Reordered</b>: found after a later one. In the \
+        receiving modes <b>sent</b> is what there was to handle, <b>stored</b> how often something was handled, or what of it \
+        the reader found, and <b>lost</b> what never was.</p>
         """
 
     private func section(_ title: String, _ text: String, _ chart: String) -> String {
@@ -125,7 +126,7 @@ extension ExperimentPage {
         ]
         let rows = report.results.map { result in
             let tally = result.tally
-            let hasAnswers = !result.mode.isConsuming
+            let hasAnswers = !result.mode.isReceiving
             var cells = [tally.sent.grouped]
             cells += [tally.confirmed, tally.failed, tally.unknown].map { hasAnswers ? $0.grouped : "–" }
             cells += [tally.stored, tally.lost, tally.duplicated, tally.reordered].map(\.grouped)

@@ -24,29 +24,55 @@ enum ExperimentProfile: String, CaseIterable, Sendable, ExpressibleByArgument {
     /// What a message comes to on the wire, about.
     private static let messageBytes = 30
 
-    /// The faults for a run of so many messages. They come by the number of bytes and answers, not by the clock, so that
-    /// each run meets about as many: 30 cuts and 20 lost confirmations for `flaky`.
+    /// How many bytes a consumer asks for at a time, so that a cut concerns few messages.
+    static let fetchBytes = 8_192
+
+    /// How many connections are cut, and how many confirmations lost, in a run, about.
+    private var counts: (cuts: Int, losses: Int) {
+        switch self {
+        case .calm: (0, 0)
+        case .flaky, .far: (30, 20)
+        case .rough: (120, 80)
+        }
+    }
+
+    /// The faults for a run of so many messages that are sent. They come by the number of bytes and answers, not by the clock,
+    /// so that each run meets about as many.
     func faults(messages: Int) -> FaultRelay.Faults {
-        var faults = FaultRelay.Faults()
-        let (cuts, losses) =
-            switch self {
-            case .calm: (0, 0)
-            case .flaky, .far: (30, 20)
-            case .rough: (120, 80)
-            }
-        guard cuts > 0 else { return faults }
-        faults.requests.meanBytesBetweenCuts = max(messages * Self.messageBytes / cuts, 500)
+        var faults = slowness
+        guard counts.cuts > 0 else { return faults }
+        faults.requests.meanBytesBetweenCuts = max(messages * Self.messageBytes / counts.cuts, 500)
         let requests = max(messages / Self.batchMessages, 1)
         faults.responseLoss = .init(
-            probability: min(Double(losses) / Double(requests), 0.5),
+            probability: min(Double(counts.losses) / Double(requests), 0.5),
             cutsAfter: .milliseconds(5)
         )
-        if self == .rough {
-            faults.requests.jitter = .milliseconds(2)
-            faults.responses.jitter = .milliseconds(2)
-        }
-        if self == .far {
-            for flow in [\FaultRelay.Faults.requests, \.responses] {
+        return faults
+    }
+
+    /// The faults for a run of so many messages that are received: what is cut is what brokers send, and what is lost is that
+    /// offsets are committed.
+    func receivingFaults(messages: Int) -> FaultRelay.Faults {
+        var faults = slowness
+        guard counts.cuts > 0 else { return faults }
+        // Not so often that no answer arrives as a whole.
+        faults.responses.meanBytesBetweenCuts = max(messages * Self.messageBytes / counts.cuts, 2 * Self.fetchBytes)
+        let commits = max(messages / Experiment.batchCount, 1)
+        faults.responseLoss = .init(
+            probability: min(Double(counts.losses) / Double(commits), 0.5),
+            kinds: [.offsetCommit],
+            cutsAfter: .milliseconds(5)
+        )
+        return faults
+    }
+
+    private var slowness: FaultRelay.Faults {
+        var faults = FaultRelay.Faults()
+        for flow in [\FaultRelay.Faults.requests, \.responses] {
+            switch self {
+            case .calm, .flaky: break
+            case .rough: faults[keyPath: flow].jitter = .milliseconds(2)
+            case .far:
                 faults[keyPath: flow].delay = .milliseconds(20)
                 faults[keyPath: flow].jitter = .milliseconds(10)
             }

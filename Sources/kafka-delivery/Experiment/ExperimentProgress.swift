@@ -4,6 +4,8 @@ import Synchronization
 final class ExperimentProgress: Sendable {
     private struct State {
         var mode = ""
+        /// What is waited for while no message goes through.
+        var note: String?
         var position = 0
         var total = 0
         var start = ContinuousClock.now
@@ -40,6 +42,15 @@ final class ExperimentProgress: Sendable {
         if let drawn { show(drawn) }
     }
 
+    /// Says what is waited for; nil where messages go through again.
+    func note(_ what: String?) {
+        let drawn = state.withLock { state in
+            state.0.note = what
+            return Self.line(state.0, state.1, of: modes)
+        }
+        show(drawn)
+    }
+
     /// Takes the line away.
     func finish() {
         show("")
@@ -55,8 +66,9 @@ final class ExperimentProgress: Sendable {
         let filled = Int(fraction * Double(width))
         let bar = String(repeating: "━", count: filled) + String(repeating: "╌", count: width - filled)
         let seconds = Int(state.start.duration(to: .now).inSeconds)
-        let line =
+        var line =
             "\(index)/\(modes) \(state.mode) \(bar) \(state.position.grouped) of \(state.total.grouped), \(seconds) s"
+        if let note = state.note { line += ", \(note)" }
         return String(line.prefix(max(Platform.columns - 1, 0)))
     }
 }

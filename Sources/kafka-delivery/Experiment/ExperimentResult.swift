@@ -2,8 +2,10 @@
 struct ExperimentResult: Sendable {
     let mode: ExperimentMode
     let tally: ExperimentTally
+    /// How long it worked; where processes were killed, without the time in which they started and joined.
     let elapsed: Duration
-    /// From a send to its confirmation; of a transaction, to its commit. None where nothing is confirmed.
+    /// From a send to its confirmation; of a transaction, from its beginning to the end of its commit; of a consumer that
+    /// commits offsets, how long a commit took. None where nothing is waited for.
     let latencies: Percentiles
     /// How often the relay cut a connection, and lost confirmations.
     var cuts = 0
@@ -12,6 +14,8 @@ struct ExperimentResult: Sendable {
     var kills = 0
     /// Transactions that were aborted, on purpose or by a fault.
     var aborted = 0
+    /// How often a message was transformed again.
+    var repeated = 0
 
     var messagesPerSecond: Double {
         elapsed > .zero ? Double(tally.sent) / elapsed.inSeconds : 0
@@ -26,6 +30,7 @@ struct ExperimentResult: Sendable {
         if lostConfirmations > 0 { parts.append(count(lostConfirmations, "lost confirmation")) }
         if kills > 0 { parts.append(count(kills, "kill")) }
         if aborted > 0 { parts.append("\(count(aborted, "transaction")) aborted") }
+        if repeated > 0 { parts.append("\(count(repeated, "message")) transformed again") }
         return parts.isEmpty ? "nothing happened" : parts.joined(separator: ", ")
     }
 }

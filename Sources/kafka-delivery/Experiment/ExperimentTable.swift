@@ -30,7 +30,7 @@ struct ExperimentTable {
     private func cells(_ outcome: ExperimentOutcome) -> [String] {
         guard case .shown(let result) = outcome else { return [outcome.mode.rawValue] }
         let tally = result.tally
-        let hasAnswers = !result.mode.isConsuming
+        let hasAnswers = !result.mode.isReceiving
         let answers = [tally.confirmed, tally.failed, tally.unknown].map { hasAnswers ? $0.grouped : "–" }
         let latencies = [50, 99].map { result.latencies[$0]?.short ?? "–" }
         return [result.mode.rawValue, tally.sent.grouped] + answers
@@ -66,23 +66,23 @@ struct ExperimentTable {
 
     private var notes: [String] {
         var notes = report.results.map { "\($0.mode.rawValue): \($0.circumstances)" }
-        notes += report.outcomes.compactMap { outcome in
-            if case .notShown(let mode, let reason) = outcome {
-                "\(mode.rawValue): needs a real cluster (--bootstrap-servers), because \(reason)"
-            } else {
-                nil
-            }
+        let missing = report.outcomes.compactMap { outcome in
+            if case .notShown(let mode, _) = outcome { mode.rawValue } else { nil }
+        }
+        if !missing.isEmpty {
+            notes.append("\(missing.joined(separator: ", ")): a real cluster shows them, --bootstrap-servers HOST:PORT")
         }
         notes.append("lost: confirmed, and not stored; at-most-once calls confirmed what was written to the network")
-        if report.results.contains(where: \.mode.isConsuming) {
-            notes.append("commit-…: stored counts how often a message was handled, and lost those that never were")
+        if report.results.contains(where: { $0.mode.isReceiving }) {
+            notes.append(
+                "receiving: sent counts what there was to handle, stored what was handled or written, lost what never was"
+            )
+        }
+        if report.results.contains(where: { $0.mode.isKilled }) {
+            notes.append("msg/s: of the time in which messages went through, without starting and joining again")
+            notes.append("p50, p99: of a transaction until it is committed; commit-…: of a commit of offsets")
         }
         notes.append("again: \(report.command)")
         return notes.map { style.dim($0) }
     }
-}
-
-extension ExperimentMode {
-    /// Whether it is about what a consumer does, and nothing is confirmed.
-    var isConsuming: Bool { self == .commitBefore || self == .commitAfter }
 }

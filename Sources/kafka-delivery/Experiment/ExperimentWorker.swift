@@ -17,14 +17,20 @@ struct ExperimentWorker: AsyncParsableCommand {
 
     /// What the worker has done. It is written at once, and stays written when the worker is killed.
     enum Line: Equatable {
-        /// A message took effect.
+        /// The first message is there, and faults begin: what came before was starting and joining.
+        case begin
+        /// A message took effect; or was transformed, which takes effect when its transaction is committed.
         case handled(Int)
+        /// Offsets were committed, and that took so many nanoseconds.
+        case acknowledged(nanoseconds: Int64)
         /// A transaction with these messages was committed, and took so many nanoseconds.
         case committed(ClosedRange<Int>, nanoseconds: Int64)
         /// A transaction was aborted.
         case aborted
         /// It is not known what became of a transaction with these messages.
         case unknown(ClosedRange<Int>)
+        /// How many connections were cut, and how many confirmations lost, in the life of the process.
+        case faults(cuts: Int, losses: Int)
         /// All is done.
         case end
     }
@@ -38,6 +44,8 @@ struct ExperimentWorker: AsyncParsableCommand {
     @Option var messages: Int
     @Option var profile: ExperimentProfile
     @Option var seed: UInt64
+    /// How long the group waits for a process that was killed.
+    @Option var sessionMilliseconds: Int
     /// After how many messages this process kills itself.
     @Option var diesAfter: Int?
     @OptionGroup var client: ClientOptions
@@ -46,9 +54,9 @@ struct ExperimentWorker: AsyncParsableCommand {
         endWithParent()
         let servers = try ClusterOptions.servers(in: bootstrapServers)
         switch mode {
-        case .commitBefore, .commitAfter: try await handle(servers)
+        case .commitBefore, .commitAfter: try await ReceivingWork(worker: self, servers: servers).handle()
+        case .transform: try await ReceivingWork(worker: self, servers: servers).transform()
         case .transactional: try await TransactionalWork(worker: self, servers: servers).send()
-        case .transform: try await TransactionalWork(worker: self, servers: servers).transform()
         case .atMostOnce, .atLeastOnce, .idempotent: throw ToolFailure("\(mode.rawValue) needs no process of its own")
         }
         Self.say(.end)
@@ -68,44 +76,43 @@ struct ExperimentWorker: AsyncParsableCommand {
         }
     }
 
-    /// Ends as a machine without power does: nothing is flushed, and nobody is told.
-    static func die() {
+    /// Ends as a machine without power does: nothing is flushed, and no broker is told.
+    static func die(_ relays: FaultRelay...) {
+        say(faults(relays))
         kill(getpid(), SIGKILL)
     }
 
-    /// Reads without joining the group: it is about what is committed, not about who owns a partition.
-    private func handle(_ servers: [String]) async throws {
-        var configuration = KafkaConsumer.Configuration(
-            bootstrapServers: servers,
-            partitions: [KafkaTopicPartition(topic: topic, partition: 0)],
-            group: name
+    static func faults(_ relays: [FaultRelay]) -> Line {
+        let statistics = relays.map(\.statistics)
+        return .faults(
+            cuts: statistics.reduce(0) { $0 + $1.cuts },
+            losses: statistics.reduce(0) { $0 + $1.lostResponses }
         )
-        configuration.additionalProperties = try client.properties.applied {
-            property throws(ToolFailure) in try configuration.take(property)
-        }
-        try await withKafkaConsumer(configuration, logger: client.logger) { consumer in
-            var batch: [KafkaConsumer.Delivery] = []
-            var handled = 0
-            for try await delivery in consumer.deliveries {
-                batch.append(delivery)
-                let isLast = delivery.number == messages - 1
-                guard batch.count == Experiment.batchCount || isLast else { continue }
-                if mode == .commitBefore { try await commit(batch, consumer) }
-                for delivery in batch {
-                    Self.say(.handled(delivery.number))
-                    handled += 1
-                    if handled == diesAfter { Self.die() }
-                }
-                if mode == .commitAfter { try await commit(batch, consumer) }
-                if isLast { break }
-                batch = []
-            }
+    }
+
+    /// Some time in a transaction, or in its commit, or after it: that is what has to be survived.
+    func dieSoon(_ relays: FaultRelay...) {
+        var generator = SeededGenerator(seed: seed)
+        let time = Int.random(in: 0..<20_000, using: &generator)
+        DispatchQueue.global().asyncAfter(deadline: .now() + .microseconds(time)) {
+            Self.say(Self.faults(relays))
+            kill(getpid(), SIGKILL)
         }
     }
 
-    private func commit(_ batch: [KafkaConsumer.Delivery], _ consumer: KafkaConsumer) async throws {
-        for delivery in batch { delivery.acknowledge() }
-        try await consumer.commit()
+    /// The settings of a transactional producer behind a relay.
+    func transactionalProducer(
+        _ servers: [String],
+        through relay: FaultRelay
+    ) throws -> KafkaTransactionalProducer.Configuration {
+        var configuration = KafkaTransactionalProducer.Configuration(transactionalID: name, bootstrapServers: servers)
+        ExperimentSender.prepare(&configuration.producer)
+        configuration.producer.messageTimeout = .seconds(30)
+        for property in client.properties where try !configuration.producer.take(property) {
+            configuration.producer.additionalProperties[property.name] = property.value
+        }
+        relay.route(&configuration)
+        return configuration
     }
 }
 
@@ -117,10 +124,13 @@ extension KafkaConsumer.Delivery {
 extension ExperimentWorker.Line: CustomStringConvertible {
     var description: String {
         switch self {
+        case .begin: "b"
         case .handled(let number): "h \(number)"
+        case .acknowledged(let nanoseconds): "k \(nanoseconds)"
         case .committed(let numbers, let nanoseconds): "c \(numbers.lowerBound) \(numbers.upperBound) \(nanoseconds)"
         case .aborted: "a"
         case .unknown(let numbers): "u \(numbers.lowerBound) \(numbers.upperBound)"
+        case .faults(let cuts, let losses): "f \(cuts) \(losses)"
         case .end: "e"
         }
     }
@@ -130,11 +140,14 @@ extension ExperimentWorker.Line: CustomStringConvertible {
         let words = text.split(separator: " ")
         let numbers = words.dropFirst().compactMap { Int($0) }
         switch (words.first, numbers.count) {
+        case ("b", 0): self = .begin
         case ("h", 1): self = .handled(numbers[0])
+        case ("k", 1): self = .acknowledged(nanoseconds: Int64(numbers[0]))
         case ("c", 3) where numbers[0] <= numbers[1]:
             self = .committed(numbers[0]...numbers[1], nanoseconds: Int64(numbers[2]))
         case ("u", 2) where numbers[0] <= numbers[1]: self = .unknown(numbers[0]...numbers[1])
         case ("a", 0): self = .aborted
+        case ("f", 2): self = .faults(cuts: numbers[0], losses: numbers[1])
         case ("e", 0): self = .end
         default: return nil
         }

@@ -1,17 +1,13 @@
-import Dispatch
 import KafkaDelivery
 import KafkaDeliveryTesting
 
-/// What an ``ExperimentWorker`` does in transactions.
+/// What an ``ExperimentWorker`` does that sends in transactions.
 struct TransactionalWork {
     /// A transaction that is to be aborted.
     private struct Abort: Error {}
 
     /// One transaction in so many is aborted on purpose.
     private static let abortsOneIn = 10
-
-    /// How much a consumer sends between two cuts: some hundred fetches.
-    private static let bytesBetweenCuts = 30_000
 
     let worker: ExperimentWorker
     let servers: [String]
@@ -38,11 +34,13 @@ struct TransactionalWork {
     /// Sends the numbers that are not in the topic, in transactions. The topic itself is what remembers where a process that
     /// was killed had come to: what it says is committed as a whole.
     func send() async throws {
-        try await withKafkaTransactionalProducer(producer(), logger: worker.client.logger) { producer in
+        let configuration = try worker.transactionalProducer(servers, through: relay)
+        try await withKafkaTransactionalProducer(configuration, logger: worker.client.logger) { producer in
             // Ends what a process before this one left open, so that the reader is not held up by it.
             try await producer.initialize()
             relay.faults = worker.profile.faults(messages: worker.messages)
             var next = try await nextNumber(in: worker.output)
+            ExperimentWorker.say(.begin)
             var count = 0
             var transactions = 0
             while next < worker.messages {
@@ -59,66 +57,8 @@ struct TransactionalWork {
                 case nil: next = try await nextNumber(in: worker.output)
                 }
             }
+            ExperimentWorker.say(ExperimentWorker.faults([relay]))
         }
-    }
-
-    /// Copies numbers from one topic to the other, with the offsets in the transaction.
-    func transform() async throws {
-        var configuration = KafkaConsumer.Configuration(
-            bootstrapServers: servers,
-            group: worker.name,
-            topics: [worker.topic]
-        )
-        try reader.properties(&configuration)
-        // A member that was killed is missed after this time, and brokers allow no less.
-        configuration.additionalProperties["session.timeout.ms"] = "6000"
-        // A consumer asks for messages all the time, so its connections are cut by the bytes it asks with, and rarely.
-        let consuming = try FaultRelay(seed: worker.seed &+ 1)
-        consuming.route(&configuration)
-        let logger = worker.client.logger
-        try await withKafkaConsumer(configuration, logger: logger) { consumer in
-            try await withKafkaTransactionalProducer(producer(), logger: logger) { producer in
-                try await producer.initialize()
-                relay.faults = worker.profile.faults(messages: worker.messages)
-                if worker.profile != .calm { consuming.faults.requests.meanBytesBetweenCuts = Self.bytesBetweenCuts }
-                try await copy(from: consumer, with: producer)
-            }
-        }
-    }
-
-    private func copy(from consumer: KafkaConsumer, with producer: KafkaTransactionalProducer) async throws {
-        var batch: [KafkaConsumer.Delivery] = []
-        var count = 0
-        for try await delivery in consumer.deliveries {
-            batch.append(delivery)
-            let isLast = delivery.number == worker.messages - 1
-            guard let first = batch.first, batch.count == Experiment.batchCount || isLast else { continue }
-            let deliveries = batch
-            batch = []
-            let numbers = min(first.number, delivery.number)...max(first.number, delivery.number)
-            let isKnown = try await attempt(numbers, producer) { transaction in
-                for delivery in deliveries { try await send(delivery.number, in: transaction, &count) }
-                try transaction.acknowledge(deliveries, from: consumer)
-            }
-            guard isLast else { continue }
-            if isKnown == true { break }
-            if isKnown == nil, try await nextNumber(in: worker.output) == worker.messages { break }
-        }
-    }
-
-    private func producer() throws -> KafkaTransactionalProducer.Configuration {
-        var configuration = KafkaTransactionalProducer.Configuration(
-            transactionalID: worker.name,
-            bootstrapServers: servers
-        )
-        ExperimentSender.prepare(&configuration.producer)
-        configuration.producer.messageTimeout = .seconds(30)
-        let properties = worker.client.properties
-        for property in properties where try !configuration.producer.take(property) {
-            configuration.producer.additionalProperties[property.name] = property.value
-        }
-        relay.route(&configuration)
-        return configuration
     }
 
     private func send(
@@ -128,11 +68,7 @@ struct TransactionalWork {
     ) async throws {
         try await transaction.send(ExperimentSender.message(number, worker.output))
         count += 1
-        guard count == worker.diesAfter else { return }
-        // Some time in this transaction, or in its commit, or after it: that is what it has to survive.
-        var generator = SeededGenerator(seed: worker.seed)
-        let time = Int.random(in: 0..<20_000, using: &generator)
-        DispatchQueue.global().asyncAfter(deadline: .now() + .microseconds(time)) { ExperimentWorker.die() }
+        if count == worker.diesAfter { worker.dieSoon(relay) }
     }
 
     /// - Returns: Whether the transaction was committed; nil where nobody knows.
@@ -144,8 +80,7 @@ struct TransactionalWork {
         let start = ContinuousClock.now
         do {
             try await producer.withTransaction { try await body($0) }
-            let nanoseconds = Int64(start.duration(to: .now) / .nanoseconds(1))
-            ExperimentWorker.say(.committed(numbers, nanoseconds: nanoseconds))
+            ExperimentWorker.say(.committed(numbers, nanoseconds: start.nanosecondsUntilNow))
             return true
         } catch is Abort {
             ExperimentWorker.say(.aborted)

@@ -1,0 +1,255 @@
+import Foundation
+import KafkaDelivery
+import KafkaDeliveryTesting
+
+@testable import TestMember
+
+/// What happens in a run of processes that transform, all of it decided by a seed.
+struct TransformHistoryPlan {
+    static let partitions = 6
+    static let outputPartitions = 3
+    static let keys = 40
+
+    let seed: UInt64
+    /// The lives of each process, one after the other; the last of each gets everything done.
+    let processes: [[TransformPlan]]
+
+    init(seed: UInt64) {
+        var random = SeededGenerator(seed: seed)
+        self.seed = seed
+        // Two static members, whose partitions wait for them, and one that joins and leaves, so that the group rebalances.
+        processes = (0..<3).map { number in
+            let isStatic = number < 2
+            let lives = isStatic ? Int.random(in: 4...6, using: &random) : 3
+            // A dynamic member that dies is missed for as long as a session, so it does once.
+            let death = isStatic ? nil : Int.random(in: 0..<lives, using: &random)
+            return (0...lives).map { life in
+                let messages = Int.random(in: 1...150, using: &random)
+                let microseconds = Int.random(in: 0..<30_000, using: &random)
+                let dies = death.map { $0 == life } ?? random.happens(in: 80)
+                let end: TransformPlan.End =
+                    if life == lives {
+                        .none
+                    } else if dies {
+                        .death(after: messages, microseconds: microseconds)
+                    } else {
+                        .leave(after: messages)
+                    }
+                return TransformPlan(name: "", life: life, isStatic: isStatic, end: end, using: &random)
+            }
+        }
+    }
+}
+
+/// Carries out a ``TransformHistoryPlan`` and gives its history.
+final class TransformHistoryRun: Sendable {
+    /// How a run ended.
+    struct Outcome: Sendable {
+        var history: DeliveryHistory
+        /// What went wrong beside the history.
+        var problems: [String]
+        var summary: String
+        /// Where the records of the processes are.
+        var folder: String
+    }
+
+    private struct Progress {
+        /// How many messages were sent, and handed to a transformation.
+        var sent = 0
+        var given = 0
+        /// Processes in their last life.
+        var last = 0
+        var kills = 0
+        var leaves = 0
+        var isOver = false
+    }
+
+    /// How many messages wait to be transformed at most, so that there are some for each life.
+    private static let backlog = 150
+
+    private let plan: TransformHistoryPlan
+    private let cluster: TestCluster
+    private let input: String
+    private let output: String
+    private let group: String
+    private let folder: URL
+    private let recorder = DeliveryHistory.Recorder()
+    private let observer: ClusterObserver
+    private let progress = Shared(Progress())
+    private let problems = Shared<[String]>([])
+
+    init(_ plan: TransformHistoryPlan) async throws {
+        self.plan = plan
+        cluster = try TestCluster()
+        input = try await cluster.makeTopic(partitions: TransformHistoryPlan.partitions, name: "in")
+        output = try await cluster.makeTopic(partitions: TransformHistoryPlan.outputPartitions, name: "out")
+        group = TestCluster.uniqueName("transform\(plan.seed)")
+        folder = FileManager.default.temporaryDirectory.appendingPathComponent(group)
+        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+        observer = try ClusterObserver(cluster.bootstrapServers, group: group)
+    }
+
+    func run() async throws -> Outcome {
+        let start = ContinuousClock.now
+        async let observing: Void = observe()
+        try await withThrowingTaskGroup(of: Void.self) { tasks in
+            tasks.addTask { try await self.send() }
+            for (number, lives) in plan.processes.enumerated() {
+                tasks.addTask { try await self.live(lives, number) }
+            }
+            try await tasks.waitForAll()
+        }
+        progress.change { $0.isOver = true }
+        await observing
+        try await readLogs()
+        return try outcome(start.duration(to: .now))
+    }
+
+    // MARK: Processes
+
+    private func live(_ lives: [TransformPlan], _ number: Int) async throws {
+        for var life in lives {
+            life.name = "\(group)-\(number)"
+            life.group = group
+            life.input = input
+            life.output = output
+            life.bootstrapServers = cluster.bootstrapServers
+            let child = try start(life)
+            if life.end == .none {
+                progress.change { $0.last += 1 }
+                try await finish()
+                try child.input.close()
+            }
+            let end = await child.end()
+            switch life.end {
+            case .death:
+                progress.change { $0.kills += 1 }
+                if end != .signal(SIGKILL) { complain("\(life.process) ended with \(end) before it was killed") }
+            case .leave, .none:
+                if life.end != .none { progress.change { $0.leaves += 1 } }
+                if end != .exit(0) { complain("\(life.process) ended with \(end)") }
+            }
+        }
+    }
+
+    private func start(_ life: TransformPlan) throws -> ChildProcess {
+        let tests = URL(fileURLWithPath: CommandLine.arguments[0]).deletingLastPathComponent()
+        let child = try ChildProcess(
+            tests.appendingPathComponent("TestMember").path,
+            [
+                "transform", String(decoding: try JSONEncoder().encode(life), as: UTF8.self),
+                folder.appendingPathComponent("\(life.process).jsonl").path,
+            ],
+            errors: folder.appendingPathComponent("\(life.process).log").path
+        )
+        let progress = progress
+        Thread.detachNewThread {
+            while case let dots = child.nextOutput(), !dots.isEmpty { progress.change { $0.given += dots.count } }
+        }
+        return child
+    }
+
+    private func complain(_ what: String) {
+        problems.change { $0.append(what) }
+    }
+
+    // MARK: Messages
+
+    /// Sends as long as there are processes that wait for their end.
+    private func send() async throws {
+        let all = plan.processes.count
+        try await withKafkaProducer(cluster.producerConfiguration(), logger: .test) { producer in
+            while progress.value.last < all {
+                let first = progress.value.sent
+                for number in first..<first + 30 {
+                    let key = "key \(number % TransformHistoryPlan.keys)"
+                    let message = KafkaMessage(topic: input, key: KafkaBytes(key), value: KafkaBytes("\(number)"))
+                    try await recorder.send(message, through: producer)
+                }
+                progress.change { $0.sent += 30 }
+                try await progress.wait { $0.sent - $0.given < Self.backlog || $0.last == all }
+            }
+        }
+    }
+
+    /// Waits until everything that was sent is committed.
+    private func finish() async throws {
+        let all = plan.processes.count
+        try await progress.wait { $0.last == all }
+        let reader = try ClusterObserver(cluster.bootstrapServers, group: group + "-log")
+        let messages = try await reader.log(input, partitions: TransformHistoryPlan.partitions)
+        let ends = messages.reduce(into: [Int: Int64]()) { ends, message in
+            let partition = message.position.partition.partition
+            ends[partition] = max(ends[partition] ?? 0, message.position.offset + 1)
+        }
+        let offsets = GroupOffsets(cluster, group)
+        let deadline = ContinuousClock.now.advanced(by: .seconds(60))
+        while true {
+            let committed = try await offsets.committed(input, partitions: 0...TransformHistoryPlan.partitions - 1)
+            if committed == ends { return }
+            guard ContinuousClock.now < deadline else {
+                return complain("not finished: ends \(ends), committed \(committed)")
+            }
+        }
+    }
+
+    // MARK: Evidence
+
+    private func observe() async {
+        var next = 0
+        while !progress.value.isOver {
+            await recordCommits(within: .seconds(1))
+            next += 50
+            let goal = next
+            try? await progress.wait { $0.given >= goal || $0.last == 3 || $0.isOver }
+        }
+    }
+
+    private func recordCommits(within timeout: Duration) async {
+        let count = TransformHistoryPlan.partitions
+        guard let committed = await observer.committed(input, partitions: count, within: timeout) else { return }
+        for (partition, offset) in committed {
+            recorder.record(.committed(.init(topic: input, partition: partition), offset: offset), by: "observer")
+        }
+    }
+
+    private func readLogs() async throws {
+        let reader = try ClusterObserver(cluster.bootstrapServers, group: group + "-log")
+        for message in try await reader.log(input, partitions: TransformHistoryPlan.partitions) {
+            recorder.record(.stored(message.position, value: message.value, key: message.key), by: "observer")
+        }
+        for message in try await reader.log(output, partitions: TransformHistoryPlan.outputPartitions) {
+            let parts = message.value.split(separator: ":").first?.split(separator: "@") ?? []
+            guard parts.count == 2, let partition = Int(parts[0]), let offset = Int64(parts[1]) else {
+                complain("an output that nobody made: \(message.value)")
+                continue
+            }
+            let original = DeliveryHistory.Position(.init(topic: input, partition: partition), offset)
+            recorder.record(.output(of: original, at: message.position, value: message.value), by: "observer")
+        }
+        await recordCommits(within: .seconds(10))
+    }
+
+    private func outcome(_ duration: Duration) throws -> Outcome {
+        let files = try FileManager.default.contentsOfDirectory(atPath: folder.path).filter { $0.hasSuffix(".jsonl") }
+        let children = try files.map { try DeliveryHistory(contentsOfFile: folder.appendingPathComponent($0).path) }
+        let history = DeliveryHistory(merging: children + [try recorder.history])
+        func count(_ condition: (DeliveryHistory.Event) -> Bool) -> Int {
+            history.records.count { condition($0.event) }
+        }
+        let given = count { if case .transforming = $0 { true } else { false } }
+        let outputs = count { if case .output = $0 { true } else { false } }
+        let commits = count { if case .committed = $0 { true } else { false } }
+        let progress = progress.value
+        return Outcome(
+            history: history,
+            problems: problems.value,
+            summary: """
+                seed \(plan.seed): \(progress.sent) sent, \(given) transformed, \(outputs) outputs, \(commits) offsets read back; \
+                \(files.count) processes, \(progress.kills) killed, \(progress.leaves) left; \
+                \(duration.formatted(.units(allowed: [.seconds], fractionalPart: .show(length: 1))))
+                """,
+            folder: folder.path
+        )
+    }
+}
