@@ -95,7 +95,10 @@ extension Experiment {
             logger: client.logger,
             progress: { [progress] in progress.update($0) }
         )
-        let sent = try await sender.run(relay, faults: profile.faults(messages: messages))
+        var faults = profile.faults(messages: messages)
+        // Nobody waits for a confirmation there, so none can be lost.
+        if mode == .atMostOnce { faults.responseLoss = nil }
+        let sent = try await sender.run(relay, faults: faults)
         let statistics = relay.statistics
         // What is on its way arrives: a message without confirmation may be.
         relay.faults = .init()
