@@ -79,7 +79,11 @@ struct TransformPlan: Codable, Sendable {
             bootstrapServers: bootstrapServers
         )
         configuration.operationTimeout = .seconds(operationSeconds)
-        configuration.additionalProperties = ["reconnect.backoff.ms": "10", "reconnect.backoff.max.ms": "500"]
+        // Where there is little time, it is often over before a connection is there again.
+        let backoff = operationSeconds == 1 ? 1_500 : 200
+        configuration.additionalProperties = [
+            "reconnect.backoff.ms": "\(backoff / 4)", "reconnect.backoff.max.ms": "\(backoff)",
+        ]
         return configuration
     }
 }
