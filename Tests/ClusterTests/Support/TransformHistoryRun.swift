@@ -230,12 +230,10 @@ final class TransformHistoryRun: Sendable {
     // MARK: Evidence
 
     private func observe() async {
-        var next = 0
         while !progress.value.isOver {
             await recordCommits(within: .seconds(1))
-            next += 50
-            let goal = next
-            try? await progress.wait { $0.given >= goal || $0.last == 3 || $0.isOver }
+            let goal = progress.value.given + 20
+            await progress.wait(atMost: .milliseconds(100)) { $0.given >= goal || $0.isOver }
         }
     }
 
