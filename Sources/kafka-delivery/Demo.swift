@@ -91,8 +91,7 @@ struct Demo: Sendable {
     }
 
     private func say(_ line: String) {
-        print(line.isEmpty ? "" : "  \(line)")
-        flushStandardOutput()
+        StandardOutput.print(line.isEmpty ? "" : "  \(line)")
     }
 }
 

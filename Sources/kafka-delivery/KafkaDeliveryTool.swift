@@ -40,6 +40,7 @@ struct KafkaDeliveryTool: AsyncParsableCommand {
             } else {
                 try command.run()
             }
+            try StandardOutput.check()
         } catch {
             exit(reporting: error)
         }
@@ -67,7 +68,8 @@ struct KafkaDeliveryTool: AsyncParsableCommand {
         let code = exitCode(for: error)
         let text = fullMessage(for: error)
         if code.isSuccess {
-            print(text)
+            StandardOutput.print(text)
+            do { try StandardOutput.check() } catch { exit(reporting: error) }
         } else if !text.isEmpty {
             StandardError.write(text.hasPrefix("Error: ") ? "kafka-delivery: \(text.dropFirst(7))\n" : "\(text)\n")
         }

@@ -129,7 +129,10 @@ final class Output: Sendable {
         }
     }
 
-    private static func writeAll(_ bytes: [UInt8], to descriptor: Int32) -> SystemError? {
+    /// Writes, for as long as it takes.
+    ///
+    /// - Returns: Why not everything is written.
+    static func writeAll(_ bytes: [UInt8], to descriptor: Int32) -> SystemError? {
         bytes.withUnsafeBytes { bytes in
             var rest = bytes[...]
             while !rest.isEmpty {

@@ -64,12 +64,7 @@ func ignoreBrokenPipes() {
     signal(SIGPIPE, SIG_IGN)
 }
 
-/// Ends the process, after what C's standard output holds back is written.
+/// Ends the process.
 func endProcess(status: Int32) -> Never {
     exit(status)
-}
-
-/// Shows what was printed so far, also where standard output is not a terminal.
-func flushStandardOutput() {
-    fflush(nil)
 }

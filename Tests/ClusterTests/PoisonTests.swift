@@ -111,6 +111,33 @@ struct PoisonTests {
         await producer.close()
     }
 
+    @Test(.enabled(if: TestCluster.isMock, "injects faults"))
+    func aBrokerThatRefusesTheTextBesideOffsetsIsSpokenOfAndMessagesAreHandled() async throws {
+        let cluster = try TestCluster()
+        let topic = try await cluster.makeTopic()
+        try await cluster.fill(topic, count: 3)
+        let configuration = cluster.quickConsumer(topic)
+        let producer = try KafkaProducer(cluster.producerConfiguration(), logger: .test)
+        // OFFSET_METADATA_TOO_LARGE: the broker's offset.metadata.max.bytes is small.
+        try cluster.mock.inject([.init(code: 12)], into: .offsetCommit, broker: 1)
+        let handled = Recorder()
+        let problem = try await withKafkaConsumer(configuration, logger: .test) { consumer in
+            let events = consumer.events
+            try await consumer.forEach(deadLetters: KafkaDeadLetters(producer: producer, maximumStarts: 2)) {
+                delivery in
+                if handled.record(key: "", Int(delivery.offset)) == 3 { Task { await consumer.close() } }
+            }
+            return try await events.first { if case .problem(let error, _) = $0 { error } else { nil } }
+        }
+        #expect(problem.code == "OFFSET_METADATA_TOO_LARGE")
+        #expect(problem.recovery == .fixRequest)
+        #expect(handled.numbers == ["": [0, 1, 2]])
+        let offsets = GroupOffsets(cluster, configuration.group)
+        #expect(try await offsets.committed(topic) == 3)
+        #expect(try await offsets.metadata(topic, partitions: 0...0) == [:])
+        await producer.close()
+    }
+
     @Test func countingStartsNeedsTheCommittedOffsetAsStart() async throws {
         let cluster = try TestCluster()
         var configuration = cluster.consumerConfiguration(topics: ["nowhere"])

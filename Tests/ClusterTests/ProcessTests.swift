@@ -7,9 +7,11 @@ import Testing
 @Suite(.timeLimit(.minutes(2)))
 struct ProcessTests {
     /// The tool, where `swift build --build-tests` puts it.
+    private static let program = URL(fileURLWithPath: CommandLine.arguments[0]).deletingLastPathComponent()
+        .appendingPathComponent("kafka-delivery").path
+
     private static func tool(_ arguments: [String]) throws -> ChildProcess {
-        let folder = URL(fileURLWithPath: CommandLine.arguments[0]).deletingLastPathComponent()
-        return try ChildProcess(folder.appendingPathComponent("kafka-delivery").path, arguments)
+        try ChildProcess(program, arguments)
     }
 
     @Test func aConsumerThatIsKilledBeforeItAcknowledgesLosesNothing() async throws {
@@ -35,6 +37,14 @@ struct ProcessTests {
     }
 
     #if os(Linux)
+        @Test(arguments: ["--help", "demo", "experiment --json --messages 200 --modes at-most-once"])
+        func whatCannotBePrintedIsAFailure(command: String) async throws {
+            let process = try ChildProcess("/bin/sh", ["-c", "'\(Self.program)' \(command) 2>&1 > /dev/full"])
+            let said = await process.lines().reduce(into: []) { $0.append($1) }
+            #expect(await process.end() == .exit(1))
+            #expect(said == ["kafka-delivery: standard output: No space left on device"])
+        }
+
         @Test func anIdleClientWakesUpForNothingOfItsOwn() async throws {
             let cluster = try TestCluster()
             let topic = try await cluster.makeTopic()

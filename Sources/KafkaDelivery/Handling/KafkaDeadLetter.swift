@@ -33,14 +33,7 @@ public struct KafkaDeadLetter: Sendable, Hashable {
 
 extension KafkaDeadLetter {
     enum Header {
-        static let topic = "kafka_dlt-original-topic"
-        static let partition = "kafka_dlt-original-partition"
-        static let offset = "kafka_dlt-original-offset"
-        static let timestamp = "kafka_dlt-original-timestamp"
-        static let timestampType = "kafka_dlt-original-timestamp-type"
-        static let group = "kafka_dlt-original-consumer-group"
-        static let exceptionType = "kafka_dlt-exception-fqcn"
-        static let exceptionMessage = "kafka_dlt-exception-message"
+        static let names = OriginHeaders.Names(prefix: "kafka_dlt-")
         static let attempts = "kafka_deliveryAttempt"
 
         /// Whether a header says that a message is a dead letter, and why, here or in Spring Kafka: it says more of
@@ -55,44 +48,32 @@ extension KafkaDeadLetter {
 
     /// Reads the headers; nil where they are not a dead letter's.
     public init?(_ headers: KafkaHeaders) {
-        guard let topic = headers[Header.topic]?.string,
-            let partition = headers[Header.partition].flatMap({ Int32(bigEndianBytes: $0) }),
-            let offset = headers[Header.offset].flatMap({ Int64(bigEndianBytes: $0) })
-        else { return nil }
-        self.originalTopic = topic
-        self.originalPartition = Int(partition)
-        self.originalOffset = offset
-        self.originalTimestamp = headers[Header.timestamp]
-            .flatMap { Int64(bigEndianBytes: $0) }
-            .map { KafkaTimestamp(millisecondsSince1970: $0) }
-        self.originalTimestampType =
-            switch headers[Header.timestampType]?.string {
-            case "CreateTime": .created
-            case "LogAppendTime": .appended
-            default: nil
-            }
-        self.originalConsumerGroup = headers[Header.group]?.string
-        self.exceptionType = headers[Header.exceptionType]?.string
-        self.exceptionMessage = headers[Header.exceptionMessage]?.string
+        guard let origin = OriginHeaders(headers, Header.names) else { return nil }
+        self.originalTopic = origin.topic
+        self.originalPartition = origin.partition
+        self.originalOffset = origin.offset
+        self.originalTimestamp = origin.timestamp
+        self.originalTimestampType = origin.timestampType
+        self.originalConsumerGroup = origin.group
+        self.exceptionType = origin.exceptionType
+        self.exceptionMessage = origin.exceptionMessage
         self.attempts = headers[Header.attempts].flatMap { Int32(bigEndianBytes: $0) }.map { Int($0) }
     }
 
     /// The headers that say all this.
     var headers: KafkaHeaders {
-        var headers: KafkaHeaders = [
-            Header.topic: KafkaBytes(originalTopic),
-            Header.partition: KafkaBytes(Int32(truncatingIfNeeded: originalPartition).bigEndianBytes),
-            Header.offset: KafkaBytes(originalOffset.bigEndianBytes),
-        ]
-        func add(_ name: String, _ value: KafkaBytes?) {
-            if let value { headers.append(KafkaHeader(name, value)) }
-        }
-        add(Header.timestamp, originalTimestamp.map { KafkaBytes($0.millisecondsSince1970.bigEndianBytes) })
-        add(Header.timestampType, originalTimestampType.map { $0 == .created ? "CreateTime" : "LogAppendTime" })
-        add(Header.group, originalConsumerGroup.map { KafkaBytes($0) })
-        add(Header.exceptionType, exceptionType.map { KafkaBytes($0) })
-        add(Header.exceptionMessage, exceptionMessage.map { KafkaBytes($0) })
-        add(Header.attempts, attempts.map { KafkaBytes(Int32(clamping: $0).bigEndianBytes) })
+        let origin = OriginHeaders(
+            topic: originalTopic,
+            partition: originalPartition,
+            offset: originalOffset,
+            timestamp: originalTimestamp,
+            timestampType: originalTimestampType,
+            group: originalConsumerGroup,
+            exceptionType: exceptionType,
+            exceptionMessage: exceptionMessage
+        )
+        var headers = origin.headers(Header.names)
+        headers.add(Header.attempts, attempts.map { KafkaBytes(Int32(clamping: $0).bigEndianBytes) })
         return headers
     }
 

@@ -70,7 +70,7 @@ public struct KafkaDeadLetters: Sendable {
         letter.headers.append(contentsOf: KafkaDeadLetter(origin, group: group, error: error).headers)
         return try await copies.send(
             letter,
-            dispensable: KafkaDeadLetter.Header.exceptionMessage,
+            dispensable: KafkaDeadLetter.Header.names.exceptionMessage,
             for: delivery,
             logger: logger,
             onFailure: onFailure

@@ -36,47 +36,31 @@ public struct KafkaRetriedMessage: Sendable, Hashable {
 
 extension KafkaRetriedMessage {
     enum Header {
-        static let topic = "kafka_original-topic"
-        static let partition = "kafka_original-partition"
-        static let offset = "kafka_original-offset"
-        static let timestamp = "kafka_original-timestamp"
-        static let timestampType = "kafka_original-timestamp-type"
-        static let group = "kafka_original-consumer-group"
-        static let exceptionType = "kafka_exception-fqcn"
-        static let exceptionMessage = "kafka_exception-message"
+        static let names = OriginHeaders.Names(prefix: "kafka_")
         static let attempts = "retry_topic-attempts"
         static let firstTimestamp = "retry_topic-original-timestamp"
         static let due = "retry_topic-backoff-timestamp"
 
-        static let all: Set<String> = [
-            topic, partition, offset, timestamp, timestampType, group, exceptionType, exceptionMessage, attempts,
-            firstTimestamp, due,
-        ]
+        static let all = Set(names.all + [attempts, firstTimestamp, due])
     }
 
     /// Reads the headers; nil where they are not those of a message in a retry topic.
     public init?(_ headers: KafkaHeaders) {
-        guard let topic = headers[Header.topic]?.string,
-            let partition = headers[Header.partition].flatMap({ Int32(bigEndianBytes: $0) }),
-            let offset = headers[Header.offset].flatMap({ Int64(bigEndianBytes: $0) }),
+        guard let origin = OriginHeaders(headers, Header.names),
             let attempt = headers[Header.attempts].flatMap({ Self.attempt($0) })
         else { return nil }
-        self.originalTopic = topic
-        self.originalPartition = Int(partition)
-        self.originalOffset = offset
+        self.originalTopic = origin.topic
+        self.originalPartition = origin.partition
+        self.originalOffset = origin.offset
         self.originalTimestamp =
-            (headers[Header.timestamp].flatMap { Int64(bigEndianBytes: $0) }
-            ?? headers[Header.firstTimestamp].flatMap { Int64(signedBytes: $0) })
+            origin.timestamp
+            ?? headers[Header.firstTimestamp]
+            .flatMap { Int64(signedBytes: $0) }
             .map { KafkaTimestamp(millisecondsSince1970: $0) }
-        self.originalTimestampType =
-            switch headers[Header.timestampType]?.string {
-            case "CreateTime": .created
-            case "LogAppendTime": .appended
-            default: nil
-            }
-        self.originalConsumerGroup = headers[Header.group]?.string
-        self.exceptionType = headers[Header.exceptionType]?.string
-        self.exceptionMessage = headers[Header.exceptionMessage]?.string
+        self.originalTimestampType = origin.timestampType
+        self.originalConsumerGroup = origin.group
+        self.exceptionType = origin.exceptionType
+        self.exceptionMessage = origin.exceptionMessage
         self.attempt = attempt
         self.due = headers[Header.due]
             .flatMap { Int64(signedBytes: $0) }
@@ -91,22 +75,20 @@ extension KafkaRetriedMessage {
 
     /// The headers that say all this.
     var headers: KafkaHeaders {
-        var headers: KafkaHeaders = [
-            Header.topic: KafkaBytes(originalTopic),
-            Header.partition: KafkaBytes(Int32(truncatingIfNeeded: originalPartition).bigEndianBytes),
-            Header.offset: KafkaBytes(originalOffset.bigEndianBytes),
-        ]
-        func add(_ name: String, _ value: KafkaBytes?) {
-            if let value { headers.append(KafkaHeader(name, value)) }
-        }
-        add(Header.timestamp, originalTimestamp.map { KafkaBytes($0.millisecondsSince1970.bigEndianBytes) })
-        add(Header.timestampType, originalTimestampType.map { $0 == .created ? "CreateTime" : "LogAppendTime" })
-        add(Header.group, originalConsumerGroup.map { KafkaBytes($0) })
-        add(Header.exceptionType, exceptionType.map { KafkaBytes($0) })
-        add(Header.exceptionMessage, exceptionMessage.map { KafkaBytes($0) })
-        add(Header.attempts, KafkaBytes(Int32(clamping: attempt).bigEndianBytes))
-        add(Header.firstTimestamp, originalTimestamp.map { KafkaBytes($0.millisecondsSince1970.signedBytes) })
-        add(Header.due, due.map { KafkaBytes($0.millisecondsSince1970.signedBytes) })
+        let origin = OriginHeaders(
+            topic: originalTopic,
+            partition: originalPartition,
+            offset: originalOffset,
+            timestamp: originalTimestamp,
+            timestampType: originalTimestampType,
+            group: originalConsumerGroup,
+            exceptionType: exceptionType,
+            exceptionMessage: exceptionMessage
+        )
+        var headers = origin.headers(Header.names)
+        headers.add(Header.attempts, KafkaBytes(Int32(clamping: attempt).bigEndianBytes))
+        headers.add(Header.firstTimestamp, originalTimestamp.map { KafkaBytes($0.millisecondsSince1970.signedBytes) })
+        headers.add(Header.due, due.map { KafkaBytes($0.millisecondsSince1970.signedBytes) })
         return headers
     }
 }

@@ -117,7 +117,7 @@ public struct KafkaRetryTopics: Sendable {
         )
         return try await copies.send(
             copy,
-            dispensable: KafkaRetriedMessage.Header.exceptionMessage,
+            dispensable: KafkaRetriedMessage.Header.names.exceptionMessage,
             for: delivery,
             logger: logger,
             onFailure: onFailure

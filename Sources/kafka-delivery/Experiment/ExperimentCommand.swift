@@ -126,17 +126,18 @@ struct ExperimentCommand: AsyncParsableCommand {
 
     private func write(_ report: ExperimentReport) throws {
         if json {
-            print(try ExperimentJSON(report).text())
+            StandardOutput.print(try ExperimentJSON(report).text())
         } else {
-            for line in ExperimentTable(report: report, style: .standardOutput).lines { print(line) }
+            for line in ExperimentTable(report: report, style: .standardOutput).lines {
+                StandardOutput.print(line)
+            }
         }
-        flushStandardOutput()
         guard let path = self.report else { return }
         do {
             try ExperimentPage(report: report).html.write(toFile: path, atomically: true, encoding: .utf8)
         } catch {
             throw ToolFailure("the page could not be written to \(path): \(error.localizedDescription)")
         }
-        if !json { print("page: \(path)") }
+        if !json { StandardOutput.print("page: \(path)") }
     }
 }
