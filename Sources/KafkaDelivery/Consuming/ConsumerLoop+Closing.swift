@@ -49,11 +49,10 @@ extension ConsumerLoop {
     }
 
     private func leave() {
-        // A revocation under way is answered before in an eager group: told to leave, librdkafka does not wait for it any
-        // more. In a cooperative group it is answered after: librdkafka 2.0.2 leaves without saying so to the group where
-        // it was told while some of the partitions were on their way back.
-        if revocation != nil, !core.client.isCooperative { advanceRevocation() }
-        closing?.answers = .last
+        // An eager group's revocation that is under way is not answered at all: told to leave, librdkafka does not wait for
+        // it any more, and answered before it would join again first. A cooperative group's is answered afterwards:
+        // librdkafka 2.0.2 leaves without saying so to the group where it is told while partitions are on their way back.
+        closing?.answers = revocation == nil || core.client.isCooperative ? .last : .none
         if let error = core.client.closeConsumer(eventsTo: core.queue) {
             // After a fatal error there is no group to leave.
             core.logger.debug("Group not left", metadata: ["kafka_error": "\(error)"])
