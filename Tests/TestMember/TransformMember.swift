@@ -38,8 +38,8 @@ final class TransformMember: Sendable {
         // Which also ends what the one before it left open.
         try await producer.initialize()
         if plan.isNetworkBad {
-            relay.faults.responseLoss = .init(probability: 0.02, kinds: [])
-            relay.faults.requests.meanBytesBetweenCuts = 20_000
+            relay.faults.responseLoss = .init(probability: 0.05, kinds: [])
+            relay.faults.requests.meanBytesBetweenCuts = 5_000
         }
         try await consumer.transform(
             through: producer,

@@ -23,9 +23,13 @@ struct TransformPlan: Codable, Sendable {
     var maximumCount: Int
     /// Whether connections of its producer are cut, and answers to it lost.
     var isNetworkBad: Bool
+    /// How long it tries to commit: where that is short and the network bad, outcomes are unknown, and batches done again.
+    var operationSeconds: Int
     /// How many in a hundred messages fail when they are first handed to it.
     var failurePercent: Int
     var seed: UInt64
+    /// After how many messages it is stopped, until its group has gone on without it; nil for never.
+    var standsStillAfter: Int?
     var end: End
 
     // Where.
@@ -34,13 +38,22 @@ struct TransformPlan: Codable, Sendable {
     var input = ""
     var output = ""
 
-    init(name: String, life: Int, isStatic: Bool, end: End, using random: inout SeededGenerator) {
+    init(
+        name: String,
+        life: Int,
+        isStatic: Bool,
+        standsStillAfter: Int? = nil,
+        end: End,
+        using random: inout SeededGenerator
+    ) {
         self.name = name
         self.life = life
         self.isStatic = isStatic
+        self.standsStillAfter = standsStillAfter
         self.end = end
         maximumCount = Int.random(in: 1...40, using: &random)
         isNetworkBad = random.happens(in: 50)
+        operationSeconds = random.happens(in: 50) ? 1 : 10
         failurePercent = random.happens(in: 50) ? 5 : 0
         seed = random.next()
     }
@@ -65,8 +78,12 @@ struct TransformPlan: Codable, Sendable {
             transactionalID: name,
             bootstrapServers: bootstrapServers
         )
-        configuration.operationTimeout = .seconds(10)
-        configuration.additionalProperties = ["reconnect.backoff.ms": "10", "reconnect.backoff.max.ms": "500"]
+        configuration.operationTimeout = .seconds(operationSeconds)
+        // Where there is little time, it is often over before a connection is there again.
+        let backoff = operationSeconds == 1 ? 1_500 : 200
+        configuration.additionalProperties = [
+            "reconnect.backoff.ms": "\(backoff / 4)", "reconnect.backoff.max.ms": "\(backoff)",
+        ]
         return configuration
     }
 }

@@ -95,7 +95,10 @@ extension Experiment {
             logger: client.logger,
             progress: { [progress] in progress.update($0) }
         )
-        let sent = try await sender.run(relay, faults: profile.faults(messages: messages))
+        var faults = profile.faults(messages: messages)
+        // Nobody waits for a confirmation there, so none can be lost.
+        if mode == .atMostOnce { faults.responseLoss = nil }
+        let sent = try await sender.run(relay, faults: faults)
         let statistics = relay.statistics
         // What is on its way arrives: a message without confirmation may be.
         relay.faults = .init()
@@ -186,9 +189,10 @@ extension Experiment {
         return result
     }
 
-    /// Without faults: how messages come into the topic is not what is shown.
+    /// Without faults: how messages come into the topic is not what is shown. In batches that are small beside what a consumer
+    /// asks for at a time, or one would hardly get through uncut.
     private func fill(_ topic: String, with numbers: some Sequence<Int> & Sendable) async throws {
-        let configuration = try producer { $0.additionalProperties["batch.num.messages"] = nil }
+        let configuration = try producer { $0.additionalProperties["batch.num.messages"] = "100" }
         try await withKafkaProducer(configuration, logger: client.logger) { producer in
             let messages = numbers.lazy.map { ExperimentSender.message($0, topic) }
             for result in await producer.send(contentsOf: messages) { _ = try result.get() }

@@ -124,6 +124,16 @@ final class Shared<Value: Sendable>: Sendable {
         return result
     }
 
+    /// Waits until something is so, but not for ever. For what only decides when the next thing is done.
+    func wait(atMost limit: Duration, until condition: @escaping @Sendable (Value) -> Bool) async {
+        await withTaskGroup { group in
+            group.addTask { try? await self.wait(until: condition) }
+            group.addTask { try? await Task.sleep(for: limit) }
+            await group.next()
+            group.cancelAll()
+        }
+    }
+
     /// Waits until a change makes something so, or it is so already.
     func wait(until condition: @escaping @Sendable (Value) -> Bool) async throws {
         let id = state.withLock { state in

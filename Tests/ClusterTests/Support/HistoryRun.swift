@@ -73,7 +73,7 @@ final class HistoryRun: Sendable {
                 progress.released += released
                 return progress.acknowledged + released * 3 / 4
             }
-            await wait(atMost: Self.pace) { $0.acknowledged >= goal }
+            await progress.wait(atMost: Self.pace) { $0.acknowledged >= goal }
         }
         try heal()
         progress.change { $0.released = plan.messages }
@@ -244,7 +244,7 @@ final class HistoryRun: Sendable {
             await recordCommits(within: .milliseconds(500))
             next = progress.value.acknowledged + 20
             let goal = next
-            await wait(atMost: .milliseconds(100)) { $0.acknowledged >= goal || $0.isOver }
+            await progress.wait(atMost: .milliseconds(100)) { $0.acknowledged >= goal || $0.isOver }
         }
     }
 
@@ -277,7 +277,7 @@ final class HistoryRun: Sendable {
                 return
             }
             let goal = progress.value.acknowledged + 1
-            await wait(atMost: .milliseconds(200)) { $0.acknowledged >= goal }
+            await progress.wait(atMost: .milliseconds(200)) { $0.acknowledged >= goal }
             committed = await observer.committed(topic, partitions: plan.partitions, within: .seconds(1))
         }
     }
@@ -297,16 +297,6 @@ final class HistoryRun: Sendable {
             if original.partition.partition != letter.position.partition.partition {
                 problems.change { $0.append("a dead letter in another partition: \(letter)") }
             }
-        }
-    }
-
-    /// Waits until there is progress, but not for ever.
-    private func wait(atMost limit: Duration, until condition: @escaping @Sendable (Progress) -> Bool) async {
-        await withTaskGroup { group in
-            group.addTask { try? await self.progress.wait(until: condition) }
-            group.addTask { try? await Task.sleep(for: limit) }
-            await group.next()
-            group.cancelAll()
         }
     }
 

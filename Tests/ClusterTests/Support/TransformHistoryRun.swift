@@ -18,25 +18,40 @@ struct TransformHistoryPlan {
         var random = SeededGenerator(seed: seed)
         self.seed = seed
         // Two static members, whose partitions wait for them, and one that joins and leaves, so that the group rebalances.
-        processes = (0..<3).map { number in
-            let isStatic = number < 2
-            let lives = isStatic ? Int.random(in: 4...6, using: &random) : 3
-            // A dynamic member that dies is missed for as long as a session, so it does once.
-            let death = isStatic ? nil : Int.random(in: 0..<lives, using: &random)
-            return (0...lives).map { life in
-                let messages = Int.random(in: 1...150, using: &random)
-                let microseconds = Int.random(in: 0..<30_000, using: &random)
-                let dies = death.map { $0 == life } ?? random.happens(in: 80)
-                let end: TransformPlan.End =
-                    if life == lives {
-                        .none
-                    } else if dies {
-                        .death(after: messages, microseconds: microseconds)
-                    } else {
-                        .leave(after: messages)
-                    }
-                return TransformPlan(name: "", life: life, isStatic: isStatic, end: end, using: &random)
-            }
+        processes =
+            (0..<2).map { number in
+                let lives = Int.random(in: 4...6, using: &random)
+                return (0..<lives).map { life in
+                    let messages = Int.random(in: 1...150, using: &random)
+                    let end: TransformPlan.End =
+                        random.happens(in: 80) ? Self.death(after: messages, using: &random) : .leave(after: messages)
+                    return TransformPlan(name: "\(number)", life: life, isStatic: true, end: end, using: &random)
+                } + [TransformPlan(name: "\(number)", life: lives, isStatic: true, end: .none, using: &random)]
+            } + [Self.passerBy(using: &random)]
+    }
+
+    private static func death(after messages: Int, using random: inout SeededGenerator) -> TransformPlan.End {
+        .death(after: messages, microseconds: Int.random(in: 0..<30_000, using: &random))
+    }
+
+    /// The lives of a member that the group misses for a whole session when it dies, or stands still. So each happens once: it
+    /// leaves, dies, and is stopped in the middle of what it does and goes on when others have its partitions.
+    private static func passerBy(using random: inout SeededGenerator) -> [TransformPlan] {
+        func messages() -> Int { Int.random(in: 1...100, using: &random) }
+        var lives: [(standsStillAfter: Int?, end: TransformPlan.End)] = [
+            (nil, .leave(after: messages())), (nil, death(after: messages(), using: &random)),
+            (messages(), .leave(after: 150)),
+        ]
+        lives.shuffle(using: &random)
+        return (lives + [(nil, .none)]).enumerated().map { number, life in
+            TransformPlan(
+                name: "2",
+                life: number,
+                isStatic: false,
+                standsStillAfter: life.standsStillAfter,
+                end: life.end,
+                using: &random
+            )
         }
     }
 }
@@ -61,6 +76,7 @@ final class TransformHistoryRun: Sendable {
         var last = 0
         var kills = 0
         var leaves = 0
+        var stops = 0
         var isOver = false
     }
 
@@ -94,8 +110,8 @@ final class TransformHistoryRun: Sendable {
         async let observing: Void = observe()
         try await withThrowingTaskGroup(of: Void.self) { tasks in
             tasks.addTask { try await self.send() }
-            for (number, lives) in plan.processes.enumerated() {
-                tasks.addTask { try await self.live(lives, number) }
+            for lives in plan.processes {
+                tasks.addTask { try await self.live(lives) }
             }
             try await tasks.waitForAll()
         }
@@ -107,14 +123,16 @@ final class TransformHistoryRun: Sendable {
 
     // MARK: Processes
 
-    private func live(_ lives: [TransformPlan], _ number: Int) async throws {
+    private func live(_ lives: [TransformPlan]) async throws {
         for var life in lives {
-            life.name = "\(group)-\(number)"
+            life.name = "\(group)-\(life.name)"
             life.group = group
             life.input = input
             life.output = output
             life.bootstrapServers = cluster.bootstrapServers
-            let child = try start(life)
+            let given = Shared(0)
+            let child = try start(life, counting: given)
+            if let count = life.standsStillAfter { try await standStill(child, given, after: count) }
             if life.end == .none {
                 progress.change { $0.last += 1 }
                 try await finish()
@@ -132,7 +150,20 @@ final class TransformHistoryRun: Sendable {
         }
     }
 
-    private func start(_ life: TransformPlan) throws -> ChildProcess {
+    /// Stops a process, lets it go on when its group has gone on without it, and so with whatever it was in the middle of.
+    private func standStill(_ child: ChildProcess, _ given: Shared<Int>, after count: Int) async throws {
+        try await given.wait { $0 >= count }
+        child.send(signal: SIGSTOP)
+        // More than may wait for a member that does not come: others have got its partitions.
+        let goal = progress.change { progress in
+            progress.stops += 1
+            return progress.given + 8 * Self.backlog
+        }
+        try await progress.wait { $0.given >= goal }
+        child.send(signal: SIGCONT)
+    }
+
+    private func start(_ life: TransformPlan, counting given: Shared<Int>) throws -> ChildProcess {
         let tests = URL(fileURLWithPath: CommandLine.arguments[0]).deletingLastPathComponent()
         let child = try ChildProcess(
             tests.appendingPathComponent("TestMember").path,
@@ -144,7 +175,10 @@ final class TransformHistoryRun: Sendable {
         )
         let progress = progress
         Thread.detachNewThread {
-            while case let dots = child.nextOutput(), !dots.isEmpty { progress.change { $0.given += dots.count } }
+            while case let dots = child.nextOutput(), !dots.isEmpty {
+                progress.change { $0.given += dots.count }
+                given.change { $0 += dots.count }
+            }
         }
         return child
     }
@@ -196,12 +230,10 @@ final class TransformHistoryRun: Sendable {
     // MARK: Evidence
 
     private func observe() async {
-        var next = 0
         while !progress.value.isOver {
             await recordCommits(within: .seconds(1))
-            next += 50
-            let goal = next
-            try? await progress.wait { $0.given >= goal || $0.last == 3 || $0.isOver }
+            let goal = progress.value.given + 20
+            await progress.wait(atMost: .milliseconds(100)) { $0.given >= goal || $0.isOver }
         }
     }
 
@@ -246,7 +278,8 @@ final class TransformHistoryRun: Sendable {
             problems: problems.value,
             summary: """
                 seed \(plan.seed): \(progress.sent) sent, \(given) transformed, \(outputs) outputs, \(commits) offsets read back; \
-                \(files.count) processes, \(progress.kills) killed, \(progress.leaves) left; \
+                \(files.count) processes, \(progress.kills) killed, \(progress.leaves) left, \
+                \(progress.stops) stopped; \
                 \(duration.formatted(.units(allowed: [.seconds], fractionalPart: .show(length: 1))))
                 """,
             folder: folder.path
