@@ -147,6 +147,7 @@ struct RebalanceTests {
         let record = Shared(Record(partitions: partitions))
         let first = try KafkaConsumer(configuration, logger: .test)
         let events = first.events
+        let allEvents = first.events
         let revocations = AsyncStream.makeStream(of: Int.self)
         let firstLoop = Task {
             try await withThrowingDiscardingTaskGroup { group in
@@ -172,13 +173,20 @@ struct RebalanceTests {
         // No partition is given away before what was in hand is settled.
         let unsettled = try await events.first { if case .revoked(_, let unsettled) = $0 { unsettled } else { nil } }
         #expect(unsettled == 0)
-        if Self.handsOverCleanly(strategy) {
-            // The second member starts where the first one stopped.
-            try await record.wait { $0.acknowledged.contains { $0.contains(19) } }
-            #expect(record.value.repeats == [])
-        }
+        // The second member starts where the first one stopped.
+        if Self.handsOverCleanly(strategy) { try await record.wait { $0.acknowledged.contains { $0.contains(19) } } }
+        let repeats = record.value.repeats
         await first.close(within: .seconds(5))
         try await firstLoop.value
+        // On a slow machine the mock brokers may begin a generation more, and refuse a commit that meets it.
+        var isRefused = false
+        for await event in allEvents {
+            switch event {
+            case .commitFailed, .lost: isRefused = true
+            default: break
+            }
+        }
+        if Self.handsOverCleanly(strategy), !(TestCluster.isMock && isRefused) { #expect(repeats == []) }
         try await record.wait { $0.acknowledgedCounts.allSatisfy { $0 == 20 } }
         await second.close()
         try await secondLoop.value
