@@ -18,8 +18,10 @@ package final class ChildProcess: Sendable {
 
     // What `waitpid` said. A number whose program was waited for may belong to another one.
     private let status = Mutex<Int32?>(nil)
-    /// Held from the making of the pipes to the start, so that no other program starts before they are marked.
-    private static let starting = Mutex(())
+    /// Held from the making of the pipes to the start, so that no other program starts before they are marked; and while a
+    /// mock broker's port is closed and bound anew, which librdkafka ends the process over where it fails: a program that
+    /// starts has all files of this one until it runs, and so the port.
+    static let starting = Mutex(())
 
     /// Starts a program.
     ///
@@ -70,7 +72,15 @@ package final class ChildProcess: Sendable {
         }
         posix_spawnattr_init(&attributes)
         defer { posix_spawnattr_destroy(&attributes) }
-        if hasOwnGroup { posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETPGROUP)) }
+        var flags = hasOwnGroup ? POSIX_SPAWN_SETPGROUP : 0
+        // Nothing but the three: mock brokers do not mark their connections, and what is marked is closed only some time after
+        // the start has returned.
+        #if canImport(Darwin)
+            flags |= POSIX_SPAWN_CLOEXEC_DEFAULT
+        #else
+            _ = Self.closeFrom?(&actions, STDERR_FILENO + 1)
+        #endif
+        posix_spawnattr_setflags(&attributes, Int16(flags))
 
         var words: [UnsafeMutablePointer<CChar>?] = ([program] + arguments).map { strdup($0) } + [nil]
         defer { for word in words { free(word) } }
@@ -79,6 +89,14 @@ package final class ChildProcess: Sendable {
         guard status == 0 else { throw Failure(description: "\(program) did not start: \(Self.text(status))") }
         return (identifier, input, output)
     }
+
+    #if !canImport(Darwin)
+        private typealias CloseFrom = @convention(c) (UnsafeMutablePointer<posix_spawn_file_actions_t>, Int32) -> Int32
+
+        /// `posix_spawn_file_actions_addclosefrom_np`, which glibc has since 2.34 and does not show to Swift.
+        private static let closeFrom: CloseFrom? = dlsym(nil, "posix_spawn_file_actions_addclosefrom_np")
+            .map { unsafeBitCast($0, to: CloseFrom.self) }
+    #endif
 
     /// Why a program was not started.
     package struct Failure: Error, CustomStringConvertible {

@@ -204,7 +204,10 @@ final class MockBrokers: Sendable {
                 state.openPorts += ports.filter { !state.openPorts.contains($0) }
             } else {
                 state.openPorts.removeAll { ports.contains($0) }
-                try Self.check(rd_kafka_mock_broker_set_down(cluster, Self.id(broker)), "taking a broker down")
+                // Binds the port anew at once, for when the broker comes back.
+                let code = ChildProcess.starting.withLock { _ in rd_kafka_mock_broker_set_down(cluster, Self.id(broker))
+                }
+                try Self.check(code, "taking a broker down")
             }
         }
     }

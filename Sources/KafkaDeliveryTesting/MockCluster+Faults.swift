@@ -87,6 +87,9 @@ extension MockCluster {
     /// Takes a broker, or all of them, down: connections are closed, answers on their way are lost, new connections
     /// are refused. Partitions keep their leaders and their messages. Nothing changes where it is down already.
     ///
+    /// Do not start a program at the same moment: until it runs it holds this process's ports, and librdkafka, which binds
+    /// the broker's anew, ends the process (`SIGABRT`) when it cannot.
+    ///
     /// - Parameter broker: the broker, or `nil` for all.
     /// - Throws: ``Failure`` with the reason ``Failure/Reason/invalidArgument`` or ``Failure/Reason/shutDown``.
     public func takeDown(broker: Int? = nil) throws(Failure) {

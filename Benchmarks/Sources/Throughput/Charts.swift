@@ -1,5 +1,50 @@
 import Foundation
 
+/// A drawing with its words: a section of the page, or a file by itself.
+struct Chart {
+    /// What the file is called, without its extension.
+    let name: String
+    let title: String
+    let explanation: String
+    let height: Double
+    let shapes: [String]
+
+    static let width = 960.0
+
+    /// The colours, light or dark as the reader's other windows are.
+    static let style = """
+        :root { color-scheme: light dark; --text: #1c1f24; --soft: #667; --line: #ccd; --bar: #3867d6; --other: #a5b1c2;
+            --miss: #d1493f; --mark: #1c1f24; }
+        @media (prefers-color-scheme: dark) { :root { --text: #e6e8ec; --soft: #99a; --line: #445; --bar: #6f9bff;
+            --other: #778; --miss: #ff7b72; --mark: #e6e8ec; } }
+        svg { width: 100%; height: auto; font: 12px system-ui, sans-serif; } svg text { fill: var(--text); }
+        .soft { fill: var(--soft); } .bar { fill: var(--bar); } .other { fill: var(--other); } .miss { fill: var(--miss); }
+        .line { stroke: var(--line); } .mark { stroke: var(--mark); stroke-width: 2; } .spread { stroke: var(--mark); }
+        .ours { stroke: var(--bar); fill: none; stroke-width: 2; } .theirs { stroke: var(--other); fill: none; stroke-width: 2; }
+        """
+
+    var section: String {
+        """
+        <h2>\(PageReport.escape(title))</h2>
+        <p>\(PageReport.escape(explanation))</p>
+        \(drawing(attributes: ""))
+        """
+    }
+
+    var file: String {
+        drawing(attributes: "xmlns=\"http://www.w3.org/2000/svg\" ", style: "<style>\n\(Self.style)\n</style>\n") + "\n"
+    }
+
+    private func drawing(attributes: String, style: String = "") -> String {
+        """
+        <svg \(attributes)viewBox="0 0 \(Int(Self.width)) \(Int(height.rounded(.up)))" role="img" \
+        aria-label="\(PageReport.escape(title))">
+        \(style)\(shapes.joined(separator: "\n"))
+        </svg>
+        """
+    }
+}
+
 /// Horizontal bars around 1, with their spread and a mark at the figure to reach.
 struct BarChart {
     struct Bar {
@@ -16,14 +61,16 @@ struct BarChart {
         }
     }
 
+    let name: String
     let title: String
     let explanation: String
     let bars: [Bar]
 
     private static let (left, width, row) = (330.0, 560.0, 24.0)
 
-    var svg: String {
-        guard !bars.isEmpty else { return "" }
+    /// Nil where there is nothing to draw, as with the others.
+    var chart: Chart? {
+        guard !bars.isEmpty else { return nil }
         let greatest = max(1.2, bars.map { max($0.ratio.value, $0.target ?? 0) }.max() ?? 1)
         let height = Double(bars.count) * Self.row + 24
         func x(_ value: Double) -> String {
@@ -55,13 +102,7 @@ struct BarChart {
                 )
             }
         }
-        return """
-            <h2>\(PageReport.escape(title))</h2>
-            <p>\(PageReport.escape(explanation))</p>
-            <svg viewBox="0 0 960 \(height)" role="img" aria-label="\(PageReport.escape(title))">
-            \(shapes.joined(separator: "\n"))
-            </svg>
-            """
+        return Chart(name: name, title: title, explanation: explanation, height: height, shapes: shapes)
     }
 }
 
@@ -75,11 +116,11 @@ struct LatencyChart {
 
     private static let (left, width, row) = (330.0, 560.0, 34.0)
 
-    var svg: String {
+    var chart: Chart? {
         let values = comparisons.flatMap { comparison in
             (comparison.library + comparison.bare).compactMap(\.latency).flatMap { [$0.p50, $0.p999] }
         }
-        guard let least = values.min(), let greatest = values.max(), least > 0 else { return "" }
+        guard let least = values.min(), let greatest = values.max(), least > 0 else { return nil }
         let low = log10(least).rounded(.down)
         let high = max(log10(greatest).rounded(.up), low + 1)
         func x(_ seconds: Double) -> Double {
@@ -112,13 +153,14 @@ struct LatencyChart {
                 }
             }
         }
-        return """
-            <h2>Latency</h2>
-            <p>p50, p99 and p99.9 of one message, from large dot to small; above the library, below the bare loop.</p>
-            <svg viewBox="0 0 960 \(height)" role="img" aria-label="Latency">
-            \(shapes.joined(separator: "\n"))
-            </svg>
-            """
+        return Chart(
+            name: "latency",
+            title: "Latency",
+            explanation: "p50, p99 and p99.9 of one message, from large dot to small; above the library, below the "
+                + "bare loop.",
+            height: height,
+            shapes: shapes
+        )
     }
 }
 
@@ -130,9 +172,9 @@ struct MemoryChart {
         self.comparison = comparison
     }
 
-    var svg: String {
+    var chart: Chart? {
         let sides = [("ours", comparison.library.last?.memory ?? []), ("theirs", comparison.bare.last?.memory ?? [])]
-        guard let greatest = sides.flatMap(\.1).max(), greatest > 0 else { return "" }
+        guard let greatest = sides.flatMap(\.1).max(), greatest > 0 else { return nil }
         let (left, width, height) = (60.0, 860.0, 180.0)
         let top = Double(greatest) * 1.15
         var shapes = [0, 0.5, 1].map { part in
@@ -149,12 +191,14 @@ struct MemoryChart {
             }
             shapes.append("<polyline class=\"\(kind)\" points=\"\(points.joined(separator: " "))\"/>")
         }
-        return """
-            <h2>\(PageReport.escape(comparison.cell.title))</h2>
-            <p>Resident memory of the client's process in MiB, from beginning to end; in grey the bare loop.</p>
-            <svg viewBox="0 0 960 \(height + 10)" role="img" aria-label="Memory">
-            \(shapes.joined(separator: "\n"))
-            </svg>
-            """
+        let isStandStill = if case .standStill = comparison.cell.shape { true } else { false }
+        return Chart(
+            name: isStandStill ? "memory-standing-still" : "memory-passing-through",
+            title: comparison.cell.title,
+            explanation: "Resident memory of the client's process in MiB, from beginning to end; in grey the bare "
+                + "loop.",
+            height: height + 10,
+            shapes: shapes
+        )
     }
 }

@@ -38,7 +38,7 @@ struct Failure: Error, CustomStringConvertible {
 
 /// The message bytes that both sides send.
 enum Payload {
-    static let keyCount = 16_384
+    static let keyCount = 1_024
     static let keySize = 8
 
     /// "00000000", "00000001", …

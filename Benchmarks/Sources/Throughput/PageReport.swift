@@ -5,58 +5,50 @@ struct PageReport {
     let text: String
 
     init(_ run: Run) {
+        text = Self.page(run, Self.charts(run).map(\.section).joined(separator: "\n"))
+    }
+
+    /// The page's charts, without those that a run has nothing for.
+    static func charts(_ run: Run) -> [Chart] {
         let comparisons = run.comparisons
-        var parts: [String] = []
-        parts.append(
-            BarChart(
-                title: "Rate, by the bare loop's",
-                explanation: "1 is as fast as librdkafka called from C. The line is the spread over rounds, the mark "
-                    + "the figure to reach.",
-                bars: comparisons.compactMap { comparison in
-                    let target = comparison.cell.target.rate
-                    guard comparison.cell.work == 0, let rate = comparison.rate else { return nil }
-                    return BarChart.Bar(Self.name(comparison), rate, target: target, isAtLeast: true)
-                }
-            ).svg
+        let rates = BarChart(
+            name: "rate",
+            title: "Rate, by the bare loop's",
+            explanation: "1 is as fast as librdkafka called from C. The line is the spread over rounds, the mark "
+                + "the figure to reach.",
+            bars: comparisons.compactMap { comparison in
+                let target = comparison.cell.target.rate
+                guard comparison.cell.work == 0, let rate = comparison.rate else { return nil }
+                return BarChart.Bar(name(comparison), rate, target: target, isAtLeast: true)
+            }
         )
-        parts.append(
-            BarChart(
-                title: "Processor time a message, by the bare loop's",
-                explanation: "1 is what librdkafka takes by itself, its threads included; less is better.",
-                bars: comparisons.compactMap { comparison in
-                    comparison.processor.map {
-                        BarChart.Bar(
-                            Self.name(comparison),
-                            $0,
-                            target: comparison.cell.target.processor,
-                            isAtLeast: false
-                        )
-                    }
+        let processor = BarChart(
+            name: "processor",
+            title: "Processor time a message, by the bare loop's",
+            explanation: "1 is what librdkafka takes by itself, its threads included; less is better.",
+            bars: comparisons.compactMap { comparison in
+                comparison.processor.map {
+                    BarChart.Bar(name(comparison), $0, target: comparison.cell.target.processor, isAtLeast: false)
                 }
-            ).svg
+            }
         )
-        parts.append(
-            BarChart(
-                title: "Work on each message: rate, by that of the same work without Kafka",
-                explanation: "The second bar of a pair is the bare loop.",
-                bars: comparisons.flatMap { comparison -> [BarChart.Bar] in
-                    guard let ours = comparison.ofIdeal(comparison.library),
-                        let theirs = comparison.ofIdeal(comparison.bare)
-                    else { return [] }
-                    let target = comparison.cell.target.ofIdeal
-                    return [
-                        BarChart.Bar(comparison.cell.title, ours, target: target, isAtLeast: true),
-                        BarChart.Bar("… bare loop", theirs, target: nil, isAtLeast: true),
-                    ]
-                }
-            ).svg
+        let work = BarChart(
+            name: "work",
+            title: "Work on each message: rate, by that of the same work without Kafka",
+            explanation: "The second bar of a pair is the bare loop.",
+            bars: comparisons.flatMap { comparison -> [BarChart.Bar] in
+                guard let ours = comparison.ofIdeal(comparison.library),
+                    let theirs = comparison.ofIdeal(comparison.bare)
+                else { return [] }
+                return [
+                    BarChart.Bar(comparison.cell.title, ours, target: comparison.cell.target.ofIdeal, isAtLeast: true),
+                    BarChart.Bar("… bare loop", theirs, target: nil, isAtLeast: true),
+                ]
+            }
         )
-        let latencies = comparisons.filter { $0.library.contains { $0.latency != nil } }
-        parts.append(LatencyChart(latencies).svg)
-        for comparison in comparisons where comparison.cell.scenario == 13 {
-            parts.append(MemoryChart(comparison).svg)
-        }
-        text = Self.page(run, parts.joined(separator: "\n"))
+        let latencies = LatencyChart(comparisons.filter { $0.library.contains { $0.latency != nil } })
+        let memory = comparisons.filter { $0.cell.scenario == 13 }.map { MemoryChart($0).chart }
+        return ([rates.chart, processor.chart, work.chart, latencies.chart] + memory).compactMap(\.self)
     }
 
     /// A title with what tells it from others of the same title.
@@ -83,17 +75,10 @@ struct PageReport {
             <meta name="viewport" content="width=device-width, initial-scale=1">
             <title>KafkaDelivery and librdkafka</title>
             <style>
-            :root { color-scheme: light dark; --text: #1c1f24; --soft: #667; --line: #ccd; --bar: #3867d6; --other: #a5b1c2;
-                --miss: #d1493f; --mark: #1c1f24; }
-            @media (prefers-color-scheme: dark) { :root { --text: #e6e8ec; --soft: #99a; --line: #445; --bar: #6f9bff;
-                --other: #778; --miss: #ff7b72; --mark: #e6e8ec; } }
+            \(Chart.style)
             body { font: 15px/1.5 system-ui, sans-serif; color: var(--text); max-width: 980px; margin: 2rem auto;
                 padding: 0 1rem; }
             h1 { font-size: 1.5rem; } h2 { font-size: 1.1rem; margin: 2.2rem 0 0; } p { color: var(--soft); margin: .2rem 0 .8rem; }
-            svg { width: 100%; height: auto; font: 12px system-ui, sans-serif; } svg text { fill: var(--text); }
-            .soft { fill: var(--soft); } .bar { fill: var(--bar); } .other { fill: var(--other); } .miss { fill: var(--miss); }
-            .line { stroke: var(--line); } .mark { stroke: var(--mark); stroke-width: 2; } .spread { stroke: var(--mark); }
-            .ours { stroke: var(--bar); fill: none; stroke-width: 2; } .theirs { stroke: var(--other); fill: none; stroke-width: 2; }
             .table { overflow-x: auto; } table { border-collapse: collapse; font-size: 12px; white-space: nowrap; }
             th, td { text-align: left; padding: .25rem .6rem; border-bottom: 1px solid var(--line); }
             code { font-size: .9em; } .failure { color: var(--miss); }

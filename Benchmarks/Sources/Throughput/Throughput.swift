@@ -45,6 +45,9 @@ struct Throughput: AsyncParsableCommand {
     @Option(help: ArgumentHelp("Writes a page with tables and charts.", valueName: "file"))
     var report: String?
 
+    @Option(help: ArgumentHelp("Writes each chart as an SVG file, for documentation.", valueName: "directory"))
+    var charts: String?
+
     @Option(help: ArgumentHelp("Writes all figures as JSON.", valueName: "file"))
     var json: String?
 
@@ -93,6 +96,13 @@ struct Throughput: AsyncParsableCommand {
         }
         if let report {
             try Data(PageReport(run).text.utf8).write(to: URL(fileURLWithPath: report))
+        }
+        if let charts {
+            let directory = URL(fileURLWithPath: charts, isDirectory: true)
+            try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
+            for chart in PageReport.charts(run) {
+                try Data(chart.file.utf8).write(to: directory.appending(path: "\(chart.name).svg"))
+            }
         }
     }
 }

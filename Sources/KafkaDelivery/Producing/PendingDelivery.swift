@@ -20,7 +20,7 @@ extension KafkaProducer {
             /// The usual case, without an array: one task awaits.
             case awaited(Waiter)
             case awaitedByMany([Waiter])
-            case done(Outcome)
+            case done
         }
 
         struct Waiter {
@@ -56,10 +56,14 @@ extension KafkaProducer {
         private let state = Mutex<State>(.pending)
         private let lastWaiter = Atomic<UInt64>(0)
 
-        // Links of the list of sends in flight, and this send's place in it; guarded by that list's lock, and nil outside of
-        // the list, which owns what is on it.
-        nonisolated(unsafe) unowned(unsafe) var next: PendingDelivery?
-        nonisolated(unsafe) unowned(unsafe) var previous: PendingDelivery?
+        // Written once, under the lock and before isDone, and afterwards read without it.
+        nonisolated(unsafe) private var outcome: Outcome?
+        private let isDone = Atomic(false)
+
+        // Links of the inbox, and then of the list of sends in flight, and this send's number in that list, 0 outside of it.
+        // They belong to whoever puts the send into the inbox, and from then on to the producer's thread.
+        nonisolated(unsafe) var next: Unmanaged<PendingDelivery>?
+        nonisolated(unsafe) var previous: Unmanaged<PendingDelivery>?
         nonisolated(unsafe) var sequence: UInt64 = 0
 
         init(topic: String) {
@@ -108,28 +112,29 @@ extension KafkaProducer {
 
         /// The report, or why there is none, where that is known already.
         var resultNow: Result<KafkaDeliveryReport, KafkaError>? {
-            let outcome: Outcome? = state.withLock { state in
-                if case .done(let outcome) = state { outcome } else { nil }
-            }
-            switch outcome {
+            switch outcomeNow {
             case nil: return nil
             case .success(let place): return .success(report(place))
             case .failure(let error): return .failure(error)
             }
         }
 
+        private var outcomeNow: Outcome? {
+            isDone.load(ordering: .acquiring) ? outcome : nil
+        }
+
         /// Adds somebody to be told, or tells them at once.
         func add(_ waiter: Waiter) {
-            let outcome: Outcome? = state.withLock { state in
+            let isAdded = state.withLock { state in
                 switch state {
                 case .pending: state = .awaited(waiter)
                 case .awaited(let first): state = .awaitedByMany([first, waiter])
                 case .awaitedByMany(let others): state = .awaitedByMany(others + [waiter])
-                case .done(let outcome): return outcome
+                case .done: return false
                 }
-                return nil
+                return true
             }
-            if let outcome { waiter(outcome) }
+            if !isAdded, let outcome = outcomeNow { waiter(outcome) }
         }
 
         private func cancel(_ id: UInt64) {
@@ -156,7 +161,9 @@ extension KafkaProducer {
             let waiters: State = state.withLock { state in
                 let before = state
                 if case .done = before { return .pending }
-                state = .done(outcome)
+                state = .done
+                self.outcome = outcome
+                isDone.store(true, ordering: .releasing)
                 return before
             }
             switch waiters {

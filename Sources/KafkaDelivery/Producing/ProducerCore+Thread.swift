@@ -1,5 +1,4 @@
 internal import CRdKafka
-internal import DequeModule
 internal import Logging
 internal import Synchronization
 
@@ -7,34 +6,32 @@ internal import Synchronization
 extension ProducerCore {
     /// Runs on the producer's thread until it is closed: sleeps until librdkafka has a report, or somebody interrupts.
     func serveQueue() {
-        var batch = ReportBatch(metrics: ProducerMetrics(configuration))
-        while !isFinished(&batch) {
-            if let event = queue.poll(timeout: nextTimeout(batch)) {
-                handle(event, &batch)
+        var serving = Serving(metrics: ProducerMetrics(configuration))
+        while true {
+            serveLedger(&serving)
+            if isFinished(&serving) { return }
+            if let event = queue.poll(timeout: nextTimeout(serving)) {
+                handle(event, &serving)
+                while let event = queue.poll(timeout: 0) {
+                    handle(event, &serving)
+                }
             }
-            while let event = queue.poll(timeout: 0) {
-                handle(event, &batch)
-            }
-            serveRoomWaiters()
-            export(&batch.metrics, isDue: false)
+            if serving.isMetered { export(&serving.metrics, of: serving.sends) }
         }
     }
 
-    /// Brings metrics up to date, where that is due.
-    private func export(_ metrics: inout ProducerMetrics?, isDue: Bool) {
-        guard let next = metrics?.next else { return }
-        let now = clock.now
-        guard isDue || next <= now else { return }
-        metrics?.export(inFlight: ledger.withLock { $0.count }, at: now)
-    }
-
-    /// One event's reports, with the array kept from event to event.
-    private struct ReportBatch {
+    /// What the thread keeps to itself.
+    private struct Serving {
+        var sends = SendsInFlight()
         var metrics: ProducerMetrics?
-        /// Alive for as long as they are on the ledger's list, and then until they are released.
-        var reports: [(pending: Unmanaged<PendingDelivery>, outcome: PendingDelivery.Outcome)] = []
+        let isMetered: Bool
         /// The last thing that was wrong with a connection, until a message gets through again.
         var connectionError: KafkaError?
+
+        init(metrics: ProducerMetrics?) {
+            self.metrics = metrics
+            self.isMetered = metrics != nil
+        }
 
         /// Keeps what says why nothing gets through. That all brokers are down (`_ALL_BROKERS_DOWN`) follows from what was
         /// said of each, with its address, and does not take the place of that.
@@ -47,92 +44,91 @@ extension ProducerCore {
         }
     }
 
-    private func handle(_ event: consuming RdKafkaEvent, _ batch: inout ReportBatch) {
+    /// Brings metrics up to date, where that is due.
+    private func export(_ metrics: inout ProducerMetrics?, of sends: borrowing SendsInFlight) {
+        guard let next = metrics?.next else { return }
+        let now = clock.now
+        guard next <= now else { return }
+        metrics?.export(inFlight: sends.count, at: now)
+    }
+
+    private func handle(_ event: consuming RdKafkaEvent, _ serving: inout Serving) {
         switch event.kind {
-        case .deliveryReports: handleReports(event, &batch)
+        case .deliveryReports: handleReports(event, &serving)
         case .log: event.log(to: logger)
-        case .error: handleError(event, &batch)
+        case .error: handleError(event, &serving)
         default: break
         }
     }
 
-    private func handleReports(_ event: borrowing RdKafkaEvent, _ batch: inout ReportBatch) {
+    private func handleReports(_ event: borrowing RdKafkaEvent, _ serving: inout Serving) {
+        if ledger.needsThread, !serving.sends.isClosing {
+            // What was under way when closing began counts for its summary.
+            serving.sends.isClosing = ledger.withLock { $0.phase == .closing }
+        }
+        // Every send is in the inbox before librdkafka has it, so afterwards each report's is in the list.
+        serving.sends.takeOver(inbox)
+        var isFirst = serving.isMetered
         while let report = event.nextMessage() {
             guard let opaque = report.pointee._private else { continue }
+            if isFirst {
+                serving.metrics?.note(microseconds: rd_kafka_message_latency(report))
+                isFirst = false
+            }
             let pending = Unmanaged<PendingDelivery>.fromOpaque(opaque)
-            if batch.metrics != nil, batch.reports.isEmpty {
-                batch.metrics?.note(microseconds: rd_kafka_message_latency(report))
+            var outcome = PendingDelivery.Outcome(report)
+            if case .failure(let error) = outcome {
+                outcome = .failure(explain(error, serving.connectionError))
+            } else if serving.connectionError != nil {
+                serving.connectionError = nil
             }
-            batch.reports.append((pending, explain(PendingDelivery.Outcome(report), &batch)))
+            serving.sends.settle(pending, outcome)
+            if serving.isMetered { serving.metrics?.note(outcome) }
+            pending.takeRetainedValue().resolve(outcome)
         }
-        // Some at a time, so that senders do not have to wait for long.
-        for start in stride(from: 0, to: batch.reports.count, by: 64) {
-            ledger.withLock { ledger in
-                for (pending, outcome) in batch.reports[start..<min(start + 64, batch.reports.count)] {
-                    ledger.settle(pending, outcome)
-                }
-            }
-        }
-        let barriers = ledger.withLock { $0.passedBarriers() }
-        if batch.metrics != nil {
-            for (_, outcome) in batch.reports { batch.metrics?.note(outcome) }
-        }
-        for (pending, outcome) in batch.reports { pending.takeRetainedValue().resolve(outcome) }
-        for barrier in barriers { barrier.continuation.resume(returning: nil) }
-        batch.reports.removeAll(keepingCapacity: true)
     }
 
     /// A time-out, and what closing cut short, say more with the reason why nothing got through, and a fatal error with what
     /// is behind it.
-    private func explain(_ outcome: PendingDelivery.Outcome, _ batch: inout ReportBatch) -> PendingDelivery.Outcome {
-        guard case .failure(let error) = outcome else {
-            batch.connectionError = nil
-            return outcome
-        }
-        if error.kind == .timedOut, let cause = batch.connectionError {
+    private func explain(_ error: KafkaError, _ connectionError: KafkaError?) -> KafkaError {
+        if error.kind == .timedOut, let cause = connectionError {
             // What was on its way reached a broker, which then did not answer.
             let kind: KafkaError.Kind = error.persistence == .notPersisted ? cause.kind : .timedOut
-            return .failure(
-                KafkaError(
-                    kind,
-                    persistence: error.persistence,
-                    recovery: kind == .authentication ? .fixRequest : .retry,
-                    reason: "no confirmation within \(messageTimeout), and \(cause.reason)",
-                    code: error.code
-                )
+            return KafkaError(
+                kind,
+                persistence: error.persistence,
+                recovery: kind == .authentication ? .fixRequest : .retry,
+                reason: "no confirmation within \(messageTimeout), and \(cause.reason)",
+                code: error.code
             )
         }
-        if error.kind == .closed, client.fatalError == nil, let cause = batch.connectionError {
-            return .failure(
-                KafkaError(
-                    .closed,
-                    persistence: error.persistence,
-                    recovery: .recreateClient,
-                    reason: "the producer was closed before there was a confirmation, and \(cause.reason)",
-                    code: error.code
-                )
+        if error.kind == .closed, client.fatalError == nil, let cause = connectionError {
+            return KafkaError(
+                .closed,
+                persistence: error.persistence,
+                recovery: .recreateClient,
+                reason: "the producer was closed before there was a confirmation, and \(cause.reason)",
+                code: error.code
             )
         }
         if error.kind == .fatal || error.kind == .closed, let fatal = client.fatalError {
-            return .failure(
-                KafkaError(
-                    fatal.kind,
-                    persistence: error.persistence,
-                    recovery: .recreateClient,
-                    reason: fatal.reason,
-                    code: fatal.code
-                )
+            return KafkaError(
+                fatal.kind,
+                persistence: error.persistence,
+                recovery: .recreateClient,
+                reason: fatal.reason,
+                code: fatal.code
             )
         }
-        return outcome
+        return error
     }
 
-    private func handleError(_ event: borrowing RdKafkaEvent, _ batch: inout ReportBatch) {
+    private func handleError(_ event: borrowing RdKafkaEvent, _ serving: inout Serving) {
         guard let error = event.error else { return }
         if event.isFatal {
             logger.error("Producer failed for good", metadata: ["kafka_error": "\(client.fatalError ?? error)"])
         } else {
-            batch.note(error)
+            serving.note(error)
             // As the consumer's: a broker that is away comes back by itself, the rest has to be put right by somebody.
             logger.log(
                 level: error.recovery == .retry ? .info : .warning,
@@ -142,7 +138,30 @@ extension ProducerCore {
         }
     }
 
-    private func serveRoomWaiters() {
+    /// Does what is due for those who wait: for room, for sends to end, for the end of the producer.
+    private func serveLedger(_ serving: inout Serving) {
+        guard ledger.needsThread else { return }
+        let (isCrowded, barriers) = takeStock(&serving)
+        for barrier in barriers { barrier.continuation.resume(returning: nil) }
+        guard isCrowded else { return }
+        serveRoomWaiters(&serving)
+        // A flush may wait for one that was counted as in flight while it was tried.
+        for barrier in takeStock(&serving).barriers { barrier.continuation.resume(returning: nil) }
+    }
+
+    /// Brings the list of sends up to date.
+    private func takeStock(_ serving: inout Serving) -> (isCrowded: Bool, barriers: [SendLedger.Barrier]) {
+        ledger.withLock { ledger in
+            serving.sends.isClosing = ledger.phase == .closing
+            // In this order: what was refused had been put into the inbox before, and so had what a barrier waits for.
+            let refused = ledger.takeRefused()
+            serving.sends.takeOver(inbox)
+            for pending in refused { serving.sends.remove(pending) }
+            return (ledger.isCrowded, ledger.passedBarriers(serving.sends))
+        }
+    }
+
+    private func serveRoomWaiters(_ serving: inout Serving) {
         for waiter in ledger.withLock({ [clock] in $0.overdueRoomWaiters(at: clock.now) }) {
             waiter.continuation.resume(
                 returning: KafkaError(
@@ -154,24 +173,26 @@ extension ProducerCore {
                 )
             )
         }
-        while let waiter = ledger.withLock({ $0.nextForRoom() }) {
+        while let waiter = ledger.withLock({ $0.nextForRoom(inFlight: serving.sends.count) }) {
+            serving.sends.append(Unmanaged.passRetained(waiter.pending))
             let code = produce(waiter.message, to: nil, waiter.pending)
             if code == RD_KAFKA_RESP_ERR_NO_ERROR {
                 ledger.withLock { $0.triedWithSuccess() }
                 waiter.continuation.resume(returning: nil)
                 continue
             }
+            serving.sends.remove(waiter.pending)
+            // What has taken the room has come through the inbox.
+            serving.sends.takeOver(inbox)
             let isFull = code == RD_KAFKA_RESP_ERR__QUEUE_FULL
-            switch ledger.withLock({ $0.triedInVain(waiter, isFull: isFull) }) {
-            case .waitsOn: return settleBarriers()
+            switch ledger.withLock({ $0.triedInVain(waiter, isFull: isFull, inFlight: serving.sends.count) }) {
+            case .waitsOn: return
             case .refuse(let error): waiter.continuation.resume(returning: error)
             case .tooLarge: waiter.continuation.resume(returning: tooLargeForBuffer(waiter.message))
             case nil: waiter.continuation.resume(returning: refusal(code, of: waiter.message))
             }
         }
         ledger.withLock { $0.roomServed() }
-        // A flush may wait for one that was counted as in flight while it was tried.
-        settleBarriers()
     }
 
     /// Nothing else is in the buffer, and there is still no room.
@@ -190,46 +211,52 @@ extension ProducerCore {
 
 extension ProducerCore {
     /// Milliseconds until something is due, -1 where nothing is.
-    private func nextTimeout(_ batch: borrowing ReportBatch) -> Int32 {
-        let room = ledger.withLock { $0.nextRoomDeadline }
-        let end = closing.withLock { $0.map { $0.purgeDeadline ?? $0.deadline } }
-        var next = room.map { min($0, end ?? $0) } ?? end
-        if let metrics = batch.metrics { next = min(metrics.next, next ?? metrics.next) }
+    private func nextTimeout(_ serving: borrowing Serving) -> Int32 {
+        var next = serving.isMetered ? serving.metrics?.next : nil
+        if ledger.needsThread {
+            let (room, closing) = ledger.withLock { ($0.nextRoomDeadline, $0.closing) }
+            for deadline in [room, closing.map { $0.purgeDeadline ?? $0.deadline }] {
+                if let deadline { next = min(deadline, next ?? deadline) }
+            }
+        }
         guard let next else { return -1 }
         let remaining = clock.now.duration(to: next)
         return remaining <= .zero ? 0 : remaining.milliseconds
     }
 
     /// Takes the next step of closing, where it is due; true when the thread has nothing left to do.
-    private func isFinished(_ batch: inout ReportBatch) -> Bool {
+    private func isFinished(_ serving: inout Serving) -> Bool {
+        guard ledger.needsThread, let closing = ledger.withLock({ $0.closing }) else { return false }
         let now = clock.now
-        guard let closing = closing.withLock({ $0 }) else { return false }
-        if ledger.withLock({ $0.count }) == 0 {
-            finish(&batch)
+        // The inbox was closed before the ledger was.
+        serving.sends.takeOver(inbox)
+        if serving.sends.count == 0 {
+            finish(&serving)
             return true
         }
         guard let purgeDeadline = closing.purgeDeadline else {
             if now >= closing.deadline {
                 client.purge()
                 // librdkafka answers a purge at once, except for a broker thread that hangs in a name look-up.
-                self.closing.withLock { $0?.purgeDeadline = now.advanced(by: .seconds(1)) }
+                ledger.withLock { $0.notePurge(reportedBy: now.advanced(by: .seconds(1))) }
             }
             return false
         }
         guard now >= purgeDeadline else { return false }
-        finish(&batch)
+        finish(&serving)
         return true
     }
 
-    private func finish(_ batch: inout ReportBatch) {
-        let (abandoned, waiters, barriers) = ledger.withLock { $0.close() }
-        for waiter in waiters { waiter.continuation.resume(returning: .closed()) }
+    private func finish(_ serving: inout Serving) {
+        let abandoned = serving.sends.abandon()
         if !abandoned.isEmpty {
             logger.warning(
                 "Producer closed without an answer to some sends",
                 metadata: ["kafka_messages": "\(abandoned.count)"]
             )
         }
+        let (waiters, barriers) = ledger.withLock { $0.close(serving.sends.summary) }
+        for waiter in waiters { waiter.continuation.resume(returning: .closed()) }
         let error = KafkaError(
             .closed,
             persistence: .possiblyPersisted,
@@ -237,10 +264,10 @@ extension ProducerCore {
             reason: "the producer was closed before the broker answered"
         )
         for pending in abandoned {
-            batch.metrics?.note(.failure(error))
+            serving.metrics?.note(.failure(error))
             pending.resolve(.failure(error))
         }
-        batch.metrics?.export(inFlight: 0, at: clock.now)
+        serving.metrics?.export(inFlight: 0, at: clock.now)
         for barrier in barriers { barrier.continuation.resume(returning: nil) }
     }
 }

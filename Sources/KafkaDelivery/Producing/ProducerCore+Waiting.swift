@@ -1,20 +1,16 @@
-internal import DequeModule
 internal import Synchronization
 
 /// Waiting until everything has its outcome, and closing.
 extension ProducerCore {
     func flush() async throws(KafkaError) {
-        if lingers { sendLingering() }
-        let error = await waitForBarrier { $0.lastSequence }
-        if let error { throw error }
+        if let error = await wait(forTheEnd: false) { throw error }
     }
 
     /// Waits until every message accepted so far has its outcome, but no longer than until some time.
     ///
     /// - Returns: Whether they have; not where the task was cancelled either.
     func flush(until deadline: ContinuousClock.Instant) async -> Bool {
-        if ledger.withLock({ $0.count == 0 }) { return true }
-        return await withTaskGroup(of: Bool.self) { group in
+        await withTaskGroup(of: Bool.self) { group in
             group.addTask { (try? await self.flush()) != nil }
             group.addTask {
                 // Time is what is waited for.
@@ -26,29 +22,28 @@ extension ProducerCore {
         }
     }
 
-    /// Sends at once what lingers. Where the system has no thread for it, it is sent when its time has come.
+    /// Sends at once what lingers, for as long as somebody waits. Where the system has no thread for it, it is sent when its
+    /// time has come.
     ///
-    /// `rd_kafka_flush` waits until nothing is in flight, which on a busy producer may be never; so one thread does it,
-    /// in short turns, until what was in flight when it was last asked for has been sent.
+    /// `rd_kafka_flush` waits until nothing is in flight, which on a busy producer may be never; so one thread does it, in
+    /// short turns.
     private func sendLingering() {
-        let target = ledger.withLock { $0.lastSequence }
-        let isRunning = flushTarget.withLock { current in
-            defer { current = max(target, current ?? 0) }
-            return current != nil
+        let isRunning = isFlushing.withLock { isFlushing in
+            defer { isFlushing = true }
+            return isFlushing
         }
         guard !isRunning else { return }
         let isStarted = BlockingThread.start("kafka-flush") { [self] in
-            while isLingering() { client.flush(within: .milliseconds(50)) }
+            while isAwaited() { client.flush(within: .milliseconds(50)) }
         }
-        if !isStarted { flushTarget.withLock { $0 = nil } }
+        if !isStarted { isFlushing.withLock { $0 = false } }
     }
 
-    /// Whether something that is to be flushed is still in flight.
-    private func isLingering() -> Bool {
-        flushTarget.withLock { target in
-            let isOver = ledger.withLock { $0.phase == .closed || $0.isPast(target ?? 0) }
-            if isOver { target = nil }
-            return !isOver
+    /// Whether somebody still waits for what lingers. Whoever comes after this has found that nobody does starts a thread.
+    private func isAwaited() -> Bool {
+        isFlushing.withLock { isFlushing in
+            isFlushing = ledger.withLock { $0.isAwaited }
+            return isFlushing
         }
     }
 
@@ -57,57 +52,42 @@ extension ProducerCore {
     func close(within timeout: Duration) async -> KafkaProducer.CloseSummary {
         beginClosing(within: timeout)
         // Closing is not cut short by cancellation: it ends by its deadline, and the sends need their outcomes.
-        while ledger.withLock({ $0.phase }) != .closed {
-            _ = await waitForBarrier(isCancellable: false) { _ in .max }
-        }
+        _ = await wait(forTheEnd: true)
         return ledger.withLock { $0.summary }
     }
 
     func beginClosing(within timeout: Duration) {
         let deadline = clock.now.advanced(by: timeout.asTimeout)
-        // First the ledger: where the thread sees the deadline, nothing new is admitted any more.
-        for waiter in ledger.withLock({ $0.beginClosing() }) {
+        // First the inbox: where the thread sees that the ledger is closing, nothing new is accepted any more.
+        inbox.close()
+        for waiter in ledger.withLock({ $0.beginClosing(by: deadline) }) {
             waiter.continuation.resume(returning: .closed())
-        }
-        closing.withLock { closing in
-            closing = Closing(
-                deadline: min(deadline, closing?.deadline ?? deadline),
-                purgeDeadline: closing?.purgeDeadline
-            )
         }
         if lingers { sendLingering() }
         queue.interrupt()
     }
 
-    private func waitForBarrier(
-        isCancellable: Bool = true,
-        upTo sequence: @Sendable (borrowing SendLedger) -> UInt64
-    ) async -> KafkaError? {
+    /// Waits until everything accepted before has its outcome, or until the producer is closed.
+    ///
+    /// - Parameter isForTheEnd: Whether to wait for the latter, and not to be cancelled.
+    private func wait(forTheEnd isForTheEnd: Bool) async -> KafkaError? {
         let id = WaiterID.next()
         return await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in
-                let isOver = ledger.withLock { ledger in
-                    let sequence = sequence(ledger)
-                    if ledger.phase == .closed || (sequence != .max && ledger.isPast(sequence)) { return true }
-                    ledger.add(SendLedger.Barrier(id: id, sequence: sequence, continuation: continuation))
-                    return false
-                }
-                if isOver { continuation.resume(returning: nil) }
-                if isCancellable, Task.isCancelled { cancelBarrier(id) }
+                let barrier = SendLedger.Barrier(id: id, isForTheEnd: isForTheEnd, continuation: continuation)
+                guard ledger.withLock({ $0.add(barrier) }) else { return continuation.resume(returning: nil) }
+                if lingers { sendLingering() }
+                // The thread knows which sends there are.
+                queue.interrupt()
+                if !isForTheEnd, Task.isCancelled { cancelBarrier(id) }
             }
         } onCancel: {
-            if isCancellable { cancelBarrier(id) }
+            if !isForTheEnd { cancelBarrier(id) }
         }
     }
 
     private func cancelBarrier(_ id: UInt64) {
         let barrier = ledger.withLock { $0.cancelBarrier(id) }
         barrier?.continuation.resume(returning: .cancelled(persistence: nil))
-    }
-
-    func settleBarriers() {
-        for barrier in ledger.withLock({ $0.passedBarriers() }) {
-            barrier.continuation.resume(returning: nil)
-        }
     }
 }

@@ -1,12 +1,12 @@
 internal import CRdKafka
-internal import DequeModule
 internal import Logging
 internal import Synchronization
 
-/// The shell around ``SendLedger``: calls librdkafka, waits for its reports on a thread of its own, resumes senders.
+/// What a producer is made of: senders put their sends into the ``SendInbox`` and call librdkafka; a thread of its own waits
+/// for reports and resumes senders; who has to wait for something else is in the ``SendLedger``.
 ///
-/// Lock order: the ledger's lock is taken first or alone; a pending delivery's lock is never taken under it; librdkafka
-/// is never called under either.
+/// A send that finds room takes no lock of ours but its own. The ledger's lock is taken alone: no pending delivery's lock is
+/// taken under it, and librdkafka is not called.
 final class ProducerCore: Sendable {
     typealias PendingDelivery = KafkaProducer.PendingDelivery
 
@@ -17,18 +17,14 @@ final class ProducerCore: Sendable {
     let lingers: Bool
     private let stampsIdempotencyKey: Bool
     let configuration: KafkaProducer.Configuration
-    // Senders, the thread and whoever closes meet here; nobody holds it for longer than a few list operations.
-    let ledger = Mutex(SendLedger())
-    let closing = Mutex<Closing?>(nil)
-    // Up to where lingering messages are being flushed; nil where nobody does. Taken before the ledger's lock.
-    let flushTarget = Mutex<UInt64?>(nil)
+    let inbox = SendInbox()
+    let ledger = SharedSendLedger()
+    /// Whether a thread sends what lingers. Taken before the ledger's lock.
+    let isFlushing = Mutex(false)
     let clock = ContinuousClock()
-
-    struct Closing {
-        var deadline: ContinuousClock.Instant
-        /// Set when the rest was given up; reports of it are due at once, and not waited for longer than this.
-        var purgeDeadline: ContinuousClock.Instant?
-    }
+    /// Where the last message went: the next one goes there too, more often than not, and no dictionary is searched. The
+    /// client keeps it alive, so nobody who uses it has to.
+    private let lastTopic = Atomic<Unmanaged<RdKafkaTopic>?>(nil)
 
     /// - Parameter properties: What the client is made with, where it is more than the configuration says.
     init(
@@ -52,10 +48,6 @@ final class ProducerCore: Sendable {
             throw KafkaError(.client, recovery: .retry, reason: "the system has no thread left for the producer")
         }
     }
-
-    deinit {
-        ledger.withLock { $0.removeAll() }
-    }
 }
 
 // MARK: Sending
@@ -78,38 +70,51 @@ extension ProducerCore {
     /// Hands a message to librdkafka where there is room; nil where there is none. Not async, so that a send pays for the
     /// waiting alone.
     func enqueueNow(_ message: KafkaMessage) throws(KafkaError) -> PendingDelivery? {
-        try message.validate()
         if stampsIdempotencyKey { return try enqueueAsIs(message.stampedWithIdempotencyKey()) }
         return try enqueueAsIs(message)
     }
 
     private func enqueueAsIs(_ message: KafkaMessage) throws(KafkaError) -> PendingDelivery? {
+        let topic = try validTopic(of: message)
         if Task.isCancelled { throw .cancelled(persistence: .notPersisted) }
+        // Others wait for room already, and have the earlier claim.
+        if ledger.isCrowded { return nil }
         let pending = PendingDelivery(topic: message.topic)
-        switch ledger.withLock({ $0.admit(pending) }) {
-        case .accepted(let topic):
-            let code = produce(message, to: topic, pending)
-            if code == RD_KAFKA_RESP_ERR_NO_ERROR { return pending }
-            if ledger.withLock({ $0.refuse(pending) }) { queue.interrupt() }
-            settleBarriers()
-            guard code == RD_KAFKA_RESP_ERR__QUEUE_FULL else { throw refusal(code, of: message) }
-            return nil
-        case .wait:
-            return nil
-        case .refused(let error):
-            throw error
-        }
+        // Before librdkafka has it: then the thread finds whatever a report is of.
+        guard inbox.put(pending) else { throw .closed() }
+        let code = produce(message, to: topic, pending)
+        if code == RD_KAFKA_RESP_ERR_NO_ERROR { return pending }
+        if ledger.withLock({ $0.refuse(pending) }) { queue.interrupt() }
+        guard code == RD_KAFKA_RESP_ERR__QUEUE_FULL else { throw refusal(code, of: message) }
+        return nil
     }
 
-    /// The topic's handle is the one that was used last, or looked up.
+    /// Refuses a message that librdkafka would misunderstand, and returns its topic's handle, where it was used last.
+    private func validTopic(of message: KafkaMessage) throws(KafkaError) -> Unmanaged<RdKafkaTopic>? {
+        let last = lastTopic.load(ordering: .acquiring)
+        guard let last, last._withUnsafeGuaranteedRef({ $0.name == message.topic }) else {
+            try message.validate()
+            return nil
+        }
+        try message.validateBesidesTopic()
+        return last
+    }
+
+    /// Hands a message to librdkafka, with a topic's handle that is looked up where there is none.
     func produce(
         _ message: KafkaMessage,
-        to topic: RdKafkaTopic?,
+        to topic: Unmanaged<RdKafkaTopic>?,
         _ pending: PendingDelivery
     ) -> rd_kafka_resp_err_t {
-        guard let known = topic ?? client.topic(message.topic) else { return rd_kafka_last_error() }
-        if topic == nil { ledger.withLock { $0.lastTopic = known } }
-        return client.produce(message, to: known, opaque: Unmanaged.passUnretained(pending).toOpaque())
+        var topic = topic
+        if topic == nil {
+            topic = client.topic(message.topic).map { Unmanaged.passUnretained($0) }
+            lastTopic.store(topic, ordering: .releasing)
+        }
+        guard let topic else { return rd_kafka_last_error() }
+        return topic._withUnsafeGuaranteedRef {
+            client.produce(message, to: $0, opaque: Unmanaged.passUnretained(pending).toOpaque())
+        }
     }
 
     /// Waits until the thread has handed the message to librdkafka, or could not.
@@ -170,6 +175,11 @@ extension KafkaMessage {
         guard !topic.isEmpty, !topic.utf8.contains(0) else {
             throw .invalidArgument("the topic's name is empty or contains a zero byte")
         }
+        try validateBesidesTopic()
+    }
+
+    /// The same for a topic that is known to be good.
+    func validateBesidesTopic() throws(KafkaError) {
         if let partition, !(0...Int(Int32.max)).contains(partition) {
             throw .invalidArgument("\(topic): \(partition) cannot be a partition; nil lets the key decide")
         }

@@ -1,11 +1,14 @@
 internal import DequeModule
+internal import Synchronization
 
-/// Which sends have no outcome yet, who waits for room, and who waits for all of them to end.
+/// Who waits for what at a producer: for room, or for sends to end; and whether it is closing.
 ///
-/// A value without threads: ``ProducerCore`` keeps it behind a lock, does what the returned actions say outside of it,
-/// and resumes nobody while it is held.
+/// A value without threads: ``SharedSendLedger`` keeps it behind a lock; the producer does what the returned actions say
+/// outside of it, and resumes nobody while it is held. The sends themselves are elsewhere (``SendsInFlight``), and come past
+/// here only where they have to wait.
 struct SendLedger {
     typealias PendingDelivery = KafkaProducer.PendingDelivery
+    typealias Instant = ContinuousClock.Instant
 
     enum Phase {
         case open
@@ -18,119 +21,69 @@ struct SendLedger {
         let id: UInt64
         let message: KafkaMessage
         let pending: PendingDelivery
-        let deadline: ContinuousClock.Instant
+        let deadline: Instant
         let continuation: CheckedContinuation<KafkaError?, Never>
     }
 
-    /// Somebody who waits until every send up to a point has its outcome.
+    /// Somebody who waits until every send that was accepted before has its outcome, or until the producer is closed.
     struct Barrier {
         let id: UInt64
-        let sequence: UInt64
+        /// Of the last of those sends; nil until the thread has numbered them, and for ever where the end is waited for.
+        var sequence: UInt64?
+        let isForTheEnd: Bool
         let continuation: CheckedContinuation<KafkaError?, Never>
+    }
+
+    struct Closing {
+        var deadline: Instant
+        /// Set when the rest was given up; reports of it are due at once, and not waited for longer than this.
+        var purgeDeadline: Instant?
     }
 
     private(set) var phase = Phase.open
-    /// How many sends are in flight: accepted, and without an outcome.
-    private(set) var count = 0
-    private(set) var lastSequence: UInt64 = 0
-    /// Where the last message went: the next one goes there too, more often than not, and no dictionary is searched.
-    var lastTopic: RdKafkaTopic?
-
-    // In flight, oldest first, linked through the sends themselves: librdkafka carries a pointer to each, this list
-    // keeps it alive, and no dictionary is searched when its report arrives. The links do not count references: the list
-    // has one of each send from `append` on, and gives it up in `remove` or, by `settle`, to the caller.
-    private unowned(unsafe) var first: PendingDelivery?
-    private unowned(unsafe) var last: PendingDelivery?
+    /// When closing has to be over; nil while the producer is open.
+    private(set) var closing: Closing?
+    /// What happened to the sends that were in flight when closing began; known when it is closed.
+    private(set) var summary = KafkaProducer.CloseSummary()
 
     private var roomWaiters: Deque<RoomWaiter> = []
     /// The waiter that is being tried just now: in no list, and still somebody's to cancel.
     private var trying: (id: UInt64, isCancelled: Bool)?
-    private var lowWater = 0
+    /// How many sends may be in flight for another attempt; nil until the thread has seen that somebody waits.
+    private var lowWater: Int?
     private var barriers: [Barrier] = []
-
-    /// What happened to the sends that were in flight when closing began.
-    private(set) var summary = KafkaProducer.CloseSummary()
+    /// What librdkafka did not take, and the thread still counts as in flight.
+    private var refused: [PendingDelivery] = []
 }
 
-// MARK: Sends in flight
+// MARK: What others than the holder of the lock need to know
 
 extension SendLedger {
-    enum Admission {
-        /// To librdkafka, with the topic's handle where it is at hand.
-        case accepted(RdKafkaTopic?)
-        /// Others wait for room already and have the earlier claim.
-        case wait
-        case refused(KafkaError)
-    }
+    /// Whether somebody waits for room, and has an earlier claim than a new send.
+    var isCrowded: Bool { !roomWaiters.isEmpty }
 
-    /// Takes a send on, unless the producer is closed or others wait for room.
-    mutating func admit(_ pending: PendingDelivery) -> Admission {
-        guard phase == .open else { return .refused(.closed()) }
-        guard roomWaiters.isEmpty else { return .wait }
-        append(pending)
-        return .accepted(lastTopic?.name == pending.topic ? lastTopic : nil)
+    /// Whether the thread has anything to do here.
+    var needsThread: Bool {
+        phase != .open || !roomWaiters.isEmpty || !barriers.isEmpty || !refused.isEmpty
     }
+}
 
-    private mutating func append(_ pending: PendingDelivery) {
-        _ = Unmanaged.passRetained(pending)
-        lastSequence += 1
-        pending.sequence = lastSequence
-        pending.previous = last
-        if let last { last.next = pending } else { first = pending }
-        last = pending
-        count += 1
-    }
+// MARK: Sends that librdkafka did not take
 
-    /// Takes a send off the list, which no longer keeps it alive. It must be on it.
-    mutating func remove(_ pending: PendingDelivery) {
-        unlink(pending)
-        Unmanaged.passUnretained(pending).release()
-    }
-
-    private mutating func unlink(_ pending: PendingDelivery) {
-        let next = pending.next
-        let previous = pending.previous
-        if let next { next.previous = previous } else { last = previous }
-        if let previous { previous.next = next } else { first = next }
-        pending.next = nil
-        pending.previous = nil
-        count -= 1
-    }
-
-    /// Takes off a send that librdkafka did not take after all.
+extension SendLedger {
+    /// Notes a send that is in flight no longer.
     ///
-    /// - Returns: Whether somebody waits for what this changes: the thread has to look.
+    /// - Returns: Whether the thread has to look: somebody waits for what this changes, or there are many of them.
     mutating func refuse(_ pending: PendingDelivery) -> Bool {
-        remove(pending)
-        return phase != .open || !roomWaiters.isEmpty
+        guard phase != .closed else { return false }
+        refused.append(pending)
+        return phase != .open || !roomWaiters.isEmpty || !barriers.isEmpty || refused.count >= 128
     }
 
-    /// Takes off a send whose report arrived, and counts it where the producer is closing. The caller has to release it.
-    mutating func settle(_ pending: Unmanaged<PendingDelivery>, _ outcome: PendingDelivery.Outcome) {
-        pending._withUnsafeGuaranteedRef { unlink($0) }
-        guard phase == .closing else { return }
-        switch outcome {
-        case .success: summary.delivered += 1
-        case .failure(let error) where error.persistence == .possiblyPersisted: summary.unknown += 1
-        case .failure: summary.failed += 1
-        }
-    }
-
-    /// Lists what is still in flight, without taking it off: librdkafka may still hold pointers to it.
-    var inFlight: [PendingDelivery] {
-        var result: [PendingDelivery] = []
-        result.reserveCapacity(count)
-        var current = first
-        while let pending = current {
-            result.append(pending)
-            current = pending.next
-        }
-        return result
-    }
-
-    /// Lets go of everything, one by one: releasing a long chain by its head would recurse once for each link.
-    mutating func removeAll() {
-        while let pending = first { remove(pending) }
+    mutating func takeRefused() -> [PendingDelivery] {
+        guard !refused.isEmpty else { return [] }
+        defer { refused = [] }
+        return refused
     }
 }
 
@@ -140,26 +93,28 @@ extension SendLedger {
     enum RoomAction {
         case none
         case refuse(KafkaError)
-        /// The thread that serves the queue has to look: its next deadline may have changed, or there is room already.
+        /// The thread has to look: its next deadline may have changed, or there is room already.
         case interrupt
     }
 
-    /// Lets a sender wait for room. What was full is worth trying again when a quarter of it has left: then one wake-up
-    /// admits many sends instead of one.
+    /// Lets a sender wait for room.
     mutating func wait(_ waiter: RoomWaiter) -> RoomAction {
         guard phase == .open else { return .refuse(.closed()) }
-        if roomWaiters.isEmpty { lowWater = count - count / 4 }
         roomWaiters.append(waiter)
-        return roomWaiters.count == 1 || count <= lowWater ? .interrupt : .none
+        return roomWaiters.count == 1 ? .interrupt : .none
     }
 
-    /// The sender whose turn it is, taken on as a send in flight, where there may be room for it.
-    mutating func nextForRoom() -> RoomWaiter? {
-        guard count <= lowWater || count == 0, let waiter = roomWaiters.popFirst() else { return nil }
+    /// The sender whose turn it is, where there may be room for it. What was full is worth trying again when a quarter of it
+    /// has left: then one wake-up admits many sends instead of one.
+    mutating func nextForRoom(inFlight count: Int) -> RoomWaiter? {
+        guard !roomWaiters.isEmpty else { return nil }
+        let level = lowWater ?? count - count / 4
+        lowWater = level
+        guard count <= level || count == 0 else { return nil }
         // From the first that is let in on, each next one is tried until librdkafka says no again.
         lowWater = .max
+        let waiter = roomWaiters.removeFirst()
         trying = (waiter.id, false)
-        append(waiter.pending)
         return waiter
     }
 
@@ -179,11 +134,12 @@ extension SendLedger {
 
     /// librdkafka has not taken it.
     ///
-    /// - Parameter isFull: Whether that was for want of room.
-    mutating func triedInVain(_ waiter: RoomWaiter, isFull: Bool) -> Trial? {
+    /// - Parameters:
+    ///   - isFull: Whether that was for want of room.
+    ///   - count: How many others are in flight.
+    mutating func triedInVain(_ waiter: RoomWaiter, isFull: Bool, inFlight count: Int) -> Trial? {
         let wasCancelled = trying?.isCancelled == true
         trying = nil
-        remove(waiter.pending)
         if wasCancelled { return .refuse(.cancelled(persistence: .notPersisted)) }
         guard phase == .open else { return .refuse(.closed()) }
         guard isFull else { return nil }
@@ -195,7 +151,7 @@ extension SendLedger {
 
     /// Nobody waits any longer for room that is there.
     mutating func roomServed() {
-        if roomWaiters.isEmpty { lowWater = 0 }
+        if roomWaiters.isEmpty { lowWater = nil }
     }
 
     mutating func cancelRoomWaiter(_ id: UInt64) -> RoomWaiter? {
@@ -204,14 +160,21 @@ extension SendLedger {
     }
 
     /// Takes off everybody who waits. One that is being tried just now is told when that has come to nothing.
-    mutating func takeRoomWaiters() -> Deque<RoomWaiter> {
+    mutating func takeRoomWaiters() -> [RoomWaiter] {
         trying?.isCancelled = true
+        return takeAllRoomWaiters()
+    }
+
+    private mutating func takeAllRoomWaiters() -> [RoomWaiter] {
+        // Not Array(roomWaiters) where there are none: the thread sanitizer takes what that does to the empty array, which
+        // all arrays without elements share, for a race.
+        guard !roomWaiters.isEmpty else { return [] }
         defer { roomWaiters = [] }
-        return roomWaiters
+        return Array(roomWaiters)
     }
 
     /// Those that have waited too long. All wait equally long, so the first is always the next to go.
-    mutating func overdueRoomWaiters(at now: ContinuousClock.Instant) -> [RoomWaiter] {
+    mutating func overdueRoomWaiters(at now: Instant) -> [RoomWaiter] {
         var result: [RoomWaiter] = []
         while let waiter = roomWaiters.first, waiter.deadline <= now {
             result.append(roomWaiters.removeFirst())
@@ -219,7 +182,7 @@ extension SendLedger {
         return result
     }
 
-    var nextRoomDeadline: ContinuousClock.Instant? {
+    var nextRoomDeadline: Instant? {
         roomWaiters.first?.deadline
     }
 }
@@ -227,45 +190,87 @@ extension SendLedger {
 // MARK: Waiting for the end of sends
 
 extension SendLedger {
-    /// Whether every send up to `sequence` has its outcome.
-    func isPast(_ sequence: UInt64) -> Bool {
-        (first?.sequence ?? .max) > sequence
+    /// Whether somebody waits for sends to end: what lingers is to be sent.
+    var isAwaited: Bool {
+        phase == .closing || !barriers.isEmpty
     }
 
-    mutating func add(_ barrier: Barrier) {
+    /// Adds somebody who waits; false where the producer is closed and there is nothing to wait for.
+    mutating func add(_ barrier: Barrier) -> Bool {
+        guard phase != .closed else { return false }
         barriers.append(barrier)
+        return true
     }
 
     mutating func cancelBarrier(_ id: UInt64) -> Barrier? {
         barriers.firstIndex { $0.id == id }.map { barriers.remove(at: $0) }
     }
 
-    /// Those who have waited long enough.
-    mutating func passedBarriers() -> [Barrier] {
+    /// Takes off those who have waited long enough.
+    ///
+    /// - Parameter sends: With everything that was in the inbox *after* the lock was taken, so that it has whatever was
+    ///   accepted before one of the barriers was added.
+    mutating func passedBarriers(_ sends: SendsInFlight) -> [Barrier] {
         guard !barriers.isEmpty else { return [] }
-        let oldest = first?.sequence ?? .max
-        let passed = barriers.filter { oldest > $0.sequence }
-        if !passed.isEmpty { barriers.removeAll { oldest > $0.sequence } }
+        for index in barriers.indices where barriers[index].sequence == nil && !barriers[index].isForTheEnd {
+            barriers[index].sequence = sends.lastSequence
+        }
+        var passed: [Barrier] = []
+        barriers.removeAll { barrier in
+            guard let sequence = barrier.sequence, sends.isPast(sequence) else { return false }
+            passed.append(barrier)
+            return true
+        }
         return passed
     }
 
-    /// Refuses new sends from now on, and returns those that still waited to become one.
-    mutating func beginClosing() -> Deque<RoomWaiter> {
-        guard phase == .open else { return [] }
+    /// Refuses new sends from now on, or brings an earlier deadline forward, and returns those that still waited to become
+    /// one.
+    mutating func beginClosing(by deadline: Instant) -> [RoomWaiter] {
+        guard phase != .closed else { return [] }
         phase = .closing
-        defer { roomWaiters = [] }
-        return roomWaiters
+        closing = Closing(deadline: min(deadline, closing?.deadline ?? deadline), purgeDeadline: closing?.purgeDeadline)
+        return takeAllRoomWaiters()
     }
 
-    /// Ends the ledger: what is still in flight is unknown for ever.
-    mutating func close() -> (abandoned: [PendingDelivery], waiters: Deque<RoomWaiter>, barriers: [Barrier]) {
-        let abandoned = inFlight
+    /// The rest was given up (`rd_kafka_purge`).
+    mutating func notePurge(reportedBy deadline: Instant) {
+        closing?.purgeDeadline = deadline
+    }
+
+    /// Ends the ledger.
+    mutating func close(_ summary: KafkaProducer.CloseSummary) -> (waiters: [RoomWaiter], barriers: [Barrier]) {
         phase = .closed
-        summary.unknown += abandoned.count
+        self.summary = summary
         defer {
             barriers = []
-            roomWaiters = []
+            refused = []
         }
-        return (abandoned, roomWaiters, barriers)
+        return (takeAllRoomWaiters(), barriers)
+    }
+}
+
+/// The ledger and its lock, with what a send that finds nobody waiting may know without it.
+struct SharedSendLedger: ~Copyable, Sendable {
+    // Senders who have to wait, the thread and whoever closes meet here; nobody holds it for longer than a few list
+    // operations.
+    private let ledger = Mutex(SendLedger())
+    private let crowded = Atomic(false)
+    private let thread = Atomic(false)
+
+    /// ``SendLedger/isCrowded``, a moment ago.
+    var isCrowded: Bool { crowded.load(ordering: .relaxed) }
+
+    /// ``SendLedger/needsThread``, a moment ago: whoever changes it interrupts the thread, which then looks again.
+    var needsThread: Bool { thread.load(ordering: .acquiring) }
+
+    func withLock<Result>(_ body: (inout SendLedger) -> sending Result) -> sending Result {
+        ledger.withLock { ledger in
+            defer {
+                crowded.store(ledger.isCrowded, ordering: .relaxed)
+                thread.store(ledger.needsThread, ordering: .releasing)
+            }
+            return body(&ledger)
+        }
     }
 }

@@ -46,13 +46,13 @@ extension RdKafkaClient {
 
     /// The handle of a topic, made on first use and kept until the client is destroyed.
     func topic(_ name: String) -> RdKafkaTopic? {
-        let address = topics.withLock { topics in
-            if let address = topics[name] { return address }
-            let address = UInt(bitPattern: rd_kafka_topic_new(raw, name, nil))
-            if address != 0 { topics[name] = address }
-            return address
+        topics.withLock { topics in
+            if let topic = topics[name] { return topic }
+            guard let raw = rd_kafka_topic_new(raw, name, nil) else { return nil }
+            let topic = RdKafkaTopic(name: name, raw: raw)
+            topics[name] = topic
+            return topic
         }
-        return OpaquePointer(bitPattern: address).map { RdKafkaTopic(name: name, raw: $0) }
     }
 
     private struct HeaderFailure: Error {
@@ -95,10 +95,15 @@ extension RdKafkaClient {
 }
 
 /// A topic's handle, which lives as long as its client.
-struct RdKafkaTopic: @unchecked Sendable {
+final class RdKafkaTopic: @unchecked Sendable {
     // Sendable because an rd_kafka_topic_t may be used from any thread.
     let name: String
     let raw: OpaquePointer
+
+    init(name: String, raw: OpaquePointer) {
+        self.name = name
+        self.raw = raw
+    }
 }
 
 extension KafkaBytes? {

@@ -13,9 +13,8 @@ final class RdKafkaClient: @unchecked Sendable {
     private let credentials: Credentials
     /// librdkafka has a pointer to it.
     private let callbacks: ClientCallbacks?
-    /// The addresses of the topics' handles: an OpaquePointer is not Sendable. Held while librdkafka makes one, so that
-    /// there is one for each name.
-    let topics = Mutex<[String: UInt]>([:])
+    /// The topics' handles. Held while librdkafka makes one, so that there is one for each name.
+    let topics = Mutex<[String: RdKafkaTopic]>([:])
     /// Whether the group is being left. Held while another thread than the consumer's waits for librdkafka's main thread, see
     /// ``closeConsumer(eventsTo:)``.
     let isLeaving = Mutex(false)
@@ -44,7 +43,7 @@ final class RdKafkaClient: @unchecked Sendable {
         // says when that is, and they are kept for ever.
         let callbacks = callbacks.map { Unmanaged.passRetained($0) }
         let destroy: @Sendable () -> Void = {
-            for topic in topics { rd_kafka_topic_destroy(OpaquePointer(bitPattern: topic)) }
+            for topic in topics { rd_kafka_topic_destroy(topic.raw) }
             rd_kafka_destroy_flags(OpaquePointer(bitPattern: address), flags)
             if flags & 0x4 == 0 { callbacks?.release() }
         }
