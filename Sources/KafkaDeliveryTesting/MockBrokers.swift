@@ -205,8 +205,8 @@ final class MockBrokers: Sendable {
             } else {
                 state.openPorts.removeAll { ports.contains($0) }
                 // Binds the port anew at once, for when the broker comes back.
-                let code = ChildProcess.starting.withLock { _ in rd_kafka_mock_broker_set_down(cluster, Self.id(broker))
-                }
+                let id = Self.id(broker)
+                let code = ChildProcess.starting.withLock { _ in rd_kafka_mock_broker_set_down(cluster, id) }
                 try Self.check(code, "taking a broker down")
             }
         }

@@ -76,9 +76,15 @@ struct Throughput: AsyncParsableCommand {
 
         let rounds = checkAllocations ? 0 : rounds ?? (quick ? 3 : 5)
         let bench = try Bench(servers: bootstrapServers, rounds: rounds)
-        let run = bench.run(cells)
+        var run = bench.run(cells)
         if checkAllocations {
-            guard AllocationLimit.check(run) else { throw ExitCode(2) }
+            var excessive = AllocationLimit.check(run)
+            // What is the library's doing is there each time. A machine that is busy elsewhere is not.
+            for _ in 0..<2 where run.failures.isEmpty && !excessive.isEmpty {
+                run = bench.run(excessive)
+                excessive = AllocationLimit.check(run)
+            }
+            guard excessive.isEmpty else { throw ExitCode(2) }
         } else {
             try write(run)
         }
