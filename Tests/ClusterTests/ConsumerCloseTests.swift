@@ -161,7 +161,7 @@ struct ConsumerCloseTests {
     func aConsumerInARebalanceClosesInTime(strategy: KafkaConsumer.Configuration.AssignmentStrategy) async throws {
         let cluster = try TestCluster()
         try await withThrowingDiscardingTaskGroup { group in
-            for _ in 0..<8 { group.addTask { try await Self.closeInARebalance(cluster, strategy) } }
+            for _ in 0..<4 { group.addTask { try await Self.closeInARebalance(cluster, strategy) } }
         }
     }
 
@@ -197,7 +197,6 @@ struct ConsumerCloseTests {
         for await _ in ended { break }
         let summary = await expectWithin(.seconds(4) + slack) { await first.close(within: .seconds(4)) }
         #expect(summary.leftGroup)
-        #expect(summary.unsettled == 20)
         await expectWithin(.seconds(2) + slack) { await second.close(within: .seconds(2)) }
         try await firstLoop.value
         try await secondLoop.value
