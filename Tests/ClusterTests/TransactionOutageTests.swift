@@ -11,7 +11,8 @@ struct TransactionOutageTests {
         let output = try await cluster.makeTopic(name: "out")
         try await cluster.fill(input, count: 1)
         var configuration = cluster.transactionalConfiguration()
-        configuration.operationTimeout = .seconds(2)
+        // Enough for all that comes before the commit on a busy machine.
+        configuration.operationTimeout = .seconds(5)
         let producer = try KafkaTransactionalProducer(configuration, logger: .test)
         let consumer = try KafkaConsumer(cluster.quickConsumer(input), logger: .test)
         let delivery = try await consumer.take(1)[0]
