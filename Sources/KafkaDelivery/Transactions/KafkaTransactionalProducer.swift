@@ -70,10 +70,10 @@ public final class KafkaTransactionalProducer: Service, Sendable {
     /// - Returns: What `body` returns, once the transaction is committed.
     /// - Throws: What `body` throws; or ``KafkaError``:
     ///   with `notPersisted` where the transaction was aborted, and `recovery` says whether it is worth doing again;
-    ///   of kind `transactionOutcomeUnknown` with `possiblyPersisted` where the commit was not answered in time: it was
-    ///   committed or aborted as a whole. The producer is initialised anew before it is used again, which fixes the
-    ///   outcome; deliveries that were part of the transaction are then settled or handed out again by what their group
-    ///   says is committed;
+    ///   of kind `transactionOutcomeUnknown` with `possiblyPersisted` where the commit was not answered in time, or with an
+    ///   error that does not say what became of it: it was committed or aborted as a whole. The producer is initialised anew
+    ///   before it is used again, by ``recreate()`` where `recovery` says so, which fixes the outcome; deliveries that were
+    ///   part of the transaction are then settled or handed out again by what their group says is committed;
     ///   of kind `fenced` where another producer with the same transactional id has taken over, or `fatal`: then every use
     ///   throws that until ``recreate()``.
     @discardableResult
@@ -112,6 +112,9 @@ public final class KafkaTransactionalProducer: Service, Sendable {
     /// when that passes, its outcome is unknown.
     ///
     /// Ends by the deadline and a second, whatever the brokers do.
+    ///
+    /// Deliveries whose transaction's outcome is still unknown are let go of: whoever reads their partitions next begins
+    /// where the group is, and the consumer that they come from neither commits past them nor waits for them when it closes.
     ///
     /// - Parameter timeout: How long that may take.
     public func close(within timeout: Duration = .seconds(30)) async {

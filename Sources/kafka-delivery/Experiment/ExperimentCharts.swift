@@ -60,7 +60,8 @@ struct ExperimentCharts {
         let axis = LatencyAxis(
             results.compactMap { $0.latencies[99] },
             from: Self.labels + column + 40,
-            width: column - 90
+            // What is left is for the numbers behind the slowest.
+            width: column - 150
         )
         let top = 26.0
         let height = top + Double(results.count) * Self.rowHeight + 30
