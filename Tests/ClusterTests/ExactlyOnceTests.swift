@@ -12,7 +12,7 @@ struct ExactlyOnceTests {
         let output = try await cluster.makeTopic(name: "out")
         try await cluster.fill(input, count: 20)
         var configuration = cluster.transactionalConfiguration()
-        configuration.operationTimeout = .seconds(3)
+        configuration.operationTimeout = .seconds(10)
         relay.route(&configuration)
         let producer = try KafkaTransactionalProducer(configuration, logger: .test)
         let settings = cluster.quickConsumer(input)

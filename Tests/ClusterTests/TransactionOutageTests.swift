@@ -11,13 +11,14 @@ struct TransactionOutageTests {
         let output = try await cluster.makeTopic(name: "out")
         try await cluster.fill(input, count: 1)
         var configuration = cluster.transactionalConfiguration()
-        configuration.operationTimeout = .seconds(2)
+        // Enough for all that comes before the commit on a busy machine.
+        configuration.operationTimeout = .seconds(10)
         let producer = try KafkaTransactionalProducer(configuration, logger: .test)
         let consumer = try KafkaConsumer(cluster.quickConsumer(input), logger: .test)
         let delivery = try await consumer.take(1)[0]
         try await producer.initialize()
         try cluster.mock.inject([.none], into: .endTransaction, broker: 1, delay: .seconds(600))
-        let error = await expectWithin(.seconds(20)) {
+        let error = await expectWithin(.seconds(40)) {
             await kafkaError {
                 try await producer.withTransaction { transaction in
                     try await transaction.send(KafkaMessage(topic: output, value: "unknown"))

@@ -16,6 +16,9 @@ struct TransactionRebalanceTests {
         // Eager: everything is revoked when another member joins.
         var configuration = cluster.quickConsumer(input, strategy: .range)
         configuration.revocationTimeout = revocationTimeout
+        // A mock coordinator waits for a member that has to join again no longer than this, and a transaction on a busy
+        // machine may take that long.
+        configuration.additionalProperties["session.timeout.ms"] = "9000"
         return (input, output, configuration)
     }
 

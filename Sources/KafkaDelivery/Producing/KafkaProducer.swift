@@ -75,16 +75,17 @@ public final class KafkaProducer: Service, Sendable {
     ) async -> [Result<KafkaDeliveryReport, KafkaError>] {
         var pending: [Result<PendingDelivery, KafkaError>] = []
         pending.reserveCapacity(messages.underestimatedCount)
+        let batch = PendingBatch()
         var accepted = 0
         // An array is read in place; through a sequence's iterator every message costs two allocations more.
-        let read = messages.withContiguousStorageIfAvailable { enqueue($0, &pending, &accepted) } ?? .some(0)
+        let read = messages.withContiguousStorageIfAvailable { enqueue($0, &pending, &accepted, batch) } ?? .some(0)
         if let read {
             for message in messages.dropFirst(read) {
                 do {
-                    if let next = try core.enqueueNow(message) {
+                    if let next = try core.enqueueNow(message, batch) {
                         pending.append(.success(next))
                     } else {
-                        pending.append(.success(try await core.enqueueWithRoom(message)))
+                        pending.append(.success(try await core.enqueueWithRoom(message, batch)))
                     }
                     accepted += 1
                 } catch {
@@ -92,11 +93,7 @@ public final class KafkaProducer: Service, Sendable {
                 }
             }
         }
-        let batch = PendingBatch(count: accepted)
-        for case .success(let delivery) in pending {
-            delivery.add(PendingDelivery.Waiter(id: 0, resume: .batch(batch)))
-        }
-        await batch.wait()
+        await batch.wait(for: accepted)
         return pending.map { result in
             result.flatMap { $0.resultNow ?? .failure(.cancelled(persistence: .possiblyPersisted)) }
         }
@@ -108,11 +105,12 @@ public final class KafkaProducer: Service, Sendable {
     private func enqueue(
         _ messages: UnsafeBufferPointer<KafkaMessage>,
         _ pending: inout [Result<PendingDelivery, KafkaError>],
-        _ accepted: inout Int
+        _ accepted: inout Int,
+        _ batch: PendingBatch
     ) -> Int? {
         for (index, message) in messages.enumerated() {
             do {
-                guard let next = try core.enqueueNow(message) else { return index }
+                guard let next = try core.enqueueNow(message, batch) else { return index }
                 pending.append(.success(next))
                 accepted += 1
             } catch {

@@ -53,7 +53,7 @@ extension KafkaProducer {
         let topic: String
 
         // A lock and not an actor: reports arrive on a thread of librdkafka's making, which cannot await.
-        private let state = Mutex<State>(.pending)
+        private let state: Mutex<State>
         private let lastWaiter = Atomic<UInt64>(0)
 
         // Written once, under the lock and before isDone, and afterwards read without it.
@@ -66,8 +66,10 @@ extension KafkaProducer {
         nonisolated(unsafe) var previous: Unmanaged<PendingDelivery>?
         nonisolated(unsafe) var sequence: UInt64 = 0
 
-        init(topic: String) {
+        /// - Parameter batch: Told of the outcome from the first.
+        init(topic: String, batch: PendingBatch? = nil) {
             self.topic = topic
+            self.state = Mutex(batch.map { .awaited(Waiter(id: 0, resume: .batch($0))) } ?? .pending)
         }
 
         /// Waits for the broker's answer.
@@ -155,6 +157,15 @@ extension KafkaProducer {
             cancelled?(.failure(.cancelled(persistence: .possiblyPersisted)))
         }
 
+        /// Forgets who waits, for the message was not accepted; false where it has its outcome already.
+        func discard() -> Bool {
+            state.withLock { state in
+                if case .done = state { return false }
+                state = .done
+                return true
+            }
+        }
+
         /// Gives the message its outcome. The first one counts; there is a second only where a report arrives after the
         /// producer was closed and gave up waiting for it.
         func resolve(_ outcome: Outcome) {
@@ -191,21 +202,26 @@ final class PendingBatch: Sendable {
         var isCancelled = false
     }
 
-    private let remaining: Atomic<Int>
+    // Sends may end before it is known how many there are.
+    private static let unknown = Int.max / 2
+    private let remaining = Atomic(PendingBatch.unknown)
     // The last report and the waiting task meet here.
     private let state = Mutex(State())
 
-    init(count: Int) {
-        self.remaining = Atomic(count)
+    func oneIsDone() {
+        subtract(1)
     }
 
-    func oneIsDone() {
-        guard remaining.wrappingSubtract(1, ordering: .acquiringAndReleasing).newValue == 0 else { return }
+    private func subtract(_ count: Int) {
+        guard remaining.wrappingSubtract(count, ordering: .acquiringAndReleasing).newValue == 0 else { return }
         state.withLock { $0.continuation.take() }?.resume()
     }
 
-    /// Waits until all are done, or until the task is cancelled.
-    func wait() async {
+    /// Waits until all are done, or until the task is cancelled. Called once.
+    ///
+    /// - Parameter count: How many there are.
+    func wait(for count: Int) async {
+        subtract(Self.unknown - count)
         await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in
                 let isOver = state.withLock { state in

@@ -59,31 +59,41 @@ extension ProducerCore {
     }
 
     /// Hands a message to librdkafka when there is room for it.
-    func enqueueWithRoom(_ message: KafkaMessage) async throws(KafkaError) -> PendingDelivery {
+    func enqueueWithRoom(
+        _ message: KafkaMessage,
+        _ batch: PendingBatch? = nil
+    ) async throws(KafkaError) -> PendingDelivery {
         // With a key of its own: the one that librdkafka had no room for was never sent.
         let message = stampsIdempotencyKey ? message.stampedWithIdempotencyKey() : message
-        let pending = PendingDelivery(topic: message.topic)
+        let pending = PendingDelivery(topic: message.topic, batch: batch)
         if let error = await waitForRoom(message, pending) { throw error }
         return pending
     }
 
     /// Hands a message to librdkafka where there is room; nil where there is none. Not async, so that a send pays for the
     /// waiting alone.
-    func enqueueNow(_ message: KafkaMessage) throws(KafkaError) -> PendingDelivery? {
-        if stampsIdempotencyKey { return try enqueueAsIs(message.stampedWithIdempotencyKey()) }
-        return try enqueueAsIs(message)
+    func enqueueNow(
+        _ message: KafkaMessage,
+        _ batch: PendingBatch? = nil
+    ) throws(KafkaError) -> PendingDelivery? {
+        if stampsIdempotencyKey { return try enqueueAsIs(message.stampedWithIdempotencyKey(), batch) }
+        return try enqueueAsIs(message, batch)
     }
 
-    private func enqueueAsIs(_ message: KafkaMessage) throws(KafkaError) -> PendingDelivery? {
+    private func enqueueAsIs(
+        _ message: KafkaMessage,
+        _ batch: PendingBatch?
+    ) throws(KafkaError) -> PendingDelivery? {
         let topic = try validTopic(of: message)
         if Task.isCancelled { throw .cancelled(persistence: .notPersisted) }
         // Others wait for room already, and have the earlier claim.
         if ledger.isCrowded { return nil }
-        let pending = PendingDelivery(topic: message.topic)
+        let pending = PendingDelivery(topic: message.topic, batch: batch)
         // Before librdkafka has it: then the thread finds whatever a report is of.
         guard inbox.put(pending) else { throw .closed() }
         let code = produce(message, to: topic, pending)
-        if code == RD_KAFKA_RESP_ERR_NO_ERROR { return pending }
+        // One that closing gave up meanwhile has its outcome, and somebody may have been told.
+        if code == RD_KAFKA_RESP_ERR_NO_ERROR || !pending.discard() { return pending }
         if ledger.withLock({ $0.refuse(pending) }) { queue.interrupt() }
         guard code == RD_KAFKA_RESP_ERR__QUEUE_FULL else { throw refusal(code, of: message) }
         return nil
