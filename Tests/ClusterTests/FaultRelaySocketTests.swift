@@ -47,6 +47,25 @@ struct FaultRelaySocketTests {
         try await waitUntil { relay.statistics.openConnections == 0 }
     }
 
+    @Test func whatWasSentBeforeAnEndBrokeIsPassedOn() async throws {
+        let heard = Shared<[UInt8]?>(nil)
+        let server = try PlainSocket.Server { socket in
+            try? socket.send([0])
+            let bytes = socket.receive(.max >> 1)
+            heard.change { $0 = bytes }
+        }
+        relay.faults.requests.delay = .milliseconds(50)
+        do {
+            let socket = try PlainSocket(port: relay.port(for: "localhost", port: server.port))
+            try await waitUntil { relay.statistics.responseBytes == 1 }
+            try await onThread { try socket.send([1, 2, 3]) }
+            // Closed with something unread, which breaks the connection (RST) instead of ending it.
+        }
+        try await heard.wait { $0 != nil }
+        #expect(heard.value == [1, 2, 3])
+        try await waitUntil { relay.statistics.openConnections == 0 }
+    }
+
     @Test func aDelayHoldsBytesBackInItsDirection() async throws {
         relay.faults.requests.delay = .milliseconds(60)
         relay.faults.responses.delay = .milliseconds(40)

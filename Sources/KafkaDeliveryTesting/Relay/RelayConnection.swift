@@ -26,7 +26,8 @@ final class RelayConnection {
     private let filter: any RelayFilter
     private var pipes = RelayPipes()
     private var isConnecting = true
-    /// The client's end is broken, and the broker's is kept for as long as the filter needs it.
+    /// The client's end is broken: nothing that is said to it is heard. What it had said is still passed on, as a network
+    /// does, and the broker's end is kept for as long as the filter needs it.
     private var isClientGone = false
 
     init(client: Int32, broker: Int32, filter: any RelayFilter) {
@@ -84,7 +85,10 @@ final class RelayConnection {
         case .end:
             self[side].isFinished = true
             if side == .broker { filter.brokerIsFinished(&pipes) }
-        case .failure: breakDown(side)
+        case .failure:
+            // Read to the end: what came before the failure was handed out before it.
+            self[side].isFinished = true
+            breakDown(side)
         case .wouldBlock: break
         }
     }
@@ -96,7 +100,8 @@ final class RelayConnection {
         filter.advance(at: now, &pipes)
         write(to: .client, at: now)
         if !isConnecting { write(to: .broker, at: now) }
-        if isClientGone, !filter.needsBroker { return false }
+        // The broker is told only when all is written, and says that it has finished when it has read that.
+        if isClientGone, client.isFinished, broker.isFinished, !filter.needsBroker { return false }
         switch pipes.end {
         case nil: return !(client.isTold && broker.isTold)
         case .cut: return false
@@ -126,7 +131,6 @@ final class RelayConnection {
     private func breakDown(_ side: RelaySide) {
         guard side == .client else { return pipes.cut() }
         filter.clientIsGone()
-        client.isFinished = true
         isClientGone = true
     }
 
