@@ -150,7 +150,7 @@ struct BareWorker: Worker {
             )
         )
         var sample = meter.sample(messages: job.cell.count)
-        sample.latency = Percentiles(nanoseconds: latencies)
+        sample.latency = Percentiles(nanoseconds: Array(latencies.dropFirst(job.cell.uncounted)))
         return sample
     }
 

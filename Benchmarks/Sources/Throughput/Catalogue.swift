@@ -11,7 +11,7 @@ enum Catalogue {
             var cell = cell
             switch cell.shape {
             case .receive: cell.count = cell.count / 2
-            case .endToEnd: cell.count = 1_000
+            case .endToEnd: cell.count = 1_500
             default: cell.count = cell.count / 3
             }
             if let seconds = cell.seconds { cell.seconds = seconds / 2 }
@@ -143,8 +143,9 @@ enum Catalogue {
                 scenario: 10,
                 title: "End to end at 1,000/s",
                 shape: .endToEnd(perSecond: 1_000),
-                partitions: 1,
-                count: 2_000
+                // A mock broker answers a fetch with one batch of each partition, and here a batch is a message.
+                partitions: 12,
+                count: 3_000
             )
         ]
     }

@@ -103,6 +103,10 @@ struct Cell: Codable, Sendable {
         if case .standStill = shape { false } else { true }
     }
 
+    /// How many messages of an end to end round come before those whose time counts: after a pause librdkafka's threads may
+    /// take up to a second to notice the first.
+    var uncounted: Int { count / 3 }
+
     /// Receiving is measured from this message on: what was fetched before the round began is not part of it.
     var untimed: Int {
         min(count / 4, partitions * (prefetch ?? 10_000))
