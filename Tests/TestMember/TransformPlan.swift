@@ -67,6 +67,9 @@ struct TransformPlan: Codable, Sendable {
             group: group,
             topics: [input]
         )
+        // Of a cooperative group the partitions of a static member that is killed in a rebalance may be nobody's, see
+        // groupInstanceID.
+        configuration.assignmentStrategies = [.range]
         if isStatic { configuration.groupInstanceID = name }
         configuration.maximumFetchWait = .milliseconds(10)
         configuration.additionalProperties = ["session.timeout.ms": "6000", "heartbeat.interval.ms": "100"]

@@ -108,6 +108,11 @@ extension KafkaConsumer {
 
         /// A name that makes this a static member: one that comes back within the session time-out gets its partitions
         /// again without a rebalance (KIP-345, `group.instance.id`). Unique in the group.
+        ///
+        /// With ``AssignmentStrategy/cooperativeSticky``, a static member that is killed between being told to give
+        /// partitions up and joining again without them comes back without them and without a rebalance: they are nobody's
+        /// until the group's next one. Where that matters, use ``AssignmentStrategy/range`` or
+        /// ``AssignmentStrategy/roundRobin`` in the whole group.
         public var groupInstanceID: String?
 
         /// Which messages of transactions are delivered.
