@@ -187,7 +187,7 @@ struct ConsumerSeekTests {
         let cluster = try TestCluster()
         let topic = try await cluster.makeTopic()
         func second(_ number: Int) -> KafkaTimestamp {
-            KafkaTimestamp(millisecondsSince1970: 1_700_000_000_000 + Int64(number) * 1_000)
+            KafkaTimestamp.earlier.advanced(milliseconds: number * 1_000)
         }
         try await withKafkaProducer(cluster.producerConfiguration(), logger: .test) { producer in
             for number in 0..<10 {

@@ -69,17 +69,17 @@ struct ConsumerStartTests {
         let topic = try await cluster.makeTopic(partitions: 2)
         try await withKafkaProducer(cluster.producerConfiguration(), logger: .test) { producer in
             for number in 0..<10 {
-                let timestamp = KafkaTimestamp(millisecondsSince1970: 1_700_000_000_000 + Int64(number) * 1_000)
+                let timestamp = KafkaTimestamp.earlier.advanced(milliseconds: number * 1_000)
                 let message = KafkaMessage(topic: topic, partition: 0, value: "\(number)", timestamp: timestamp)
                 _ = try await producer.send(message)
             }
         }
         var configuration = cluster.quickConsumer(topic)
-        configuration.start = .timestamp(KafkaTimestamp(millisecondsSince1970: 1_700_000_005_500))
+        configuration.start = .timestamp(.earlier.advanced(milliseconds: 5_500))
         try await withKafkaConsumer(configuration, logger: .test) { consumer in
             let deliveries = try await consumer.take(4)
             #expect(deliveries.map(\.text) == ["6", "7", "8", "9"])
-            #expect(deliveries[0].timestamp == KafkaTimestamp(millisecondsSince1970: 1_700_000_006_000))
+            #expect(deliveries[0].timestamp == .earlier.advanced(milliseconds: 6_000))
             #expect(deliveries[0].timestampType == .created)
         }
     }

@@ -93,7 +93,7 @@ struct RetryTopicClusterTests {
             key: "key",
             value: "value",
             headers: ["trace": "42", "trace": nil],
-            timestamp: KafkaTimestamp(millisecondsSince1970: 1_700_000_000_123)
+            timestamp: KafkaTimestamp.earlier
         )
         try await producer.send(sent)
         let attempts = Shared<[Int]>([])

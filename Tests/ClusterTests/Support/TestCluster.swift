@@ -104,3 +104,14 @@ extension Logger {
         return logger
     }()
 }
+
+extension KafkaTimestamp {
+    /// An hour ago, and not so long that a real broker's retention could delete the message before it is read.
+    static let earlier = KafkaTimestamp(
+        millisecondsSince1970: Int64(Date.now.timeIntervalSince1970 * 1_000) - 3_600_000
+    )
+
+    func advanced(milliseconds: Int) -> KafkaTimestamp {
+        KafkaTimestamp(millisecondsSince1970: millisecondsSince1970 + Int64(milliseconds))
+    }
+}
