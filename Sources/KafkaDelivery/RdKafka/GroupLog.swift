@@ -24,7 +24,8 @@ final class GroupLog: Sendable {
         var lines: [Line] = []
         var dropped = 0
         var isJoining = false
-        /// Where the thread waits that takes the lines.
+        /// Where the thread waits that takes the lines. Unsafe because an OpaquePointer is not Sendable; a queue may be used
+        /// from any thread, and the pointer is read and set under the lock alone.
         nonisolated(unsafe) var queue: OpaquePointer?
     }
 
