@@ -1,6 +1,7 @@
-import KafkaDelivery
 import KafkaDeliveryTesting
 import Testing
+
+@testable import KafkaDelivery
 
 /// A network that fails in the middle of a transaction: in the end each is committed once or not at all, and whoever asked
 /// for it is told which, or that nobody knows.
@@ -114,6 +115,32 @@ struct TransactionNetworkTests {
             #expect(try await fixture.values() == ["before"] + (0..<20).map(String.init))
             #expect(try await GroupOffsets(fixture.cluster, fixture.group).committed(fixture.input) == 20)
         }
+        await fixture.close()
+    }
+
+    /// Were the commit called again when its time is over, librdkafka would take this answer for one to an abort, and end
+    /// the process.
+    @Test func theAnswerToACommitMayComeWhenNobodyWaitsAnyMore() async throws {
+        let fixture = try await Fixture(operationTimeout: .seconds(20))
+        let core = try await fixture.producer.core.ready()
+        let client = core.client
+        #expect(client.beginTransaction() == nil)
+        let pending = try await core.enqueue(KafkaMessage(topic: fixture.output, value: "late"))
+        _ = try await pending.report
+        fixture.relay.faults.responses.delay = .milliseconds(700)
+        let end = TransactionEnd(
+            client: client,
+            claims: TransactionClaims(),
+            deadline: .now.advanced(by: .milliseconds(300))
+        )
+        let outcome = await BlockingCall.run("commit", until: .now.advanced(by: .seconds(20))) { end.run() }
+        guard case .unknown = outcome else { throw TestFailure("\(outcome as Any) is not unknown") }
+        // The answer is taken for what it is: the commit that is asked for again is found done.
+        let failure = await BlockingCall.run("commit again", until: .now.advanced(by: .seconds(20))) {
+            client.commitTransaction(within: .seconds(15))?.error.reason ?? "none"
+        }
+        #expect(failure == "none")
+        #expect(try await fixture.values() == ["before", "late"])
         await fixture.close()
     }
 

@@ -89,10 +89,20 @@ final class TransactionEnd: Sendable {
             switch failure.remedy {
             case .abort: return .toBeAborted(failure.error, isCommitSent: true)
             case .recreate: return .failed(failure.error, isCommitSent: true)
-            case .repeatCall where deadline.remaining > .zero: RdKafkaClient.pause()
+            case .repeatCall where Self.isRepeated(failure, remaining: deadline.remaining): RdKafkaClient.pause()
             case .repeatCall, .none: return .unknown(failure.error)
             }
         }
+    }
+
+    /// Whether a commit is called again.
+    ///
+    /// Not where the time was over, and not with little time: the call begins with a question to librdkafka's own thread,
+    /// and where that has not answered in time librdkafka forgets that it is committing. It then takes the coordinator's
+    /// late answer for one to an abort, which it holds for a bug of its own, and ends the process
+    /// (`rd_kafka_txn_endtxn_complete`).
+    static func isRepeated(_ failure: RdKafkaClient.TransactionFailure, remaining: Duration) -> Bool {
+        failure.remedy == .repeatCall && failure.error.kind != .timedOut && remaining >= .seconds(1)
     }
 
     /// Stops waiting for it.
