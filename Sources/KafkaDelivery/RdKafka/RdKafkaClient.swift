@@ -10,6 +10,8 @@ internal import Synchronization
 final class RdKafkaClient: @unchecked Sendable {
     // Sendable because an rd_kafka_t may be used from any thread.
     let raw: OpaquePointer
+    /// When it is destroyed. Waited for by somebody who does not hold the client.
+    let end = ClientEnd()
     private let credentials: Credentials
     /// librdkafka has a pointer to it.
     private let callbacks: ClientCallbacks?
@@ -42,10 +44,11 @@ final class RdKafkaClient: @unchecked Sendable {
         // librdkafka's threads use the callbacks until they have ended. With DESTROY_F_IMMEDIATE (see destroyFlags) nothing
         // says when that is, and they are kept for ever.
         let callbacks = callbacks.map { Unmanaged.passRetained($0) }
-        let destroy: @Sendable () -> Void = {
+        let destroy: @Sendable () -> Void = { [end] in
             for topic in topics { rd_kafka_topic_destroy(topic.raw) }
             rd_kafka_destroy_flags(OpaquePointer(bitPattern: address), flags)
             if flags & 0x4 == 0 { callbacks?.release() }
+            end.note()
         }
         if !BlockingThread.start("kafka-destroy", destroy) {
             destroy()

@@ -3,23 +3,18 @@ internal import Synchronization
 /// The call that initialises a client, and what ends it where nobody waits for it any longer.
 ///
 /// Initialising fences every client with the same transactional id that was initialised before. So one that nobody waits
-/// for must not go on in the background: it would fence its own successor.
+/// for must not go on in the background: it would fence its own successor. Librdkafka goes on by itself until the client
+/// is destroyed, which is therefore waited for before the successor is made (``RdKafkaClient/end``).
 final class Initialisation: Sendable {
     /// How long librdkafka is left alone with the call. It goes on in the background when that is over, and the same call
     /// again resumes it.
     private static let slice = Duration.milliseconds(100)
 
-    private let client: RdKafkaClient
     // The thread that calls and the task that stops waiting for it.
     private let isAbandoned = Atomic(false)
-    private let ending = Mutex<(isOver: Bool, waiter: TimedWait<Bool>?)>((false, nil))
-
-    init(_ client: RdKafkaClient) {
-        self.client = client
-    }
 
     /// Blocks until the client is initialised, cannot be, or nobody waits any longer.
-    func run(until deadline: ContinuousClock.Instant) -> RdKafkaClient.TransactionFailure? {
+    func run(_ client: RdKafkaClient, until deadline: ContinuousClock.Instant) -> RdKafkaClient.TransactionFailure? {
         while !isAbandoned.load(ordering: .sequentiallyConsistent) {
             guard let failure = client.initTransactions(within: min(deadline.remaining, Self.slice)) else { return nil }
             guard failure.remedy == .repeatCall, deadline.remaining > .zero else { return failure }
@@ -28,26 +23,8 @@ final class Initialisation: Sendable {
         return RdKafkaClient.TransactionFailure(error: .cancelled(persistence: .notPersisted), remedy: .none)
     }
 
-    func noteEnd() {
-        let waiter = ending.withLock { ending in
-            ending.isOver = true
-            return ending.waiter.take()
-        }
-        waiter?.resume(true)
-    }
-
     /// Nobody waits any longer.
     func abandon() {
         isAbandoned.store(true, ordering: .sequentiallyConsistent)
-    }
-
-    /// Waits until the thread has ended.
-    func end(by deadline: ContinuousClock.Instant) async {
-        let wait = TimedWait<Bool>()
-        let isOver = ending.withLock { ending in
-            if !ending.isOver { ending.waiter = wait }
-            return ending.isOver
-        }
-        if !isOver { _ = await wait.value(until: deadline, isCancellable: true) }
     }
 }

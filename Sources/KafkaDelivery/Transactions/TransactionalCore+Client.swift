@@ -35,23 +35,23 @@ extension TransactionalCore {
     private func makeClient() async throws(KafkaError) -> ProducerCore {
         let deadline = operationDeadline
         // An initialisation that was not waited for to its end could still reach the coordinator, and fence this one.
-        let earlier = state.withLock { $0.initialisation }
-        if let earlier { await earlier.end(by: deadline) }
+        if let unfinished = state.withLock({ $0.unfinished }) { await unfinished.wait(until: deadline) }
         let producer = try ProducerCore(
             configuration.effectiveProducer,
             properties: configuration.rdKafka(),
             logger: logger
         )
-        let initialisation = Initialisation(producer.client)
-        let answer = await call(until: deadline, isCancellable: true) { [self] in
-            state.withLock { $0.initialisation = initialisation }
-            defer { initialisation.noteEnd() }
-            return Result<Void, RdKafkaClient.TransactionFailure>(failure: initialisation.run(until: deadline))
+        let client = producer.client
+        state.withLock { $0.unfinished = client.end }
+        let initialisation = Initialisation()
+        let answer = await call(until: deadline, isCancellable: true) {
+            Result<Void, RdKafkaClient.TransactionFailure>(failure: initialisation.run(client, until: deadline))
         }
         initialisation.abandon()
         switch answer {
         case .success:
             let isOpen = state.withLock { state in
+                state.unfinished = nil
                 if !state.turns.isClosed { state.producer = producer }
                 return !state.turns.isClosed
             }

@@ -23,8 +23,8 @@ final class TransactionalCore: Sendable {
         var isOverdue = false
         /// Deliveries of transactions of which nobody knows whether they were committed.
         var doubtful: [TransactionClaims] = []
-        /// The last client's initialisation, which may go on where nobody waited for its end.
-        var initialisation: Initialisation?
+        /// The end of the last client, where that may go on initialising itself until then.
+        var unfinished: ClientEnd?
     }
 
     let configuration: KafkaTransactionalProducer.Configuration
