@@ -44,26 +44,7 @@ struct HistoryTests {
     private static func run(_ seed: UInt64) async throws {
         let plan = HistoryPlan(seed: seed, withFaults: TestCluster.isMock)
         let outcome = try await HistoryRun(plan).run()
-        let anomalies = DeliveryHistory.Checker(kinds).check(outcome.history)
-        print("\(outcome.summary); \(anomalies.count) anomalies")
-        guard !anomalies.isEmpty || !outcome.problems.isEmpty else {
-            return try FileManager.default.removeItem(atPath: outcome.folder)
-        }
-        let path = outcome.folder + "/merged.jsonl"
-        try outcome.history.write(toFile: path)
-        let steps = plan.steps.map { "  \($0)" }.joined(separator: "\n")
-        let examples = Dictionary(grouping: anomalies, by: \.kind).values.flatMap { $0.prefix(5) }.map(\.description)
-        let what = (outcome.problems + examples).joined(separator: "\n  ")
-        let evidence = anomalies.first?.position.map { outcome.history.records(of: $0).map { "  \($0)" } } ?? []
-        Issue.record(
-            """
-            seed \(seed), all records in \(path):
-              \(what)
-            \(steps)
-            What is known of the first:
-            \(evidence.suffix(30).joined(separator: "\n"))
-            """
-        )
+        try outcome.judge(by: .init(kinds), seed: seed, steps: plan.steps.map { "\($0)" })
     }
 
     @Test func aPlanIsTheSameForItsSeed() {

@@ -19,24 +19,7 @@ struct TransformHistoryTests {
 
     private static func run(_ seed: UInt64) async throws {
         let outcome = try await TransformHistoryRun(TransformHistoryPlan(seed: seed)).run()
-        let anomalies = DeliveryHistory.Checker().check(outcome.history)
-        print("\(outcome.summary); \(anomalies.count) anomalies")
-        guard !anomalies.isEmpty || !outcome.problems.isEmpty else {
-            return try FileManager.default.removeItem(atPath: outcome.folder)
-        }
-        let path = outcome.folder + "/merged.jsonl"
-        try outcome.history.write(toFile: path)
-        let examples = Dictionary(grouping: anomalies, by: \.kind).values.flatMap { $0.prefix(5) }.map(\.description)
-        let what = (outcome.problems + examples).joined(separator: "\n  ")
-        let evidence = anomalies.first?.position.map { outcome.history.records(of: $0).map { "  \($0)" } } ?? []
-        Issue.record(
-            """
-            seed \(seed), all records in \(path):
-              \(what)
-            What is known of the first:
-            \(evidence.suffix(30).joined(separator: "\n"))
-            """
-        )
+        try outcome.judge(by: .init(), seed: seed)
     }
 
     @Test func aPlanKillsAndIsTheSameForItsSeed() {

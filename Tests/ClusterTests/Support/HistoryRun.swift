@@ -7,16 +7,6 @@ import Logging
 
 /// Carries out a ``HistoryPlan`` and gives its history.
 final class HistoryRun: Sendable {
-    /// How a run ended.
-    struct Outcome: Sendable {
-        var history: DeliveryHistory
-        /// What went wrong beside the history.
-        var problems: [String] = []
-        var summary = ""
-        /// Where the records of child processes are.
-        var folder: String
-    }
-
     private struct Progress {
         var acknowledged = 0
         /// How many messages may be sent so far.
@@ -62,7 +52,7 @@ final class HistoryRun: Sendable {
         observer = try ClusterObserver(cluster.bootstrapServers, group: group)
     }
 
-    func run() async throws -> Outcome {
+    func run() async throws -> HistoryOutcome {
         let start = ContinuousClock.now
         let sending = Task { try await self.send() }
         let observing = Task { await self.observe() }
@@ -300,30 +290,21 @@ final class HistoryRun: Sendable {
         }
     }
 
-    private func outcome(_ duration: Duration) throws -> Outcome {
-        let files = try FileManager.default.contentsOfDirectory(atPath: folder.path).filter { $0.hasSuffix(".jsonl") }
-        let children = try files.map { try DeliveryHistory(contentsOfFile: folder.appendingPathComponent($0).path) }
-        let history = DeliveryHistory(merging: children + [try recorder.history])
-        func count(_ condition: (DeliveryHistory.Event) -> Bool) -> Int {
-            history.records.count { condition($0.event) }
-        }
-        let sent = count { if case .sent = $0 { true } else { false } }
-        let delivered = count { if case .delivered = $0 { true } else { false } }
-        let letters = count { if case .deadLetter = $0 { true } else { false } }
-        let lost = count { if case .lost(let partitions) = $0 { !partitions.isEmpty } else { false } }
-        let revoked = count { if case .revoked(let partitions, _) = $0 { !partitions.isEmpty } else { false } }
-        let commits = count { if case .committed = $0 { true } else { false } }
+    private func outcome(_ duration: Duration) throws -> HistoryOutcome {
+        var outcome = try HistoryOutcome(recorder, folder: folder, problems: problems.value)
+        let sent = outcome.count { if case .sent = $0 { true } else { false } }
+        let delivered = outcome.count { if case .delivered = $0 { true } else { false } }
+        let letters = outcome.count { if case .deadLetter = $0 { true } else { false } }
+        let lost = outcome.count { if case .lost(let partitions) = $0 { !partitions.isEmpty } else { false } }
+        let revoked = outcome.count { if case .revoked(let partitions, _) = $0 { !partitions.isEmpty } else { false } }
+        let commits = outcome.count { if case .committed = $0 { true } else { false } }
         let (kills, joins, leaves, others) = faults.value
-        return Outcome(
-            history: history,
-            problems: problems.value,
-            summary: """
-                seed \(plan.seed): \(plan.partitions) partitions, \(plan.strategy), \(sent) confirmed, \(delivered) delivered, \
-                \(letters) dead letters, \(commits) offsets read back; \(revoked) revocations, \(lost) losses; \(joins) joins, \(leaves) leaves, \(kills) kills, \
-                \(others) faults; \(duration.formatted(.units(allowed: [.seconds], fractionalPart: .show(length: 1))))
-                """,
-            folder: folder.path
-        )
+        outcome.summary = """
+            seed \(plan.seed): \(plan.partitions) partitions, \(plan.strategy), \(sent) confirmed, \(delivered) delivered, \
+            \(letters) dead letters, \(commits) offsets read back; \(revoked) revocations, \(lost) losses; \(joins) joins, \(leaves) leaves, \(kills) kills, \
+            \(others) faults; \(duration.formatted(.units(allowed: [.seconds], fractionalPart: .show(length: 1))))
+            """
+        return outcome
     }
 }
 

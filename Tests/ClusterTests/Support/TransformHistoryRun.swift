@@ -58,16 +58,6 @@ struct TransformHistoryPlan {
 
 /// Carries out a ``TransformHistoryPlan`` and gives its history.
 final class TransformHistoryRun: Sendable {
-    /// How a run ended.
-    struct Outcome: Sendable {
-        var history: DeliveryHistory
-        /// What went wrong beside the history.
-        var problems: [String]
-        var summary: String
-        /// Where the records of the processes are.
-        var folder: String
-    }
-
     private struct Progress {
         /// How many messages were sent, and handed to a transformation.
         var sent = 0
@@ -105,7 +95,7 @@ final class TransformHistoryRun: Sendable {
         observer = try ClusterObserver(cluster.bootstrapServers, group: group)
     }
 
-    func run() async throws -> Outcome {
+    func run() async throws -> HistoryOutcome {
         let start = ContinuousClock.now
         async let observing: Void = observe()
         try await withThrowingTaskGroup(of: Void.self) { tasks in
@@ -262,27 +252,18 @@ final class TransformHistoryRun: Sendable {
         await recordCommits(within: .seconds(10))
     }
 
-    private func outcome(_ duration: Duration) throws -> Outcome {
-        let files = try FileManager.default.contentsOfDirectory(atPath: folder.path).filter { $0.hasSuffix(".jsonl") }
-        let children = try files.map { try DeliveryHistory(contentsOfFile: folder.appendingPathComponent($0).path) }
-        let history = DeliveryHistory(merging: children + [try recorder.history])
-        func count(_ condition: (DeliveryHistory.Event) -> Bool) -> Int {
-            history.records.count { condition($0.event) }
-        }
-        let given = count { if case .transforming = $0 { true } else { false } }
-        let outputs = count { if case .output = $0 { true } else { false } }
-        let commits = count { if case .committed = $0 { true } else { false } }
+    private func outcome(_ duration: Duration) throws -> HistoryOutcome {
+        var outcome = try HistoryOutcome(recorder, folder: folder, problems: problems.value)
+        let given = outcome.count { if case .transforming = $0 { true } else { false } }
+        let outputs = outcome.count { if case .output = $0 { true } else { false } }
+        let commits = outcome.count { if case .committed = $0 { true } else { false } }
         let progress = progress.value
-        return Outcome(
-            history: history,
-            problems: problems.value,
-            summary: """
-                seed \(plan.seed): \(progress.sent) sent, \(given) transformed, \(outputs) outputs, \(commits) offsets read back; \
-                \(files.count) processes, \(progress.kills) killed, \(progress.leaves) left, \
-                \(progress.stops) stopped; \
-                \(duration.formatted(.units(allowed: [.seconds], fractionalPart: .show(length: 1))))
-                """,
-            folder: folder.path
-        )
+        outcome.summary = """
+            seed \(plan.seed): \(progress.sent) sent, \(given) transformed, \(outputs) outputs, \(commits) offsets read back; \
+            \(outcome.children) processes, \(progress.kills) killed, \(progress.leaves) left, \
+            \(progress.stops) stopped; \
+            \(duration.formatted(.units(allowed: [.seconds], fractionalPart: .show(length: 1))))
+            """
+        return outcome
     }
 }
