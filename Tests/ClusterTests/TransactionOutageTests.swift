@@ -40,6 +40,27 @@ struct TransactionOutageTests {
         await producer.close()
     }
 
+    /// A coordinator that never heard of the transaction, or has ended it since, refuses to abort it, and librdkafka takes
+    /// that for fatal.
+    @Test func aRefusedAbortSaysNothingAgainstTheNextTransaction() async throws {
+        let cluster = try TestCluster()
+        let topic = try await cluster.makeTopic()
+        let producer = try KafkaTransactionalProducer(cluster.transactionalConfiguration(), logger: .test)
+        try await producer.initialize()
+        try cluster.mock.inject([.invalidTransactionState], into: .endTransaction, broker: 1)
+        await #expect(throws: Regret.self) {
+            try await producer.withTransaction { transaction in
+                try await transaction.sendConfirmed(KafkaMessage(topic: topic, value: "aborted"))
+                throw Regret()
+            }
+        }
+        #expect(try cluster.mock.pendingErrors(for: .endTransaction, broker: 1) == 0)
+        try await producer.withTransaction { transaction in
+            try await transaction.sendConfirmed(KafkaMessage(topic: topic, value: "next"))
+        }
+        await producer.close()
+    }
+
     @Test func aCoordinatorThatMovesInsideOfATransactionIsFollowed() async throws {
         let cluster = try TestCluster(brokers: 3)
         let topic = try await cluster.makeTopic()

@@ -136,7 +136,7 @@ extension TransactionalCore {
         case .committed:
             claims.settle()
         case .toBeAborted(let error, let isCommitSent):
-            let abortion = await abort(scope, by: operationDeadline, afterCommit: isCommitSent)
+            let abortion = await abort(scope, by: operationDeadline)
             switch (abortion, isCommitSent) {
             case (.aborted, _), (_, false):
                 claims.reject()
@@ -201,7 +201,7 @@ extension TransactionalCore {
         case aborted
         /// The client was given up: initialising the next one aborts.
         case unanswered
-        /// The client cannot go on, and says this from now on.
+        /// Another producer has taken over, and this one says so from now on.
         case failed(KafkaError)
 
         /// The error of a transaction that was not committed.
@@ -218,15 +218,8 @@ extension TransactionalCore {
 
     /// Aborts a transaction. Where that cannot be done in time the client is given up, and initialising the next one does
     /// it.
-    ///
-    /// - Parameter isCommitSent: Whether the coordinator may have committed it. Then it refuses to abort, which says nothing
-    ///   against another client.
     @discardableResult
-    func abort(
-        _ scope: TransactionScope,
-        by deadline: Instant,
-        afterCommit isCommitSent: Bool = false
-    ) async -> Abortion {
+    func abort(_ scope: TransactionScope, by deadline: Instant) async -> Abortion {
         await scope.drain()
         let client = scope.core.client
         let answer = await call(until: deadline) {
@@ -247,9 +240,9 @@ extension TransactionalCore {
             return .aborted
         }
         logger.info("A transaction was given up without an answer", metadata: ["kafka_answer": "\(answer as Any)"])
-        guard case .failure(let failure) = answer, failure.remedy == .recreate,
-            !isCommitSent || failure.error.kind == .fenced
-        else {
+        // Only one thing is final. A coordinator refuses to abort what it never heard of, or has ended since, which is
+        // fatal to the client and says nothing against the next one; and what is, that one meets when it initialises.
+        guard case .failure(let failure) = answer, failure.error.kind == .fenced else {
             giveUpClient()
             return .unanswered
         }
