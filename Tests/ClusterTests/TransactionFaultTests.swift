@@ -217,6 +217,27 @@ struct TransactionFaultTests {
         try await fixture.finish()
     }
 
+    /// The same, where it is a send inside that finds it out, and its error leaves the transaction.
+    @Test func aSendThatFailsForGoodIsSaidUntilTheProducerIsMadeAnew() async throws {
+        let fixture = try await Fixture(count: 1)
+        let fault = TransactionFault(.addPartitionsToTransaction, .invalidTransactionState, .fatal, .recreateClient)
+        try fixture.inject(fault)
+        let message = KafkaMessage(topic: fixture.output, value: "0")
+        let error = await kafkaError {
+            try await fixture.producer.withTransaction { _ = try await $0.sendConfirmed(message) }
+        }
+        #expect(error?.kind == .fatal)
+        #expect(try fixture.isMet(fault))
+        for _ in 0..<2 {
+            let later = await kafkaError { try await fixture.producer.withTransaction { _ in } }
+            #expect(later?.kind == .fatal)
+            #expect(later?.recovery == .recreateClient)
+        }
+        try await fixture.producer.recreate()
+        try await fixture.producer.withTransaction { _ = try await $0.sendConfirmed(message) }
+        try await fixture.finish()
+    }
+
     /// A coordinator that has fenced the producer says so where librdkafka expects it, and elsewhere as an error that requires
     /// an abort, which is then refused.
     @Test func aProducerThatIsFoundToBeFencedWhenItAbortsSaysThat() async throws {

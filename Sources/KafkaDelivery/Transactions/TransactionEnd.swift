@@ -95,14 +95,14 @@ final class TransactionEnd: Sendable {
         }
     }
 
-    /// Whether a commit is called again.
+    /// Whether a commit that may be repeated is called again.
     ///
     /// Not where the time was over, and not with little time: the call begins with a question to librdkafka's own thread,
     /// and where that has not answered in time librdkafka forgets that it is committing. It then takes the coordinator's
     /// late answer for one to an abort, which it holds for a bug of its own, and ends the process
     /// (`rd_kafka_txn_endtxn_complete`).
     static func isRepeated(_ failure: RdKafkaClient.TransactionFailure, remaining: Duration) -> Bool {
-        failure.remedy == .repeatCall && failure.error.kind != .timedOut && remaining >= .seconds(1)
+        failure.error.kind != .timedOut && remaining >= .seconds(1)
     }
 
     /// Stops waiting for it.

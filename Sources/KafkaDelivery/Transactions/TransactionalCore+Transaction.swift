@@ -201,7 +201,7 @@ extension TransactionalCore {
         case aborted
         /// The client was given up: initialising the next one aborts.
         case unanswered
-        /// Another producer has taken over, and this one says so from now on.
+        /// The client cannot go on, and says this from now on.
         case failed(KafkaError)
 
         /// The error of a transaction that was not committed.
@@ -222,6 +222,7 @@ extension TransactionalCore {
     func abort(_ scope: TransactionScope, by deadline: Instant) async -> Abortion {
         await scope.drain()
         let client = scope.core.client
+        let hadFailed = client.fatalError != nil
         let answer = await call(until: deadline) {
             while true {
                 let failure = client.abortTransaction(within: deadline.remaining)
@@ -240,9 +241,11 @@ extension TransactionalCore {
             return .aborted
         }
         logger.info("A transaction was given up without an answer", metadata: ["kafka_answer": "\(answer as Any)"])
-        // Only one thing is final. A coordinator refuses to abort what it never heard of, or has ended since, which is
-        // fatal to the client and says nothing against the next one; and what is, that one meets when it initialises.
-        guard case .failure(let failure) = answer, failure.error.kind == .fenced else {
+        // A coordinator refuses to abort what it never heard of, or has ended since. That is fatal to the client, and says
+        // nothing against the next one; what was fatal before the abort does, and so does being fenced.
+        guard case .failure(let failure) = answer, failure.remedy == .recreate,
+            hadFailed || failure.error.kind == .fenced
+        else {
             giveUpClient()
             return .unanswered
         }
