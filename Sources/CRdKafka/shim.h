@@ -7,10 +7,10 @@
 #include <librdkafka/rdkafka.h>
 #include <librdkafka/rdkafka_mock.h>
 
+#include <pthread.h>
+#include <stdint.h>
 #ifdef __linux__
 #include <sys/prctl.h>
-#else
-#include <pthread.h>
 #endif
 
 _Static_assert(RD_KAFKA_VERSION >= 0x020002ff,
@@ -53,6 +53,11 @@ static inline void kafka_delivery_name_thread(const char *name) {
 #else
     pthread_setname_np(name);
 #endif
+}
+
+/// The calling thread, never 0; pthread_t is a different type on each system.
+static inline uintptr_t kafka_delivery_current_thread(void) {
+    return (uintptr_t)pthread_self();
 }
 
 /// One entry of a mock broker's error list: answer the next request of this kind with `error`, after `milliseconds`.

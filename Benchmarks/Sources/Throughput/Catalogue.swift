@@ -21,7 +21,18 @@ enum Catalogue {
 
     private static let sizes = [(100, 0), (100, 3), (1024, 0), (1024, 3)]
 
+    /// With the smallest messages, where what the library adds shows most, also on the producer's executor.
     private static var sending: [Cell] {
+        anywhere.flatMap { cell in
+            guard (cell.size, cell.headers) == (100, 0) else { return [cell] }
+            var onExecutor = cell
+            onExecutor.title += ", on the producer's executor"
+            onExecutor.onExecutor = true
+            return [cell, onExecutor]
+        }
+    }
+
+    private static var anywhere: [Cell] {
         var cells: [Cell] = []
         for (size, headers) in sizes {
             cells.append(
@@ -31,12 +42,12 @@ enum Catalogue {
                     shape: .send(tasks: 1),
                     size: size,
                     headers: headers,
-                    count: 3_000,
+                    count: 10_000,
                     target: .init(rate: 0.95, processor: 1.5, p99: 1.2)
                 )
             )
         }
-        for (scenario, tasks, count) in [(2, 100, 60_000), (3, 1_000, 200_000), (4, 10_000, 200_000)] {
+        for (scenario, tasks, count) in [(2, 100, 150_000), (3, 1_000, 600_000), (4, 10_000, 600_000)] {
             for (size, headers) in sizes where tasks == 1_000 || (size, headers) == (100, 0) {
                 cells.append(
                     Cell(
@@ -59,7 +70,7 @@ enum Catalogue {
                     shape: .enqueue(window: 10_000),
                     size: size,
                     headers: headers,
-                    count: size > 100 ? 100_000 : 300_000,
+                    count: size > 100 ? 300_000 : 1_000_000,
                     target: .init(rate: 0.80, processor: 1.5)
                 )
             )

@@ -60,6 +60,8 @@ struct Cell: Codable, Sendable {
     var prefetch: Int?
     /// At most so many seconds of a round, for what is slower than the messages last.
     var seconds: Double?
+    /// Whether the library's tasks run on the producer's thread.
+    var onExecutor = false
     var target = Target()
 
     /// Unique in the catalogue, and what `--scenario` looks at.
@@ -78,6 +80,7 @@ struct Cell: Codable, Sendable {
         var name = "\(scenario)/\(shapeName)/\(size)B/\(headers)h"
         if work > 0 { name += "/\(work / 1000)us" }
         if let prefetch { name += "/prefetch-\(prefetch)" }
+        if onExecutor { name += "/executor" }
         if scenario == 12 { name += "/\(topics)t/\(partitions)p" }
         return name
     }

@@ -59,6 +59,12 @@ struct LibraryWorker: Worker {
     }
 
     mutating func run() async throws -> Sample {
+        guard job.cell.onExecutor else { return try await measure() }
+        let (worker, executor) = (self, try current(producer).taskExecutor)
+        return try await withTaskExecutorPreference(executor) { try await worker.measure() }
+    }
+
+    @concurrent private func measure() async throws -> Sample {
         let cell = job.cell
         switch cell.shape {
         case .send(let tasks): return try await send(tasks, try current(producer))

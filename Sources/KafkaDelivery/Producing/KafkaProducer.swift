@@ -41,6 +41,22 @@ public final class KafkaProducer: Service, Sendable {
         core.beginClosing(within: closeTimeout)
     }
 
+    /// The producer's own thread, for a task that mostly sends.
+    ///
+    /// Reports arrive on this thread. A task that awaits one elsewhere is woken on another thread, which costs more than
+    /// sending; a task that prefers this executor goes on where the report is, as a loop in C would.
+    ///
+    /// ```swift
+    /// try await withTaskExecutorPreference(producer.taskExecutor) {
+    ///     for message in messages { try await producer.send(message) }
+    /// }
+    /// ```
+    ///
+    /// The tasks that prefer it share the one thread, and it reads reports whenever they wait: as on any executor, what
+    /// computes for long keeps the others waiting, here everybody's reports too, and what blocks stops the producer. A
+    /// producer that is closed has no thread any more; the tasks go on on Swift's pool.
+    public var taskExecutor: any TaskExecutor { core.executor }
+
     /// Sends a message and waits until it is confirmed.
     ///
     /// A full buffer makes the call wait for room. Retries happen inside, for at most ``Configuration/messageTimeout``.

@@ -6,11 +6,14 @@ internal import Synchronization
 extension ProducerCore {
     /// Runs on the producer's thread until it is closed: sleeps until librdkafka has a report, or somebody interrupts.
     func serveQueue() {
+        executor.begin()
+        defer { executor.end() }
         var serving = Serving(metrics: ProducerMetrics(configuration))
         while true {
+            executor.runJobs()
             serveLedger(&serving)
             if isFinished(&serving) { return }
-            if let event = queue.poll(timeout: nextTimeout(serving)) {
+            if let event = queue.poll(timeout: executor.hasJobs ? 0 : nextTimeout(serving)) {
                 handle(event, &serving)
                 while let event = queue.poll(timeout: 0) {
                     handle(event, &serving)

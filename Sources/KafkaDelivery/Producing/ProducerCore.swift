@@ -12,6 +12,7 @@ final class ProducerCore: Sendable {
 
     let client: RdKafkaClient
     let queue: RdKafkaQueue
+    let executor: ProducerExecutor
     let logger: Logger
     let messageTimeout: Duration
     let lingers: Bool
@@ -39,6 +40,7 @@ final class ProducerCore: Sendable {
             throw KafkaError(.client, recovery: .retry, reason: "librdkafka gave no queue for delivery reports")
         }
         self.queue = queue
+        self.executor = ProducerExecutor(queue)
         self.logger = logger
         self.messageTimeout = configuration.messageTimeout
         self.lingers = configuration.linger > .zero

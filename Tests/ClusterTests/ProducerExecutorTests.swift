@@ -1,0 +1,171 @@
+import CRdKafka
+import KafkaDelivery
+import KafkaDeliveryTesting
+import Testing
+
+/// Tasks that prefer the producer's thread: they run there, together with its reports, and outlive it.
+@Suite(.timeLimit(.minutes(2)))
+struct ProducerExecutorTests {
+    @Test func whatPrefersTheExecutorRunsOnOneThreadAndComesBackThere() async throws {
+        let cluster = try TestCluster()
+        let topic = try await cluster.makeTopic()
+        try await withKafkaProducer(cluster.producerConfiguration(), logger: .test) { producer in
+            let elsewhere = Elsewhere()
+            let threads = try await withTaskExecutorPreference(producer.taskExecutor) {
+                var threads: Set<UInt> = [currentThread()]
+                for number in 0..<100 {
+                    try await producer.send(KafkaMessage(topic: topic, value: "\(number)"))
+                    threads.insert(currentThread())
+                }
+                let other = await elsewhere.thread()
+                threads.insert(currentThread())
+                try await Task.sleep(for: .milliseconds(1))
+                threads.insert(currentThread())
+                #expect(!threads.contains(other))
+                return threads
+            }
+            #expect(threads.count == 1)
+            #expect(!threads.contains(currentThread()))
+        }
+        #expect(try await Kcat(cluster).count(topic, partition: 0) == 100)
+    }
+
+    @Test func tasksOnTheExecutorAndTasksElsewhereSendTogether() async throws {
+        let cluster = try TestCluster()
+        let topic = try await cluster.makeTopic()
+        try await withKafkaProducer(cluster.producerConfiguration(), logger: .test) { producer in
+            let offsets = try await withThrowingTaskGroup(of: [Int64].self) { group in
+                for number in 0..<200 {
+                    let executor = number % 2 == 0 ? producer.taskExecutor : nil
+                    group.addTask(executorPreference: executor) {
+                        var offsets: [Int64] = []
+                        for _ in 0..<20 {
+                            offsets.append(
+                                try await producer.send(KafkaMessage(topic: topic, value: "\(number)")).offset
+                            )
+                            // From the pool to the thread and back, for half of them.
+                            await Task.yield()
+                        }
+                        return offsets
+                    }
+                }
+                return try await group.reduce(into: Set()) { $0.formUnion($1) }
+            }
+            #expect(offsets == Set(0..<4_000))
+        }
+    }
+
+    @Test func aFullBufferDoesNotStopWhoeverFillsItFromTheExecutor() async throws {
+        let cluster = try TestCluster()
+        let topic = try await cluster.makeTopic()
+        var configuration = cluster.producerConfiguration()
+        configuration.maximumBufferedMessages = 10
+        try await withKafkaProducer(configuration, logger: .test) { producer in
+            let offsets = try await withTaskExecutorPreference(producer.taskExecutor) {
+                var pending: [KafkaProducer.PendingDelivery] = []
+                for number in 0..<1_000 {
+                    pending.append(try await producer.enqueue(KafkaMessage(topic: topic, value: "\(number)")))
+                }
+                try await producer.flush()
+                var offsets: [Int64] = []
+                for delivery in pending { offsets.append(try await delivery.report.offset) }
+                return offsets
+            }
+            #expect(offsets == Array(0..<1_000))
+        }
+    }
+
+    @Test func aTaskOnTheExecutorClosesItsProducerAndGoesOn() async throws {
+        let cluster = try TestCluster()
+        let topic = try await cluster.makeTopic()
+        let producer = try KafkaProducer(cluster.producerConfiguration(), logger: .test)
+        let executor = producer.taskExecutor
+        let steps = try await withTaskExecutorPreference(executor) {
+            let pending = try await producer.enqueue(KafkaMessage(topic: topic, value: "last"))
+            let summary = await producer.close()
+            #expect(summary.failed + summary.unknown == 0)
+            #expect(try await pending.report.offset == 0)
+            var steps = 0
+            for _ in 0..<100 {
+                await Task.yield()
+                steps += 1
+            }
+            do {
+                try await producer.send(KafkaMessage(topic: topic, value: "too late"))
+            } catch let error as KafkaError {
+                #expect(error.kind == .closed)
+                steps += 1
+            }
+            return steps
+        }
+        #expect(steps == 101)
+        // One that begins when there has long been no thread.
+        #expect(await Task(executorPreference: executor) { 1 }.value == 1)
+    }
+
+    @Test func tasksOnTheExecutorOutliveAProducerThatIsClosedElsewhere() async throws {
+        let cluster = try TestCluster()
+        let topic = try await cluster.makeTopic()
+        let producer = try KafkaProducer(cluster.producerConfiguration(), logger: .test)
+        try await producer.send(KafkaMessage(topic: topic, value: "first"))
+        let (confirmed, refused) = try await withThrowingTaskGroup(of: Bool.self) { group in
+            for _ in 0..<100 {
+                group.addTask(executorPreference: producer.taskExecutor) {
+                    do {
+                        while true { try await producer.send(KafkaMessage(topic: topic, value: "more")) }
+                    } catch let error as KafkaError where error.kind == .closed {
+                        // Sleeps and yields work without the thread too.
+                        try await Task.sleep(for: .milliseconds(1))
+                        await Task.yield()
+                        return error.persistence == .notPersisted
+                    }
+                }
+            }
+            group.addTask {
+                await producer.close()
+                return true
+            }
+            return try await group.reduce(into: (0, 0)) { counts, isRefused in
+                if isRefused { counts.1 += 1 } else { counts.0 += 1 }
+            }
+        }
+        #expect(confirmed == 0)
+        #expect(refused == 101)
+    }
+
+    @Test(.enabled(if: TestCluster.isMock, "stops the brokers"))
+    func aSendOnTheExecutorIsCancelledAtOnce() async throws {
+        let cluster = try TestCluster()
+        let topic = try await cluster.makeTopic()
+        let producer = try KafkaProducer(cluster.producerConfiguration(), logger: .test)
+        try await producer.send(KafkaMessage(topic: topic, value: "before"))
+        try cluster.mock.takeDown()
+        let error = await Task(executorPreference: producer.taskExecutor) { () -> KafkaError? in
+            await withTaskGroup(of: KafkaError?.self) { group in
+                group.addTask {
+                    do throws(KafkaError) {
+                        try await producer.send(KafkaMessage(topic: topic, value: "unconfirmed"))
+                        return nil
+                    } catch { return error }
+                }
+                // On the same thread: the send has been handed over when this has its turn again.
+                await Task.yield()
+                group.cancelAll()
+                return await group.next() ?? nil
+            }
+        }.value
+        #expect(error?.kind == .cancelled)
+        await producer.close(within: .zero)
+    }
+}
+
+private func currentThread() -> UInt {
+    kafka_delivery_current_thread()
+}
+
+private actor Elsewhere {
+    // An actor without an executor of its own runs on the task's preferred one; this has one of its own.
+    nonisolated let unownedExecutor = MainActor.sharedUnownedExecutor
+
+    func thread() -> UInt { currentThread() }
+}
