@@ -24,9 +24,10 @@ enum Catalogue {
     /// With the smallest messages, where what the library adds shows most, also on the producer's executor.
     private static var sending: [Cell] {
         anywhere.flatMap { cell in
-            guard (cell.size, cell.headers) == (100, 0) else { return [cell] }
+            // A batch waits once.
+            guard (cell.size, cell.headers) == (100, 0), cell.shape != .batches(of: 1_000) else { return [cell] }
             var onExecutor = cell
-            onExecutor.title += ", on the producer's executor"
+            onExecutor.title = "The same on the producer's executor"
             onExecutor.onExecutor = true
             return [cell, onExecutor]
         }

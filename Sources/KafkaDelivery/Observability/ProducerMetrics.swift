@@ -42,12 +42,14 @@ struct ProducerMetrics {
         latency = Timer(label: "kafka_producer_confirmation_seconds", dimensions: dimensions, factory: factory)
     }
 
-    /// A report was read.
-    mutating func note(_ outcome: KafkaProducer.PendingDelivery.Outcome) {
-        switch outcome {
-        case .success: confirmedCount += 1
-        case .failure(let error): failedCounts[error.kind, default: 0] += 1
-        }
+    /// A message was confirmed.
+    mutating func noteConfirmed() {
+        confirmedCount += 1
+    }
+
+    /// A message was not.
+    mutating func note(_ error: KafkaError) {
+        failedCounts[error.kind, default: 0] += 1
     }
 
     /// How long the first message of a batch of reports took, which of those is the one that took longest.

@@ -89,48 +89,35 @@ public final class KafkaProducer: Service, Sendable {
     public func send(
         contentsOf messages: some Sequence<KafkaMessage>
     ) async -> [Result<KafkaDeliveryReport, KafkaError>] {
-        var pending: [Result<PendingDelivery, KafkaError>] = []
-        pending.reserveCapacity(messages.underestimatedCount)
-        let batch = PendingBatch()
-        var accepted = 0
+        var sends = BatchOfSends(capacity: messages.underestimatedCount)
         // An array is read in place; through a sequence's iterator every message costs two allocations more.
-        let read = messages.withContiguousStorageIfAvailable { enqueue($0, &pending, &accepted, batch) } ?? .some(0)
+        let read = messages.withContiguousStorageIfAvailable { enqueue($0, &sends) } ?? .some(0)
         if let read {
             for message in messages.dropFirst(read) {
                 do {
-                    if let next = try core.enqueueNow(message, batch) {
-                        pending.append(.success(next))
+                    if let next = try core.enqueueNow(message, sends.waiter) {
+                        sends.append(next)
                     } else {
-                        pending.append(.success(try await core.enqueueWithRoom(message, batch)))
+                        sends.append(try await core.enqueueWithRoom(message, sends.waiter))
                     }
-                    accepted += 1
                 } catch {
-                    pending.append(.failure(error))
+                    sends.append(error)
                 }
             }
         }
-        await batch.wait(for: accepted)
-        return pending.map { result in
-            result.flatMap { $0.resultNow ?? .failure(.cancelled(persistence: .possiblyPersisted)) }
-        }
+        return await sends.results()
     }
 
     /// Enqueues messages until one has to wait for room.
     ///
     /// - Returns: How many were enqueued or refused; nil where that is all of them.
-    private func enqueue(
-        _ messages: UnsafeBufferPointer<KafkaMessage>,
-        _ pending: inout [Result<PendingDelivery, KafkaError>],
-        _ accepted: inout Int,
-        _ batch: PendingBatch
-    ) -> Int? {
+    private func enqueue(_ messages: UnsafeBufferPointer<KafkaMessage>, _ sends: inout BatchOfSends) -> Int? {
         for (index, message) in messages.enumerated() {
             do {
-                guard let next = try core.enqueueNow(message, batch) else { return index }
-                pending.append(.success(next))
-                accepted += 1
+                guard let next = try core.enqueueNow(message, sends.waiter) else { return index }
+                sends.append(next)
             } catch {
-                pending.append(.failure(error))
+                sends.append(error)
             }
         }
         return nil

@@ -5,14 +5,13 @@ extension KafkaProducer {
     ///
     /// Await ``report`` now, later, more than once, from several tasks, or never: the message is sent all the same.
     public final class PendingDelivery: Sendable {
-        typealias Outcome = Result<Place, KafkaError>
-
         /// A report without its topic, which whoever awaits it adds: retained by the thread that reads reports, the one
         /// topic of all senders would wander between processor cores.
         struct Place: Sendable {
-            let partition: Int32
             let offset: Int64
-            let timestamp: KafkaTimestamp?
+            /// -1 where there is none.
+            let millisecondsSince1970: Int64
+            let partition: Int32
         }
 
         private enum State {
@@ -24,8 +23,8 @@ extension KafkaProducer {
         }
 
         struct Waiter {
-            let id: UInt64
             let resume: Resume
+            let id: UInt32
 
             enum Resume {
                 // Unsafe, because the checked one costs an allocation for each send and a copy of the outcome; whoever
@@ -35,17 +34,34 @@ extension KafkaProducer {
                 case transaction(TransactionScope)
             }
 
+            /// Who has no id is never cancelled.
+            init(_ resume: Resume, id: UInt32 = 0) {
+                self.resume = resume
+                self.id = id
+            }
+
             /// Only tasks are cancelled.
-            func isTask(_ id: UInt64) -> Bool {
+            func isTask(_ id: UInt32) -> Bool {
                 if case .task = resume { self.id == id } else { false }
             }
 
-            func callAsFunction(_ outcome: Outcome) {
+            /// - Parameter failure: Why the message has no place, where that is so.
+            func callAsFunction(_ failure: KafkaError?) {
                 switch resume {
                 case .task(let continuation): continuation.resume()
                 case .batch(let batch): batch.oneIsDone()
-                case .transaction(let scope): scope.noteOutcome(outcome)
+                case .transaction(let scope): scope.noteOutcome(failure)
                 }
+            }
+        }
+
+        /// On the heap, because few sends have one, and a send should have few of the processor's cache lines: there are
+        /// many at a time, and two threads touch each.
+        private final class Failure: Sendable {
+            let error: KafkaError
+
+            init(_ error: KafkaError) {
+                self.error = error
             }
         }
 
@@ -54,22 +70,26 @@ extension KafkaProducer {
 
         // A lock and not an actor: reports arrive on a thread of librdkafka's making, which cannot await.
         private let state: Mutex<State>
-        private let lastWaiter = Atomic<UInt64>(0)
 
-        // Written once, under the lock and before isDone, and afterwards read without it.
-        nonisolated(unsafe) private var outcome: Outcome?
-        private let isDone = Atomic(false)
-
-        // Links of the inbox, and then of the list of sends in flight, and this send's number in that list, 0 outside of it.
-        // They belong to whoever puts the send into the inbox, and from then on to the producer's thread.
-        nonisolated(unsafe) var next: Unmanaged<PendingDelivery>?
+        // Links of the inbox (to what was put in before), and then of the list of sends in flight, and this send's number in
+        // that list, 0 outside of it. They belong to whoever puts the send into the inbox, and from then on to the
+        // producer's thread.
         nonisolated(unsafe) var previous: Unmanaged<PendingDelivery>?
+        nonisolated(unsafe) var next: Unmanaged<PendingDelivery>?
         nonisolated(unsafe) var sequence: UInt64 = 0
+
+        // Written once, under the lock and before isDone, and afterwards read without it. A failure counts, otherwise the
+        // place.
+        nonisolated(unsafe) private var failure: Failure?
+        nonisolated(unsafe) private var place = Place(offset: -1, millisecondsSince1970: -1, partition: -1)
+        private let isDone = Atomic(false)
+        // Numbers of this send alone: one counter for all of them would be fought over by all threads.
+        private let lastWaiter = Atomic<UInt32>(0)
 
         /// - Parameter batch: Told of the outcome from the first.
         init(topic: String, batch: PendingBatch? = nil) {
             self.topic = topic
-            self.state = Mutex(batch.map { .awaited(Waiter(id: 0, resume: .batch($0))) } ?? .pending)
+            self.state = Mutex(batch.map { .awaited(Waiter(.batch($0))) } ?? .pending)
         }
 
         /// Waits for the broker's answer.
@@ -80,49 +100,54 @@ extension KafkaProducer {
         ///   await the same report are not affected.
         public var report: KafkaDeliveryReport {
             get async throws(KafkaError) {
-                try await waitForReport()
+                // Here too: what has its report already is read without another async call.
+                if let report = try reportNow { return report }
+                return try await waitForReport()
             }
         }
 
         /// A function and not a getter: it goes on where the caller runs, so that a send on an actor is not resumed on the
         /// pool first, to be sent on from there.
         func waitForReport() async throws(KafkaError) -> KafkaDeliveryReport {
-            if let result = resultNow { return try result.get() }
-            // Numbers of this send alone: one counter for all of them would be fought over by all threads.
+            if let report = try reportNow { return report }
             let id = lastWaiter.wrappingAdd(1, ordering: .relaxed).newValue
             await withTaskCancellationHandler {
                 await withUnsafeContinuation { continuation in
-                    add(Waiter(id: id, resume: .task(continuation)))
+                    add(Waiter(.task(continuation), id: id))
                     // Cancelled before the waiter was there: its handler has run already and found nobody.
                     if Task.isCancelled { cancel(id) }
                 }
             } onCancel: {
                 cancel(id)
             }
-            guard let result = resultNow else { throw .cancelled(persistence: .possiblyPersisted) }
-            return try result.get()
+            guard let report = try reportNow else { throw .cancelled(persistence: .possiblyPersisted) }
+            return report
         }
 
-        private func report(_ place: Place) -> KafkaDeliveryReport {
-            KafkaDeliveryReport(
-                topic: topic,
-                partition: Int(place.partition),
-                offset: place.offset,
-                timestamp: place.timestamp
-            )
+        /// The report, or nil where there is none yet.
+        ///
+        /// - Throws: Why there is none.
+        private var reportNow: KafkaDeliveryReport? {
+            get throws(KafkaError) {
+                guard isDone.load(ordering: .acquiring) else { return nil }
+                if let failure { throw failure.error }
+                return KafkaDeliveryReport(
+                    topic: topic,
+                    partition: Int(place.partition),
+                    offset: place.offset,
+                    timestamp: place.millisecondsSince1970 < 0
+                        ? nil : KafkaTimestamp(millisecondsSince1970: place.millisecondsSince1970)
+                )
+            }
         }
 
         /// The report, or why there is none, where that is known already.
         var resultNow: Result<KafkaDeliveryReport, KafkaError>? {
-            switch outcomeNow {
-            case nil: return nil
-            case .success(let place): return .success(report(place))
-            case .failure(let error): return .failure(error)
+            do throws(KafkaError) {
+                return try reportNow.map { .success($0) }
+            } catch {
+                return .failure(error)
             }
-        }
-
-        private var outcomeNow: Outcome? {
-            isDone.load(ordering: .acquiring) ? outcome : nil
         }
 
         /// Adds somebody to be told, or tells them at once.
@@ -136,10 +161,10 @@ extension KafkaProducer {
                 }
                 return true
             }
-            if !isAdded, let outcome = outcomeNow { waiter(outcome) }
+            if !isAdded { waiter(failure?.error) }
         }
 
-        private func cancel(_ id: UInt64) {
+        private func cancel(_ id: UInt32) {
             let cancelled: Waiter? = state.withLock { state in
                 switch state {
                 case .awaited(let waiter) where waiter.isTask(id):
@@ -154,7 +179,7 @@ extension KafkaProducer {
                     return nil
                 }
             }
-            cancelled?(.failure(.cancelled(persistence: .possiblyPersisted)))
+            cancelled?(nil)
         }
 
         /// Forgets who waits, for the message was not accepted; false where it has its outcome already.
@@ -168,19 +193,29 @@ extension KafkaProducer {
 
         /// Gives the message its outcome. The first one counts; there is a second only where a report arrives after the
         /// producer was closed and gave up waiting for it.
-        func resolve(_ outcome: Outcome) {
+        func resolve(_ place: Place) {
+            resolve(place, nil)
+        }
+
+        /// The same where there is no place.
+        func resolve(_ error: KafkaError) {
+            resolve(place, Failure(error))
+        }
+
+        private func resolve(_ place: Place, _ failure: Failure?) {
             let waiters: State = state.withLock { state in
                 let before = state
                 if case .done = before { return .pending }
                 state = .done
-                self.outcome = outcome
+                self.place = place
+                self.failure = failure
                 isDone.store(true, ordering: .releasing)
                 return before
             }
             switch waiters {
             case .pending, .done: break
-            case .awaited(let waiter): waiter(outcome)
-            case .awaitedByMany(let waiters): for waiter in waiters { waiter(outcome) }
+            case .awaited(let waiter): waiter(failure?.error)
+            case .awaitedByMany(let waiters): for waiter in waiters { waiter(failure?.error) }
             }
         }
     }
@@ -192,51 +227,5 @@ enum WaiterID {
 
     static func next() -> UInt64 {
         last.wrappingAdd(1, ordering: .relaxed).newValue
-    }
-}
-
-/// Waits once for many sends.
-final class PendingBatch: Sendable {
-    private struct State {
-        var continuation: CheckedContinuation<Void, Never>?
-        var isCancelled = false
-    }
-
-    // Sends may end before it is known how many there are.
-    private static let unknown = Int.max / 2
-    private let remaining = Atomic(PendingBatch.unknown)
-    // The last report and the waiting task meet here.
-    private let state = Mutex(State())
-
-    func oneIsDone() {
-        subtract(1)
-    }
-
-    private func subtract(_ count: Int) {
-        guard remaining.wrappingSubtract(count, ordering: .acquiringAndReleasing).newValue == 0 else { return }
-        state.withLock { $0.continuation.take() }?.resume()
-    }
-
-    /// Waits until all are done, or until the task is cancelled. Called once.
-    ///
-    /// - Parameter count: How many there are.
-    func wait(for count: Int) async {
-        subtract(Self.unknown - count)
-        await withTaskCancellationHandler {
-            await withCheckedContinuation { continuation in
-                let isOver = state.withLock { state in
-                    if remaining.load(ordering: .acquiring) == 0 || state.isCancelled { return true }
-                    state.continuation = continuation
-                    return false
-                }
-                if isOver { continuation.resume() }
-            }
-        } onCancel: {
-            let continuation = state.withLock { state in
-                state.isCancelled = true
-                return state.continuation.take()
-            }
-            continuation?.resume()
-        }
     }
 }

@@ -79,16 +79,21 @@ extension ProducerCore {
                 isFirst = false
             }
             let pending = Unmanaged<PendingDelivery>.fromOpaque(opaque)
-            var outcome = PendingDelivery.Outcome(report)
-            if case .failure(let error) = outcome {
-                outcome = .failure(explain(error, serving.connectionError))
-            } else if serving.connectionError != nil {
-                serving.connectionError = nil
+            guard report.pointee.err == RD_KAFKA_RESP_ERR_NO_ERROR else {
+                fail(pending, explain(KafkaError(report), serving.connectionError), &serving)
+                continue
             }
-            serving.sends.settle(pending, outcome)
-            if serving.isMetered { serving.metrics?.note(outcome) }
-            pending.takeRetainedValue().resolve(outcome)
+            if serving.connectionError != nil { serving.connectionError = nil }
+            serving.sends.settle(pending, failure: nil)
+            if serving.isMetered { serving.metrics?.noteConfirmed() }
+            pending.takeRetainedValue().resolve(PendingDelivery.Place(report))
         }
+    }
+
+    private func fail(_ pending: Unmanaged<PendingDelivery>, _ error: KafkaError, _ serving: inout Serving) {
+        serving.sends.settle(pending, failure: error)
+        serving.metrics?.note(error)
+        pending.takeRetainedValue().resolve(error)
     }
 
     /// A time-out, and what closing cut short, say more with the reason why nothing got through, and a fatal error with what
@@ -267,8 +272,8 @@ extension ProducerCore {
             reason: "the producer was closed before the broker answered"
         )
         for pending in abandoned {
-            serving.metrics?.note(.failure(error))
-            pending.resolve(.failure(error))
+            serving.metrics?.note(error)
+            pending.resolve(error)
         }
         serving.metrics?.export(inFlight: 0, at: clock.now)
         for barrier in barriers { barrier.continuation.resume(returning: nil) }

@@ -19,7 +19,7 @@ struct SendInbox: ~Copyable, Sendable {
         let address = UInt(bitPattern: reference.toOpaque())
         var current = head.load(ordering: .relaxed)
         while current & Self.closedBit == 0 {
-            pending.next = Self.reference(current)
+            pending.previous = Self.reference(current)
             // What was written to the send has to be seen by the thread: releasing.
             let (isPut, now) = head.weakCompareExchange(
                 expected: current,
@@ -30,7 +30,7 @@ struct SendInbox: ~Copyable, Sendable {
             if isPut { return true }
             current = now
         }
-        pending.next = nil
+        pending.previous = nil
         reference.release()
         return false
     }
@@ -42,7 +42,7 @@ struct SendInbox: ~Copyable, Sendable {
 
     /// Takes all sends out.
     ///
-    /// - Returns: The one that was put in last, linked to those before it by `next`. The references are the caller's.
+    /// - Returns: The one that was put in last, linked to those before it by `previous`. The references are the caller's.
     func takeAll() -> Unmanaged<PendingDelivery>? {
         // Looking costs less than writing where there is nothing.
         guard head.load(ordering: .relaxed) & ~Self.closedBit != 0 else { return nil }

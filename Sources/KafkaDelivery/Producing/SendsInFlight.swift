@@ -8,7 +8,7 @@ struct SendsInFlight {
 
     /// How many there are.
     private(set) var count = 0
-    /// The number of the last send that joined.
+    /// The number of the sends that joined last; those that did together have the same.
     private(set) var lastSequence: UInt64 = 0
     /// What happened to the sends that were in flight when closing began.
     private(set) var summary = KafkaProducer.CloseSummary()
@@ -19,35 +19,41 @@ struct SendsInFlight {
     private var last: Unmanaged<PendingDelivery>?
 
     /// Takes over what is in the inbox, in the order in which it was put in.
+    ///
+    /// In one pass from the last to the first, as the inbox links them: it is a walk through memory that other threads have
+    /// just written.
     mutating func takeOver(_ inbox: borrowing SendInbox) {
-        guard var current = inbox.takeAll() else { return }
-        var reversed: Unmanaged<PendingDelivery>?
+        guard let newest = inbox.takeAll() else { return }
+        lastSequence += 1
+        var current = newest
+        var following: Unmanaged<PendingDelivery>?
         while true {
-            let next = current._withUnsafeGuaranteedRef { pending in
-                defer { pending.next = reversed }
-                return pending.next
+            count += 1
+            let previous = current._withUnsafeGuaranteedRef { pending in
+                pending.sequence = lastSequence
+                pending.next = following
+                return pending.previous
             }
-            reversed = current
-            guard let next else { break }
-            current = next
+            guard let previous else { break }
+            following = current
+            current = previous
         }
-        while let pending = reversed {
-            reversed = pending._withUnsafeGuaranteedRef { $0.next }
-            append(pending)
-        }
+        attach(current, newest)
     }
 
     /// Takes on a send, with a reference of it.
     mutating func append(_ reference: Unmanaged<PendingDelivery>) {
         lastSequence += 1
-        reference._withUnsafeGuaranteedRef { pending in
-            pending.sequence = lastSequence
-            pending.previous = last
-            pending.next = nil
-        }
-        if let last { last._withUnsafeGuaranteedRef { $0.next = reference } } else { first = reference }
-        last = reference
         count += 1
+        reference._withUnsafeGuaranteedRef { $0.sequence = lastSequence }
+        attach(reference, reference)
+    }
+
+    /// Continues the list with what is linked between these two.
+    private mutating func attach(_ oldest: Unmanaged<PendingDelivery>, _ newest: Unmanaged<PendingDelivery>) {
+        oldest._withUnsafeGuaranteedRef { $0.previous = last }
+        if let last { last._withUnsafeGuaranteedRef { $0.next = oldest } } else { first = oldest }
+        last = newest
     }
 
     /// Takes a send off the list: its reference is the caller's.
@@ -74,13 +80,15 @@ struct SendsInFlight {
     }
 
     /// Takes off a send whose report arrived, and counts it where the producer is closing. Its reference is the caller's.
-    mutating func settle(_ reference: Unmanaged<PendingDelivery>, _ outcome: PendingDelivery.Outcome) {
+    ///
+    /// - Parameter failure: Why the message was not confirmed, where it was not.
+    mutating func settle(_ reference: Unmanaged<PendingDelivery>, failure: KafkaError?) {
         unlink(reference)
         guard isClosing else { return }
-        switch outcome {
-        case .success: summary.delivered += 1
-        case .failure(let error) where error.persistence == .possiblyPersisted: summary.unknown += 1
-        case .failure: summary.failed += 1
+        switch failure {
+        case nil: summary.delivered += 1
+        case let error? where error.persistence == .possiblyPersisted: summary.unknown += 1
+        case _?: summary.failed += 1
         }
     }
 

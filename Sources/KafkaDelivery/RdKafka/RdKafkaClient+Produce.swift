@@ -116,26 +116,23 @@ extension KafkaBytes? {
     }
 }
 
-extension KafkaProducer.PendingDelivery.Outcome {
-    /// What a delivery report says.
+extension KafkaProducer.PendingDelivery.Place {
+    /// What a delivery report without an error says.
     init(_ report: UnsafePointer<rd_kafka_message_t>) {
-        let message = report.pointee
-        guard message.err == RD_KAFKA_RESP_ERR_NO_ERROR else {
-            let persistence: KafkaError.Persistence =
-                rd_kafka_message_status(report) == RD_KAFKA_MSG_STATUS_NOT_PERSISTED
-                ? .notPersisted : .possiblyPersisted
-            self = .failure(KafkaError(message.err, persistence: persistence))
-            return
-        }
         var type = RD_KAFKA_TIMESTAMP_NOT_AVAILABLE
         let milliseconds = rd_kafka_message_timestamp(report, &type)
-        self = .success(
-            KafkaProducer.PendingDelivery.Place(
-                partition: message.partition,
-                offset: message.offset < 0 ? -1 : message.offset,
-                timestamp: type == RD_KAFKA_TIMESTAMP_NOT_AVAILABLE
-                    ? nil : KafkaTimestamp(millisecondsSince1970: milliseconds)
-            )
+        self.init(
+            offset: max(report.pointee.offset, -1),
+            millisecondsSince1970: type == RD_KAFKA_TIMESTAMP_NOT_AVAILABLE ? -1 : milliseconds,
+            partition: report.pointee.partition
         )
+    }
+}
+
+extension KafkaError {
+    /// What a delivery report with an error says.
+    init(_ report: UnsafePointer<rd_kafka_message_t>) {
+        let isStored = rd_kafka_message_status(report) != RD_KAFKA_MSG_STATUS_NOT_PERSISTED
+        self.init(report.pointee.err, persistence: isStored ? .possiblyPersisted : .notPersisted)
     }
 }

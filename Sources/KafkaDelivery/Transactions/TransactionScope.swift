@@ -50,7 +50,7 @@ final class TransactionScope: Sendable {
         do {
             let pending = try await core.enqueue(message)
             unreported.wrappingAdd(1, ordering: .relaxed)
-            pending.add(KafkaProducer.PendingDelivery.Waiter(id: id, resume: .transaction(self)))
+            pending.add(KafkaProducer.PendingDelivery.Waiter(.transaction(self)))
             return pending
         } catch {
             throw explain(error)
@@ -66,10 +66,12 @@ final class TransactionScope: Sendable {
     }
 
     /// What became of a message of the transaction; on the producer's thread.
-    func noteOutcome(_ outcome: KafkaProducer.PendingDelivery.Outcome) {
+    ///
+    /// - Parameter failure: Why it was not confirmed, where it was not.
+    func noteOutcome(_ failure: KafkaError?) {
         // Last, so that who sees that all are reported sees what was.
         defer { unreported.wrappingSubtract(1, ordering: .releasing) }
-        guard case .failure(let error) = outcome else { return }
+        guard let error = failure else { return }
         state.withLock { state in
             if state.sendFailure == nil { state.sendFailure = error }
             if error.persistence != .notPersisted { state.mayHaveStored = true }

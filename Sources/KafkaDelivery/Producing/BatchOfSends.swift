@@ -1,0 +1,82 @@
+internal import Synchronization
+
+/// The sends of one `send(contentsOf:)`, in order.
+struct BatchOfSends {
+    typealias PendingDelivery = KafkaProducer.PendingDelivery
+
+    /// Told of each outcome.
+    let waiter = PendingBatch()
+    /// nil where the message was not accepted. Not a Result, which would be six times as large.
+    private var sends: [PendingDelivery?] = []
+    private var refusals: [Int: KafkaError] = [:]
+
+    init(capacity: Int) {
+        sends.reserveCapacity(capacity)
+    }
+
+    mutating func append(_ pending: PendingDelivery) {
+        sends.append(pending)
+    }
+
+    mutating func append(_ refusal: KafkaError) {
+        refusals[sends.count] = refusal
+        sends.append(nil)
+    }
+
+    /// Waits for all of them, or until the task is cancelled. Called once.
+    ///
+    /// - Returns: For each message its report, or why there is none.
+    consuming func results() async -> [Result<KafkaDeliveryReport, KafkaError>] {
+        await waiter.wait(for: sends.count - refusals.count)
+        return sends.enumerated().map { index, pending in
+            if let refusal = refusals[index] { return .failure(refusal) }
+            return pending?.resultNow ?? .failure(.cancelled(persistence: .possiblyPersisted))
+        }
+    }
+}
+
+/// Waits once for many sends.
+final class PendingBatch: Sendable {
+    private struct State {
+        var continuation: CheckedContinuation<Void, Never>?
+        var isCancelled = false
+    }
+
+    // Sends may end before it is known how many there are.
+    private static let unknown = Int.max / 2
+    private let remaining = Atomic(PendingBatch.unknown)
+    // The last report and the waiting task meet here.
+    private let state = Mutex(State())
+
+    func oneIsDone() {
+        subtract(1)
+    }
+
+    private func subtract(_ count: Int) {
+        guard remaining.wrappingSubtract(count, ordering: .acquiringAndReleasing).newValue == 0 else { return }
+        state.withLock { $0.continuation.take() }?.resume()
+    }
+
+    /// Waits until all are done, or until the task is cancelled. Called once.
+    ///
+    /// - Parameter count: How many there are.
+    func wait(for count: Int) async {
+        subtract(Self.unknown - count)
+        await withTaskCancellationHandler {
+            await withCheckedContinuation { continuation in
+                let isOver = state.withLock { state in
+                    if remaining.load(ordering: .acquiring) == 0 || state.isCancelled { return true }
+                    state.continuation = continuation
+                    return false
+                }
+                if isOver { continuation.resume() }
+            }
+        } onCancel: {
+            let continuation = state.withLock { state in
+                state.isCancelled = true
+                return state.continuation.take()
+            }
+            continuation?.resume()
+        }
+    }
+}
