@@ -90,6 +90,58 @@ struct PoisonTests {
         await producer.close()
     }
 
+    @Test func aCleanEndTakesBackWhatWasNotedWhereNothingIsLeft() async throws {
+        let cluster = try TestCluster()
+        let topic = try await cluster.makeTopic(partitions: 2)
+        try await cluster.fill(topic, partitions: 2, count: 1)
+        let configuration = cluster.quickConsumer(topic)
+        let offsets = GroupOffsets(cluster, configuration.group)
+        // A process that handled all of the partition, and died elsewhere.
+        try await offsets.commit(topic, 1, metadata: "kafka-delivery/1 starts=1")
+        let producer = try KafkaProducer(cluster.producerConfiguration(), logger: .test)
+        try await withKafkaConsumer(configuration, logger: .test) { consumer in
+            try await consumer.forEach(deadLetters: KafkaDeadLetters(producer: producer, maximumStarts: 3)) {
+                delivery in
+                #expect(delivery.partition == 1)
+                Task { await consumer.close() }
+            }
+        }
+        #expect(try await offsets.metadata(topic, partitions: 0...1) == [:])
+        #expect(try await offsets.committed(topic, partitions: 0...1) == [0: 1, 1: 1])
+        await producer.close()
+    }
+
+    @Test(.enabled(if: TestCluster.isMock, "injects faults"))
+    func whoLosesItsSessionDuringATrialBlamesNobody() async throws {
+        let cluster = try TestCluster()
+        let topic = try await cluster.makeTopic()
+        try await cluster.fill(topic, count: 3)
+        let configuration = cluster.quickConsumer(topic)
+        let offsets = GroupOffsets(cluster, configuration.group)
+        try await offsets.commit(topic, 0, metadata: "kafka-delivery/1 starts=2")
+        let producer = try KafkaProducer(cluster.producerConfiguration(), logger: .test)
+        let handled = Recorder()
+        try await withKafkaConsumer(configuration, logger: .test) { consumer in
+            let events = consumer.events
+            try await consumer.forEach(deadLetters: KafkaDeadLetters(producer: producer, maximumStarts: 2)) {
+                delivery in
+                switch handled.record(key: "", Int(delivery.offset)) {
+                case 1:
+                    #expect(try await offsets.metadata(topic, partitions: 0...0)[0]?.contains("trial=0") == true)
+                    // UNKNOWN_MEMBER_ID: the group has given this member up.
+                    try cluster.mock.inject([.init(code: 25)], into: .heartbeat, broker: 1)
+                    _ = try await events.first { if case .lost = $0 { true } else { nil } }
+                case 4: Task { await consumer.close() }
+                default: break
+                }
+            }
+        }
+        #expect(handled.numbers == ["": [0, 0, 1, 2]])
+        #expect(try await offsets.committed(topic) == 3)
+        #expect(try await offsets.metadata(topic, partitions: 0...0) == [:])
+        await producer.close()
+    }
+
     @Test func whatAnotherClientWroteBesideTheOffsetIsTolerated() async throws {
         let cluster = try TestCluster()
         let topic = try await cluster.makeTopic()

@@ -136,6 +136,14 @@ struct StartGuardTests {
         #expect(!starts.isCulprit(8))
     }
 
+    @Test func whatThisProcessNotedItselfHasKilledNobody() {
+        var starts = StartGuard(maximumStarts: 3)
+        starts.read(StartNote(starts: 3, trial: 9, culprits: [8]), isOwn: true)
+        #expect(starts.earlierStarts == 2)
+        #expect(!starts.isCulprit(9))
+        #expect(starts.isCulprit(8), "another process died of it")
+    }
+
     @Test func theEndOfThePartitionEndsTheSuspicion() {
         var starts = StartGuard(maximumStarts: 3)
         starts.read(StartNote(starts: 5))

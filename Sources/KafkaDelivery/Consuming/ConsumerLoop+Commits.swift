@@ -28,10 +28,9 @@ extension ConsumerLoop {
         if committer.isDue(at: now) {
             // Before the offsets are read, so that what is acknowledged from here on starts the clock again.
             core.resetUncommittedCount()
-            if let (offsets, id) = committer.begin(readers.values, at: now),
-                let error = core.client.commit(offsets, resultTo: core.queue, opaque: id)
-            {
-                endCommit([], error)
+            if let (offsets, id) = committer.begin(readers.values, at: now) {
+                starts.noteCommit(offsets)
+                if let error = core.client.commit(offsets, resultTo: core.queue, opaque: id) { endCommit([], error) }
             }
         }
         resume(committer.settledWaiters(at: now))

@@ -11,6 +11,18 @@ extension ConsumerLoop {
         var turns = TurnQueue()
         /// Readers whose committed offsets have to be asked for again, and when.
         var unread: [(due: Instant, readers: [PartitionReader])] = []
+        /// What this process committed last: what it finds again after it lost an assignment says nothing of others.
+        private var written: [KafkaTopicPartition: PartitionOffset] = [:]
+
+        mutating func noteCommit(_ offsets: [PartitionOffset]) {
+            guard maximum != nil else { return }
+            for offset in offsets { written[offset.partition] = offset }
+        }
+
+        func isOwn(_ entry: PartitionOffset) -> Bool {
+            guard let own = written[entry.partition] else { return false }
+            return own.offset == entry.offset && own.metadata == entry.metadata
+        }
     }
 
     /// How long one question for committed offsets may take. Now and then 2.0.2 does not hear the coordinator's answer, and
@@ -53,7 +65,7 @@ extension ConsumerLoop {
                     failure = error
                     return false
                 }
-                if let died = reader.read(StartNote(metadata: entry.metadata)) { reportSuspicion(reader, died) }
+                if let died = reader.read(entry, isOwn: starts.isOwn(entry)) { reportSuspicion(reader, died) }
                 return true
             }
         }

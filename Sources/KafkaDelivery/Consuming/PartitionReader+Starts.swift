@@ -36,8 +36,12 @@ extension PartitionReader {
         guard let starts = state.starts else {
             return progress.map { Committer.Target(reader: self, offset: $0, run: state.run) }
         }
-        guard let offset = progress ?? state.tracker.committed ?? starts.position else { return nil }
         let isCleanEnd = state.phase == .stopped && state.tracker.heldCount == 0
+        // A clean end takes back what earlier processes noted, also where there was nothing to hand out.
+        guard
+            let offset = progress ?? state.tracker.committed ?? starts.position
+                ?? (isCleanEnd ? starts.storedOffset : nil)
+        else { return nil }
         let note = starts.note(at: offset, isCleanEnd: isCleanEnd)
         guard progress != nil || note != starts.stored else { return nil }
         return Committer.Target(
@@ -82,10 +86,13 @@ extension PartitionReader {
 
     /// Takes what the group has committed.
     ///
+    /// - Parameter isOwn: Whether this process wrote it.
     /// - Returns: How many processes have died here, where that is too many.
-    func read(_ note: StartNote) -> Int? {
+    func read(_ entry: PartitionOffset, isOwn: Bool) -> Int? {
+        let note = StartNote(metadata: entry.metadata)
+        let offset = entry.offset >= 0 ? entry.offset : nil
         let starts = state.withLock { state -> Int? in
-            state.starts?.read(note)
+            state.starts?.read(note, at: offset, isOwn: isOwn)
             return state.starts?.isSuspect == true ? state.starts?.earlierStarts : nil
         }
         core.signal(self)

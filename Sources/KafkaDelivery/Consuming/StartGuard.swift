@@ -55,6 +55,8 @@ struct StartGuard {
     private(set) var position: Int64?
     /// What the broker has.
     private(set) var stored = StartNote.none
+    /// … and beside which offset it was, when this generation began.
+    private(set) var storedOffset: Int64?
     /// How many processes began where this one began, and died.
     private(set) var earlierStarts = 0
     /// Handing out waits for a commit, because too much is uncommitted.
@@ -75,11 +77,17 @@ struct StartGuard {
     // MARK: What was
 
     /// Takes what the group has committed for the partition.
-    mutating func read(_ note: StartNote) {
+    ///
+    /// - Parameters:
+    ///   - offset: Beside which offset the note was; nil where the group has none.
+    ///   - isOwn: Whether this very process wrote it, in a generation that it lost: then the last start it counts has not
+    ///     died, nor did the message on trial kill anybody.
+    mutating func read(_ note: StartNote, at offset: Int64? = nil, isOwn: Bool = false) {
         guard stage == .reading else { return }
         stored = note
-        earlierStarts = note.starts
-        culprits = Array(Set(note.culprits + [note.trial].compactMap(\.self)).sorted())
+        storedOffset = offset
+        earlierStarts = isOwn ? max(note.starts - 1, 0) : note.starts
+        culprits = Array(Set(note.culprits + (isOwn ? [] : [note.trial]).compactMap(\.self)).sorted())
         stage = .marking
         if isAtEnd, !hasCandidate { forgive() }
     }
@@ -168,6 +176,7 @@ struct StartGuard {
         earlierStarts = 0
         culprits = []
         position = nil
+        storedOffset = nil
         turn = .none
         hasCandidate = false
         if stage != .reading { stage = .free }
