@@ -59,27 +59,6 @@ struct ConfirmedSendTests {
         #expect(String(decoding: stored, as: UTF8.self) == expected)
     }
 
-    @Test func manySendsAtOnceGiveOneResultEachInOrder() async throws {
-        let cluster = try TestCluster()
-        let topic = try await cluster.makeTopic()
-        try await withKafkaProducer(cluster.producerConfiguration(), logger: .test) { producer in
-            var messages = (0..<1_000).map { KafkaMessage(topic: topic, value: "\($0)") }
-            messages[500].partition = -1
-            let results = await producer.send(contentsOf: messages)
-            #expect(results.count == 1_000)
-            for (number, result) in results.enumerated() {
-                switch result {
-                case .success(let report):
-                    #expect(report.offset == Int64(number < 500 ? number : number - 1))
-                case .failure(let error):
-                    #expect(number == 500)
-                    #expect(error.kind == .invalidArgument)
-                    #expect(error.persistence == .notPersisted)
-                }
-            }
-        }
-    }
-
     /// The hashes are those that the Java client's own tests expect of its murmur2.
     @Test(
         arguments: [

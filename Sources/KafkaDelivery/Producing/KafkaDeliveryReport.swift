@@ -17,3 +17,14 @@ public struct KafkaDeliveryReport: Sendable, Hashable {
     /// Whether the broker said where the message is: false only for a producer without acknowledgements (`acks=0`).
     public var hasOffset: Bool { offset >= 0 }
 }
+
+extension KafkaDeliveryReport {
+    init(_ place: KafkaProducer.PendingDelivery.Place, topic: String) {
+        self.topic = topic
+        partition = Int(place.partition)
+        offset = place.offset
+        timestamp =
+            place.millisecondsSince1970 < 0
+            ? nil : KafkaTimestamp(millisecondsSince1970: place.millisecondsSince1970)
+    }
+}

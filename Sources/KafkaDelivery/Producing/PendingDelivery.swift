@@ -12,6 +12,8 @@ extension KafkaProducer {
             /// -1 where there is none.
             let millisecondsSince1970: Int64
             let partition: Int32
+
+            static let none = Place(offset: -1, millisecondsSince1970: -1, partition: -1)
         }
 
         private enum State {
@@ -31,6 +33,8 @@ extension KafkaProducer {
                 // takes a waiter out of the state, which happens once, resumes it.
                 case task(UnsafeContinuation<Void, Never>)
                 case batch(PendingBatch)
+                /// Of this part the send is what is in flight.
+                case part(BatchPart)
                 case transaction(TransactionScope)
             }
 
@@ -50,6 +54,9 @@ extension KafkaProducer {
                 switch resume {
                 case .task(let continuation): continuation.resume()
                 case .batch(let batch): batch.oneIsDone()
+                case .part(let part):
+                    if let failure { part.failRest(failure) }
+                    part.batch.oneIsDone()
                 case .transaction(let scope): scope.noteOutcome(failure)
                 }
             }
@@ -77,11 +84,13 @@ extension KafkaProducer {
         nonisolated(unsafe) var previous: Unmanaged<PendingDelivery>?
         nonisolated(unsafe) var next: Unmanaged<PendingDelivery>?
         nonisolated(unsafe) var sequence: UInt64 = 0
+        /// How many messages it stands for that have no outcome yet. It belongs to the same.
+        nonisolated(unsafe) var messageCount: Int32 = 1
 
         // Written once, under the lock and before isDone, and afterwards read without it. A failure counts, otherwise the
         // place.
         nonisolated(unsafe) private var failure: Failure?
-        nonisolated(unsafe) private var place = Place(offset: -1, millisecondsSince1970: -1, partition: -1)
+        nonisolated(unsafe) private var place = Place.none
         private let isDone = Atomic(false)
         // Numbers of this send alone: one counter for all of them would be fought over by all threads.
         private let lastWaiter = Atomic<UInt32>(0)
@@ -90,6 +99,13 @@ extension KafkaProducer {
         init(topic: String, batch: PendingBatch? = nil) {
             self.topic = topic
             self.state = Mutex(batch.map { .awaited(Waiter(.batch($0))) } ?? .pending)
+        }
+
+        /// What is in flight for many messages.
+        init(_ part: BatchPart) {
+            self.topic = ""
+            self.state = Mutex(.awaited(Waiter(.part(part))))
+            self.messageCount = Int32(part.count)
         }
 
         /// Waits for the broker's answer.
@@ -131,13 +147,7 @@ extension KafkaProducer {
             get throws(KafkaError) {
                 guard isDone.load(ordering: .acquiring) else { return nil }
                 if let failure { throw failure.error }
-                return KafkaDeliveryReport(
-                    topic: topic,
-                    partition: Int(place.partition),
-                    offset: place.offset,
-                    timestamp: place.millisecondsSince1970 < 0
-                        ? nil : KafkaTimestamp(millisecondsSince1970: place.millisecondsSince1970)
-                )
+                return KafkaDeliveryReport(place, topic: topic)
             }
         }
 

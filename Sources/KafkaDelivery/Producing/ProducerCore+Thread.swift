@@ -78,22 +78,34 @@ extension ProducerCore {
                 serving.metrics?.note(microseconds: rd_kafka_message_latency(report))
                 isFirst = false
             }
-            let pending = Unmanaged<PendingDelivery>.fromOpaque(opaque)
+            let slot = BatchPart.Reference(opaque)
+            guard let pending = slot.map(\.pending) ?? .fromOpaque(opaque) else { continue }
             guard report.pointee.err == RD_KAFKA_RESP_ERR_NO_ERROR else {
-                fail(pending, explain(KafkaError(report), serving.connectionError), &serving)
+                fail(pending, slot, explain(KafkaError(report), serving.connectionError), &serving)
                 continue
             }
             if serving.connectionError != nil { serving.connectionError = nil }
-            serving.sends.settle(pending, failure: nil)
             if serving.isMetered { serving.metrics?.noteConfirmed() }
-            pending.takeRetainedValue().resolve(PendingDelivery.Place(report))
+            let place = PendingDelivery.Place(report)
+            slot?.resolve(place)
+            if serving.sends.settle(pending, failure: nil) { pending.takeRetainedValue().resolve(place) }
         }
     }
 
-    private func fail(_ pending: Unmanaged<PendingDelivery>, _ error: KafkaError, _ serving: inout Serving) {
-        serving.sends.settle(pending, failure: error)
+    private func fail(
+        _ pending: Unmanaged<PendingDelivery>,
+        _ slot: BatchPart.Reference?,
+        _ error: KafkaError,
+        _ serving: inout Serving
+    ) {
         serving.metrics?.note(error)
-        pending.takeRetainedValue().resolve(error)
+        slot?.resolve(error)
+        guard serving.sends.settle(pending, failure: error) else { return }
+        if slot == nil {
+            pending.takeRetainedValue().resolve(error)
+        } else {
+            pending.takeRetainedValue().resolve(.none)
+        }
     }
 
     /// A time-out, and what closing cut short, say more with the reason why nothing got through, and a fatal error with what
@@ -149,24 +161,28 @@ extension ProducerCore {
     /// Does what is due for those who wait: for room, for sends to end, for the end of the producer.
     private func serveLedger(_ serving: inout Serving) {
         guard ledger.needsThread else { return }
-        let (isCrowded, barriers) = takeStock(&serving)
-        for barrier in barriers { barrier.continuation.resume(returning: nil) }
-        guard isCrowded else { return }
+        guard takeStock(&serving) else { return }
         serveRoomWaiters(&serving)
         // A flush may wait for one that was counted as in flight while it was tried.
-        for barrier in takeStock(&serving).barriers { barrier.continuation.resume(returning: nil) }
+        _ = takeStock(&serving)
     }
 
-    /// Brings the list of sends up to date.
-    private func takeStock(_ serving: inout Serving) -> (isCrowded: Bool, barriers: [SendLedger.Barrier]) {
-        ledger.withLock { ledger in
+    /// Brings the list of sends up to date, and tells those who wait for what has ended.
+    ///
+    /// - Returns: Whether somebody waits for room.
+    private func takeStock(_ serving: inout Serving) -> Bool {
+        let (isCrowded, ended, barriers) = ledger.withLock { ledger in
             serving.sends.isClosing = ledger.phase == .closing
             // In this order: what was refused had been put into the inbox before, and so had what a barrier waits for.
             let refused = ledger.takeRefused()
             serving.sends.takeOver(inbox)
-            for pending in refused { serving.sends.remove(pending) }
-            return (ledger.isCrowded, ledger.passedBarriers(serving.sends))
+            let ended = refused.filter { serving.sends.remove($0.pending, count: $0.count) }
+            return (ledger.isCrowded, ended, ledger.passedBarriers(serving.sends))
         }
+        // Nobody is told of a single one, which its sender has discarded.
+        for (pending, _) in ended { pending.resolve(.none) }
+        for barrier in barriers { barrier.continuation.resume(returning: nil) }
+        return isCrowded
     }
 
     private func serveRoomWaiters(_ serving: inout Serving) {
@@ -183,7 +199,8 @@ extension ProducerCore {
         }
         while let waiter = ledger.withLock({ $0.nextForRoom(inFlight: serving.sends.count) }) {
             serving.sends.append(Unmanaged.passRetained(waiter.pending))
-            let code = produce(waiter.message, to: nil, waiter.pending)
+            let opaque = Unmanaged.passUnretained(waiter.pending).toOpaque()
+            let code = produce(waiter.message, to: nil, opaque)
             if code == RD_KAFKA_RESP_ERR_NO_ERROR {
                 ledger.withLock { $0.triedWithSuccess() }
                 waiter.continuation.resume(returning: nil)
@@ -256,11 +273,12 @@ extension ProducerCore {
     }
 
     private func finish(_ serving: inout Serving) {
+        let count = serving.sends.count
         let abandoned = serving.sends.abandon()
-        if !abandoned.isEmpty {
+        if count > 0 {
             logger.warning(
                 "Producer closed without an answer to some sends",
-                metadata: ["kafka_messages": "\(abandoned.count)"]
+                metadata: ["kafka_messages": "\(count)"]
             )
         }
         let (waiters, barriers) = ledger.withLock { $0.close(serving.sends.summary) }
@@ -272,7 +290,7 @@ extension ProducerCore {
             reason: "the producer was closed before the broker answered"
         )
         for pending in abandoned {
-            serving.metrics?.note(error)
+            for _ in 0..<pending.messageCount { serving.metrics?.note(error) }
             pending.resolve(error)
         }
         serving.metrics?.export(inFlight: 0, at: clock.now)

@@ -93,12 +93,70 @@ extension ProducerCore {
         let pending = PendingDelivery(topic: message.topic, batch: batch)
         // Before librdkafka has it: then the thread finds whatever a report is of.
         guard inbox.put(pending) else { throw .closed() }
-        let code = produce(message, to: topic, pending)
+        let code = produce(message, to: topic, Unmanaged.passUnretained(pending).toOpaque())
         // One that closing gave up meanwhile has its outcome, and somebody may have been told.
         if code == RD_KAFKA_RESP_ERR_NO_ERROR || !pending.discard() { return pending }
         if ledger.withLock({ $0.refuse(pending) }) { queue.interrupt() }
         guard code == RD_KAFKA_RESP_ERR__QUEUE_FULL else { throw refusal(code, of: message) }
         return nil
+    }
+
+    /// Hands many messages to librdkafka, until one would have to wait for room.
+    ///
+    /// - Parameters:
+    ///   - messages: As many as the part has slots.
+    ///   - part: For the outcomes, also of those that are refused.
+    ///   - topics: For the topics of those that were handled.
+    /// - Returns: How many were handled.
+    func handOver(
+        _ messages: UnsafeBufferPointer<KafkaMessage>,
+        _ part: BatchPart,
+        _ topics: inout BatchOfSends.Topics
+    ) -> Int {
+        let pending = PendingDelivery(part)
+        part.pending = .passUnretained(pending)
+        let isOpen = inbox.put(pending)
+        var handled = 0
+        var accepted = 0
+        // By index: a loop over the messages would copy each.
+        while handled < messages.count {
+            do throws(KafkaError) {
+                guard isOpen, !inbox.isClosed else { throw .closed() }
+                guard try handOver(messages[handled], part.reference(handled)) else { break }
+                accepted += 1
+            } catch {
+                part.fail(at: handled, error)
+            }
+            topics.note(messages[handled].topic, at: handled)
+            handled += 1
+        }
+        if !isOpen {
+            // The thread does not know of it.
+            pending.resolve(.none)
+        } else if accepted < messages.count {
+            ledger.withLock { _ = $0.refuse(pending, count: messages.count - accepted) }
+            // It may have the reports of all others, and then somebody waits for this.
+            queue.interrupt()
+        }
+        return handled
+    }
+
+    /// - Returns: Whether there was room.
+    private func handOver(_ message: KafkaMessage, _ slot: BatchPart.Reference) throws(KafkaError) -> Bool {
+        let topic = try validTopic(of: message)
+        if Task.isCancelled { throw .cancelled(persistence: .notPersisted) }
+        if ledger.isCrowded { return false }
+        let code =
+            if stampsIdempotencyKey {
+                produce(message.stampedWithIdempotencyKey(), to: topic, slot.opaque)
+            } else {
+                produce(message, to: topic, slot.opaque)
+            }
+        switch code {
+        case RD_KAFKA_RESP_ERR_NO_ERROR: return true
+        case RD_KAFKA_RESP_ERR__QUEUE_FULL: return false
+        default: throw refusal(code, of: message)
+        }
     }
 
     /// Refuses a message that librdkafka would misunderstand, and returns its topic's handle, where it was used last.
@@ -113,10 +171,12 @@ extension ProducerCore {
     }
 
     /// Hands a message to librdkafka, with a topic's handle that is looked up where there is none.
+    ///
+    /// - Parameter opaque: Of its pending delivery, or of its slot.
     func produce(
         _ message: KafkaMessage,
         to topic: Unmanaged<RdKafkaTopic>?,
-        _ pending: PendingDelivery
+        _ opaque: UnsafeMutableRawPointer
     ) -> rd_kafka_resp_err_t {
         var topic = topic
         if topic == nil {
@@ -124,9 +184,7 @@ extension ProducerCore {
             lastTopic.store(topic, ordering: .releasing)
         }
         guard let topic else { return rd_kafka_last_error() }
-        return topic._withUnsafeGuaranteedRef {
-            client.produce(message, to: $0, opaque: Unmanaged.passUnretained(pending).toOpaque())
-        }
+        return topic._withUnsafeGuaranteedRef { client.produce(message, to: $0, opaque: opaque) }
     }
 
     /// Waits until the thread has handed the message to librdkafka, or could not.

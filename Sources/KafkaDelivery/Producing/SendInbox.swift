@@ -40,6 +40,11 @@ struct SendInbox: ~Copyable, Sendable {
         head.bitwiseOr(Self.closedBit, ordering: .acquiringAndReleasing)
     }
 
+    /// Whether every further send is refused, a moment ago.
+    var isClosed: Bool {
+        head.load(ordering: .relaxed) & Self.closedBit != 0
+    }
+
     /// Takes all sends out.
     ///
     /// - Returns: The one that was put in last, linked to those before it by `previous`. The references are the caller's.

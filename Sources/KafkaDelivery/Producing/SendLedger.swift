@@ -53,7 +53,7 @@ struct SendLedger {
     private var lowWater: Int?
     private var barriers: [Barrier] = []
     /// What librdkafka did not take, and the thread still counts as in flight.
-    private var refused: [PendingDelivery] = []
+    private var refused: [(pending: PendingDelivery, count: Int)] = []
 }
 
 // MARK: What others than the holder of the lock need to know
@@ -71,16 +71,16 @@ extension SendLedger {
 // MARK: Sends that librdkafka did not take
 
 extension SendLedger {
-    /// Notes a send that is in flight no longer.
+    /// Notes a send that is in flight no longer, or not with so many messages.
     ///
     /// - Returns: Whether the thread has to look: somebody waits for what this changes, or there are many of them.
-    mutating func refuse(_ pending: PendingDelivery) -> Bool {
+    mutating func refuse(_ pending: PendingDelivery, count: Int = 1) -> Bool {
         guard phase != .closed else { return false }
-        refused.append(pending)
+        refused.append((pending, count))
         return phase != .open || !roomWaiters.isEmpty || !barriers.isEmpty || refused.count >= 128
     }
 
-    mutating func takeRefused() -> [PendingDelivery] {
+    mutating func takeRefused() -> [(pending: PendingDelivery, count: Int)] {
         guard !refused.isEmpty else { return [] }
         defer { refused = [] }
         return refused

@@ -1,4 +1,5 @@
-/// The sends without an outcome, oldest first. Used by the producer's thread alone.
+/// The sends without an outcome, oldest first, of which each stands for one message or for many. Used by the producer's thread
+/// alone.
 ///
 /// Linked through the sends themselves: librdkafka carries a pointer to each, this list keeps it alive, and no dictionary is
 /// searched when its report arrives. The links do not count references: the list has one of each send, which came with it
@@ -6,7 +7,7 @@
 struct SendsInFlight {
     typealias PendingDelivery = KafkaProducer.PendingDelivery
 
-    /// How many there are.
+    /// How many messages there are.
     private(set) var count = 0
     /// The number of the sends that joined last; those that did together have the same.
     private(set) var lastSequence: UInt64 = 0
@@ -28,8 +29,8 @@ struct SendsInFlight {
         var current = newest
         var following: Unmanaged<PendingDelivery>?
         while true {
-            count += 1
             let previous = current._withUnsafeGuaranteedRef { pending in
+                count += Int(pending.messageCount)
                 pending.sequence = lastSequence
                 pending.next = following
                 return pending.previous
@@ -41,11 +42,14 @@ struct SendsInFlight {
         attach(current, newest)
     }
 
-    /// Takes on a send, with a reference of it.
+    /// Takes on a send of one message, with a reference of it. It may have been here before.
     mutating func append(_ reference: Unmanaged<PendingDelivery>) {
         lastSequence += 1
         count += 1
-        reference._withUnsafeGuaranteedRef { $0.sequence = lastSequence }
+        reference._withUnsafeGuaranteedRef { pending in
+            pending.sequence = lastSequence
+            pending.messageCount = 1
+        }
         attach(reference, reference)
     }
 
@@ -57,7 +61,7 @@ struct SendsInFlight {
     }
 
     /// Takes a send off the list: its reference is the caller's.
-    mutating func unlink(_ reference: Unmanaged<PendingDelivery>) {
+    private mutating func unlink(_ reference: Unmanaged<PendingDelivery>) {
         let (next, previous) = reference._withUnsafeGuaranteedRef { pending in
             defer {
                 pending.next = nil
@@ -68,23 +72,41 @@ struct SendsInFlight {
         }
         if let next { next._withUnsafeGuaranteedRef { $0.previous = previous } } else { last = previous }
         if let previous { previous._withUnsafeGuaranteedRef { $0.next = next } } else { first = next }
-        count -= 1
     }
 
-    /// Takes off a send that librdkafka did not take after all; not where that has been done already.
-    mutating func remove(_ pending: PendingDelivery) {
-        guard pending.sequence != 0 else { return }
-        let reference = Unmanaged.passUnretained(pending)
-        unlink(reference)
-        reference.release()
-    }
-
-    /// Takes off a send whose report arrived, and counts it where the producer is closing. Its reference is the caller's.
+    /// Takes off messages of a send that librdkafka did not take after all; not where all has been given up already.
     ///
-    /// - Parameter failure: Why the message was not confirmed, where it was not.
-    mutating func settle(_ reference: Unmanaged<PendingDelivery>, failure: KafkaError?) {
-        unlink(reference)
-        guard isClosing else { return }
+    /// - Returns: Whether they were its last ones.
+    @discardableResult
+    mutating func remove(_ pending: PendingDelivery, count removed: Int = 1) -> Bool {
+        guard pending.sequence != 0 else { return false }
+        let reference = Unmanaged.passUnretained(pending)
+        guard take(removed, of: reference) else { return false }
+        reference.release()
+        return true
+    }
+
+    /// Takes off a message whose report arrived, and counts it where the producer is closing.
+    ///
+    /// - Parameter failure: Why it was not confirmed, where it was not.
+    /// - Returns: Whether it was the send's last one: then the send's reference is the caller's.
+    mutating func settle(_ reference: Unmanaged<PendingDelivery>, failure: KafkaError?) -> Bool {
+        if isClosing { count(failure) }
+        return take(1, of: reference)
+    }
+
+    /// - Returns: Whether none is left.
+    private mutating func take(_ taken: Int, of reference: Unmanaged<PendingDelivery>) -> Bool {
+        count -= taken
+        let isLast = reference._withUnsafeGuaranteedRef { pending in
+            pending.messageCount -= Int32(taken)
+            return pending.messageCount == 0
+        }
+        if isLast { unlink(reference) }
+        return isLast
+    }
+
+    private mutating func count(_ failure: KafkaError?) {
         switch failure {
         case nil: summary.delivered += 1
         case let error? where error.persistence == .possiblyPersisted: summary.unknown += 1
@@ -101,13 +123,13 @@ struct SendsInFlight {
     /// more.
     mutating func abandon() -> [PendingDelivery] {
         var abandoned: [PendingDelivery] = []
-        abandoned.reserveCapacity(count)
+        summary.unknown += count
+        count = 0
         // One by one: releasing a long chain by its head would recurse once for each link.
         while let reference = first {
             unlink(reference)
             abandoned.append(reference.takeRetainedValue())
         }
-        summary.unknown += abandoned.count
         return abandoned
     }
 }
