@@ -144,6 +144,15 @@ public struct KafkaTimestamp: Sendable, Hashable, Comparable {
         self.millisecondsSince1970 = millisecondsSince1970
     }
 
+    /// So much later, at most a hundred years.
+    func advanced(by delay: Duration) -> KafkaTimestamp {
+        let (seconds, attoseconds) = min(max(delay, .zero), .seconds(100 * 365 * 86_400)).components
+        let (sum, isTooLate) =
+            millisecondsSince1970
+            .addingReportingOverflow(seconds * 1_000 + attoseconds / 1_000_000_000_000_000)
+        return KafkaTimestamp(millisecondsSince1970: isTooLate ? .max : sum)
+    }
+
     /// Earlier is less.
     public static func < (left: KafkaTimestamp, right: KafkaTimestamp) -> Bool {
         left.millisecondsSince1970 < right.millisecondsSince1970

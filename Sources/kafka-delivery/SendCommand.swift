@@ -36,7 +36,7 @@ struct SendCommand: AsyncParsableCommand {
     @Argument(help: "What to send; - is standard input, as is no FILE at all.", completion: .file())
     var files: [String] = []
 
-    @Flag(help: "Send each file as one message, at most 64 MiB or message.max.bytes.")
+    @Flag(help: "Send each file as one message, at most 1 MB, or -X message.max.bytes=BYTES.")
     var whole = false
 
     @Flag(help: "Leave empty lines out. Otherwise they are messages with empty values.")

@@ -60,6 +60,54 @@ struct BackPressureTests {
         #expect(peak - before < 100 << 20, "grew by \((peak - before) >> 20) MiB")
     }
 
+    @Test func aBatchKeepsLittleForEachMessageHoweverSmallTheBuffer() async throws {
+        let cluster = try TestCluster()
+        let topic = try await cluster.makeTopic()
+        var configuration = cluster.producerConfiguration()
+        configuration.maximumBufferedMessages = 1
+        let producer = try KafkaProducer(configuration, logger: .test)
+        let total = 10_000
+        let messages = (0..<total).map { KafkaMessage(topic: topic, value: "\($0)") }
+        let before = try Memory.residentBytes()
+        let results = await producer.send(contentsOf: messages)
+        let grown = try Memory.residentBytes() - before
+        #expect(results.count { (try? $0.get()) != nil } == total)
+        // With the slots of a whole part for each message it would be 320 MiB.
+        #expect(grown < 50 << 20, "grew by \(grown >> 20) MiB")
+        await producer.close()
+    }
+
+    @Test func aMessageThatIsNotPossibleIsRefusedWhileOthersWaitForRoomToo() async throws {
+        let cluster = try TestCluster()
+        let topic = try await cluster.makeTopic()
+        var configuration = cluster.producerConfiguration()
+        configuration.maximumBufferedMessages = 1
+        let producer = try KafkaProducer(configuration, logger: .test)
+        try await producer.send(KafkaMessage(topic: topic, value: "before"))
+        try cluster.mock.setRoundTripTime(.milliseconds(500))
+        let first = try await producer.enqueue(KafkaMessage(topic: topic, value: "first"))
+        // The task goes on when the sender waits: both take turns on the producer's thread.
+        let waiting = Task(executorPreference: producer.taskExecutor) {
+            try await producer.send(KafkaMessage(topic: topic, value: "second"))
+        }
+        await Task(executorPreference: producer.taskExecutor) {}.value
+        let impossible = [
+            KafkaMessage(topic: topic, partition: -1, value: "x"),
+            KafkaMessage(topic: topic, partition: 1 << 32, value: "x"),
+            KafkaMessage(topic: topic, value: "x", timestamp: KafkaTimestamp(millisecondsSince1970: 0)),
+            KafkaMessage(topic: topic + "\0x", value: "x"), KafkaMessage(topic: "", value: "x"),
+        ]
+        for result in await producer.send(contentsOf: impossible) {
+            let error = #expect(throws: KafkaError.self) { try result.get() }
+            #expect(error?.kind == .invalidArgument)
+            #expect(error?.persistence == .notPersisted)
+        }
+        _ = try await first.report
+        _ = try await waiting.value
+        await producer.close()
+        #expect(try await Kcat(cluster).count(topic, partition: 0) == 3)
+    }
+
     @Test func aSenderThatWaitsForRoomCanBeCancelled() async throws {
         let cluster = try TestCluster()
         let topic = try await cluster.makeTopic()

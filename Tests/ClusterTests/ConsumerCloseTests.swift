@@ -217,6 +217,50 @@ struct ConsumerCloseTests {
         #expect(try await GroupOffsets(cluster, configuration.group).committed(topic) == 4)
     }
 
+    /// Reads, and sends for each message another one.
+    private struct Worker: Service {
+        let consumer: KafkaConsumer
+        let producer: KafkaProducer
+        let topic: String
+        let concurrency: KafkaConsumer.Concurrency
+        let handled: Recorder
+
+        func run() async throws {
+            try await consumer.forEach(concurrency: concurrency) { delivery in
+                try await producer.send(KafkaMessage(topic: topic, value: delivery.value))
+                _ = handled.record(key: "", Int(delivery.offset))
+            }
+        }
+    }
+
+    @Test(arguments: [KafkaConsumer.Concurrency.perPartition, .perKey(maximum: 4)])
+    func aServiceGroupShutsDownItsWorkerFirstAndLosesNothing(concurrency: KafkaConsumer.Concurrency) async throws {
+        let cluster = try TestCluster()
+        let topic = try await cluster.makeTopic()
+        let outputs = try await cluster.makeTopic(name: "outputs")
+        try await cluster.fill(topic, count: 2_000)
+        let configuration = cluster.quickConsumer(topic)
+        let consumer = try KafkaConsumer(configuration, logger: .test)
+        let producer = try KafkaProducer(cluster.producerConfiguration(), logger: .test)
+        let handled = Recorder()
+        let worker = Worker(
+            consumer: consumer,
+            producer: producer,
+            topic: outputs,
+            concurrency: concurrency,
+            handled: handled
+        )
+        // As the README has it.
+        let services = ServiceGroup(services: [producer, consumer, worker], logger: .test)
+        let running = Task { try await services.run() }
+        try await waitUntil { (handled.numbers[""]?.count ?? 0) >= 100 }
+        await services.triggerGracefulShutdown()
+        try await expectWithin(Self.slack) { try await running.value }
+        let count = handled.numbers[""]?.count ?? 0
+        #expect(try await GroupOffsets(cluster, configuration.group).committed(topic) == Int64(count))
+        #expect(try await Kcat(cluster).count(outputs, partition: 0) == count)
+    }
+
     @Test func cancellingTheTaskThatRunsTheConsumerClosesIt() async throws {
         let cluster = try TestCluster()
         let topic = try await cluster.makeTopic()

@@ -136,6 +136,27 @@ struct RetryTopicClusterTests {
         }
     }
 
+    @Test func namedPartitionsHaveToNameTheRetryTopicsToo() async throws {
+        let cluster = try TestCluster()
+        let producer = try KafkaProducer(cluster.producerConfiguration(), logger: .test)
+        let orders = KafkaTopicPartition(topic: "orders", partition: 0)
+        var configuration = KafkaConsumer.Configuration(
+            bootstrapServers: cluster.bootstrapServers,
+            partitions: [orders]
+        )
+        let retry = KafkaRetryPolicy.topics([.seconds(5)], through: producer)
+        try await withKafkaConsumer(configuration, logger: .test) { consumer in
+            let error = await #expect(throws: KafkaError.self) { try await consumer.forEach(retry: retry) { _ in } }
+            #expect(error?.kind == .invalidConfiguration)
+            #expect(error?.reason.contains("orders-retry-5s") == true)
+        }
+        configuration.partitions = [orders, KafkaTopicPartition(topic: "orders-retry-5s", partition: 0)]
+        let consumer = try KafkaConsumer(configuration, logger: .test)
+        await consumer.close()
+        try await consumer.forEach(retry: retry) { _ in }
+        await producer.close()
+    }
+
     @Test func whatIsNotWorthRetryingIsADeadLetterAtOnce() async throws {
         let cluster = try TestCluster()
         let topics = try await makeTopics(cluster, retries: ["1h"])

@@ -40,6 +40,20 @@ struct RetryPolicyTests {
         #expect(policy.delay(after: .min) == .milliseconds(100))
     }
 
+    @Test func noMultiplierIsTooLarge() {
+        for multiplier in [1e30, 1e300, .greatestFiniteMagnitude] {
+            let policy = KafkaRetryPolicy.exponential(
+                initial: .seconds(1),
+                multiplier: multiplier,
+                maximum: .seconds(7),
+                maximumAttempts: nil
+            )
+            #expect(policy.delay(after: 1) == .seconds(1))
+            #expect(policy.delay(after: 2) == .seconds(7))
+            #expect(policy.delay(after: Int.max) == .seconds(7))
+        }
+    }
+
     @Test func oneAttemptIsOneAttempt() {
         #expect(delays(.none, attempts: 2) == [nil, nil])
         #expect(delays(.fixed(.seconds(3), maximumAttempts: 2), attempts: 2) == [.seconds(3), nil])

@@ -99,7 +99,7 @@ extension ConsumerLoop {
         revocation = Revocation(
             partitions: partitions,
             readers: revoked,
-            drainDeadline: clock.now.advanced(by: core.configuration.revocationTimeout.asTimeout)
+            drainDeadline: clock.now.advanced(by: core.configuration.revocationLimit.asTimeout)
         )
         advanceRevocation()
     }
@@ -111,7 +111,7 @@ extension ConsumerLoop {
         if closing?.isLeaving == true || core.client.isAssignmentLost { return finishRevocation(current) }
         if current.commitDeadline == nil {
             guard now >= current.drainDeadline || current.readers.allSatisfy(isDrained) else { return }
-            current.commitDeadline = now.advanced(by: core.configuration.revocationTimeout.asTimeout)
+            current.commitDeadline = now.advanced(by: core.configuration.revocationLimit.asTimeout)
             revocation = current
             committer.schedule(at: now)
             advanceCommits()

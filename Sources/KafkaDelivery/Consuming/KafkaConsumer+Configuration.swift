@@ -141,7 +141,8 @@ extension KafkaConsumer {
         public var maximumUncommitted: Int = 10_000
 
         /// How long a partition that goes to another member waits for the deliveries in hand, and then at most as long for
-        /// their commit. Twice this is to be less than the group's rebalance time-out (`max.poll.interval.ms`, 5 minutes).
+        /// their commit. The group waits for a member no longer than its rebalance time-out (`max.poll.interval.ms`, 5 minutes),
+        /// of which each takes a third at most, whatever is set here.
         public var revocationTimeout: Duration = .seconds(5)
 
         /// How long a delivery may be in somebody's hands, from being handed out until its verdict, before that is told as
@@ -205,6 +206,9 @@ extension KafkaConsumer.Configuration {
         let given = additionalProperties[RdKafkaProperty.maximumPollInterval].flatMap { Int64($0) } ?? 300_000
         return .milliseconds(max(given, 1))
     }
+
+    /// ``revocationTimeout``, within what the group waits for a member.
+    var revocationLimit: Duration { min(revocationTimeout, maximumPollInterval / 3) }
 
     /// Whether there is a group to commit for.
     var hasGroup: Bool { !group.isEmpty }

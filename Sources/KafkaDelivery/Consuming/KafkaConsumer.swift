@@ -84,7 +84,7 @@ public final class KafkaConsumer: Service, Sendable {
     /// ``Event/revoked(_:unsettled:)`` and ``Event/lost(_:unsettled:)`` tell. Partitions with deliveries in a transaction that
     /// has not ended are left to that.
     ///
-    /// - Throws: ``KafkaError``: `assignmentEnded` where a partition goes to another member meanwhile, `timedOut` after 30
+    /// - Throws: ``KafkaError``: `invalidArgument` where there is no group to commit for, `assignmentEnded` where a partition goes to another member meanwhile, `timedOut` after 30
     ///   seconds, `cancelled`, `closed`, or what the broker says.
     public func commit() async throws(KafkaError) {
         if let error = await core.commit() { throw error }

@@ -77,7 +77,7 @@ struct OffsetTracker {
 
     /// Kafka commits the offset to read next.
     static func nextToRead(after offset: Int64) -> Int64 {
-        offset + 1
+        offset == .max ? offset : offset + 1
     }
 
     /// Notes that a message is given out. Offsets only ever grow.

@@ -80,8 +80,7 @@ struct FailureHandling: Sendable {
         to next: (topic: String, delay: Duration),
         of topics: KafkaRetryTopics
     ) async -> Outcome {
-        let now = core.backoff.timestamp.millisecondsSince1970
-        let due = KafkaTimestamp(millisecondsSince1970: now + Int64(next.delay.milliseconds))
+        let due = core.backoff.timestamp.advanced(by: next.delay)
         let report = try? await topics.publish(
             delivery,
             origin,

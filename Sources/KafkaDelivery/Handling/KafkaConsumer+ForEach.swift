@@ -1,3 +1,5 @@
+internal import ServiceLifecycle
+
 extension KafkaConsumer {
     /// How many deliveries are handled at a time, and what keeps its order.
     public enum Concurrency: Sendable, Hashable {
@@ -25,7 +27,11 @@ extension KafkaConsumer {
     /// partition (with `.perKey` that key, with `.unordered` nothing else) and leaves the others alone. When the policy
     /// gives up, the message goes to the dead letters, and is settled once that is confirmed; without dead letters the
     /// error ends the loop, and the message stays unsettled. With ``KafkaRetryPolicy/topics(_:through:inPlace:)`` messages
-    /// wait for their next attempt in topics of their own, which are subscribed to as well. Cancellation leaves what is being handled unsettled.
+    /// wait for their next attempt in topics of their own, which are subscribed to as well. Cancellation leaves what is being
+    /// handled unsettled.
+    ///
+    /// In a service of a `ServiceGroup`, a graceful shutdown closes the consumer within ``Configuration/closeTimeout``: what is
+    /// being handled is finished and committed, and the loop ends.
     ///
     /// - Parameters:
     ///   - concurrency: How many at a time. Less than 1 counts as 1.
@@ -35,7 +41,7 @@ extension KafkaConsumer {
     ///   - handler: Handles one delivery. May settle it itself; what it does not settle, its end does.
     /// - Throws: ``KafkaError`` where the consumer cannot go on, and the handler's error where a message is given up and
     ///   there are no dead letters. `invalidConfiguration` where ``KafkaDeadLetters/maximumStarts`` is set and the consumer
-    ///   does not start where its group has committed.
+    ///   does not start where its group has committed, and where its partitions are named and the retry topics' are not.
     public func forEach(
         concurrency: Concurrency = .perPartition,
         retry: KafkaRetryPolicy = .exponential(maximumAttempts: nil),
@@ -44,7 +50,7 @@ extension KafkaConsumer {
         _ handler: @escaping @Sendable (Delivery) async throws -> Void
     ) async throws {
         try core.countStarts(deadLetters?.maximumStarts)
-        core.subscribeToRetries(retry.topics)
+        try core.subscribeToRetries(retry.topics)
         let given = handler
         let handler: @Sendable (Delivery) async throws -> Void
         if let deduplicator {
@@ -68,13 +74,19 @@ extension KafkaConsumer {
                 }
             }
         case .perKey(let maximum):
-            try await LaneDispatcher(maximum: maximum, handling: handling).run(deliveries, handler) { delivery in
-                let reader = ObjectIdentifier(delivery.message.reader)
-                return delivery.key.map { .key(reader, $0) } ?? .alone(reader, delivery.message.sequence)
+            let dispatcher = LaneDispatcher(maximum: maximum, handling: handling)
+            try await untilShutdown {
+                try await dispatcher.run(deliveries, handler) { delivery in
+                    let reader = ObjectIdentifier(delivery.message.reader)
+                    return delivery.key.map { .key(reader, $0) } ?? .alone(reader, delivery.message.sequence)
+                }
             }
         case .unordered(let maximum):
-            try await LaneDispatcher(maximum: maximum, handling: handling).run(deliveries, handler) { delivery in
-                .alone(ObjectIdentifier(delivery.message.reader), delivery.message.sequence)
+            let dispatcher = LaneDispatcher(maximum: maximum, handling: handling)
+            try await untilShutdown {
+                try await dispatcher.run(deliveries, handler) { delivery in
+                    .alone(ObjectIdentifier(delivery.message.reader), delivery.message.sequence)
+                }
             }
         }
     }
@@ -88,7 +100,7 @@ extension KafkaConsumer {
     ///   - retry: What to do about errors.
     ///   - deadLetters: Where messages go that are given up.
     ///   - handler: Handles one value.
-    /// - Throws: As ``forEach(concurrency:retry:deadLetters:_:)``.
+    /// - Throws: As ``forEach(concurrency:retry:deadLetters:deduplicating:_:)``.
     public func forEach<Value: Decodable & SendableMetatype>(
         as type: Value.Type,
         concurrency: Concurrency = .perPartition,
@@ -112,7 +124,7 @@ extension KafkaConsumer {
     ///   - retry: What to do about errors.
     ///   - deadLetters: Where messages go that are given up.
     ///   - handler: Handles one batch.
-    /// - Throws: As ``forEach(concurrency:retry:deadLetters:_:)``.
+    /// - Throws: As ``forEach(concurrency:retry:deadLetters:deduplicating:_:)``.
     public func forEachBatch(
         maximumCount: Int,
         maximumWait: Duration,
@@ -121,7 +133,7 @@ extension KafkaConsumer {
         _ handler: @escaping @Sendable ([Delivery]) async throws -> Void
     ) async throws {
         try core.countStarts(deadLetters?.maximumStarts)
-        core.subscribeToRetries(retry.topics)
+        try core.subscribeToRetries(retry.topics)
         let handling = FailureHandling(core: core, retry: retry, deadLetters: deadLetters, holdsPartition: true)
         try await forEachPartition { partition in
             var iterator = partition.makeAsyncIterator()
@@ -132,7 +144,7 @@ extension KafkaConsumer {
                     continue
                 }
                 var batch = [first]
-                let deadline = ContinuousClock.now.advanced(by: max(maximumWait, .zero))
+                let deadline = ContinuousClock.now.advanced(by: maximumWait.asTimeout)
                 // While messages are on trial there will not be a second one.
                 while batch.count < maximumCount, !partition.claim.reader.isOneAtATime,
                     let next = try await iterator.next(until: deadline)
@@ -155,10 +167,21 @@ extension KafkaConsumer {
     /// Runs a task for each partition.
     private func forEachPartition(_ body: @escaping @Sendable (Partition) async throws -> Void) async throws {
         let partitions = self.partitions
-        try await withLoopAndTasks { start in
-            for try await partition in partitions {
-                start { try await body(partition) }
+        try await untilShutdown {
+            try await withLoopAndTasks { start in
+                for try await partition in partitions {
+                    start { try await body(partition) }
+                }
             }
+        }
+    }
+
+    /// Runs a loop, and closes the consumer when the service that it is part of is shut down: then the loop ends.
+    func untilShutdown<Result>(_ body: () async throws -> Result) async rethrows -> Result {
+        try await withGracefulShutdownHandler {
+            try await body()
+        } onGracefulShutdown: { [core] in
+            core.beginClosing(within: core.configuration.closeTimeout)
         }
     }
 }

@@ -125,7 +125,8 @@ public struct KafkaRetryPolicy: Sendable {
         // Multiplied step by step, and no further than the maximum, so that no power overflows.
         var steps = max(attempt, 1) - 1
         while steps > 0, multiplier > 1, delay > .zero, delay < maximum {
-            delay = min(delay * multiplier, maximum)
+            guard multiplier < maximum / delay else { return maximum }
+            delay = delay * multiplier
             steps -= 1
         }
         return delay

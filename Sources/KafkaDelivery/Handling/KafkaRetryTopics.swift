@@ -17,7 +17,8 @@ internal import Logging
 ///
 /// `forEach` subscribes to the retry topics of the configured topics too. They have to exist, or be made by the brokers;
 /// a topic of which everything waits equally long needs no more partitions than the original. Topics given as regular
-/// expressions are not derived from: let the expression match the retry topics, or name them.
+/// expressions are not derived from: let the expression match the retry topics, or name them. A consumer of named partitions
+/// has to name the retry topics' too.
 ///
 /// A message that is not due holds back its partition of the retry topic and nothing else. It is not paused, and the group
 /// membership does not depend on it. Due times are compared with this machine's clock; no message waits longer than its
@@ -26,13 +27,16 @@ public struct KafkaRetryTopics: Sendable {
     /// How long each retry topic makes its messages wait, in the order of the attempts.
     public let delays: [Duration]
 
+    private static let longest = Duration.seconds(100 * 365 * 86_400)
+
     private let copies: ConfirmedCopy
     private let topicName: @Sendable (_ original: String, _ delay: Duration) -> String
 
     /// Retry topics, one for each delay.
     ///
     /// - Parameters:
-    ///   - delays: How long to wait before each further attempt; less than zero counts as zero.
+    ///   - delays: How long to wait before each further attempt; less than zero counts as zero, more than a hundred years as
+    ///     that.
     ///   - producer: What to publish with. It stays the caller's to close.
     ///   - topicName: The retry topic of an original topic and a delay.
     public init(
@@ -40,7 +44,7 @@ public struct KafkaRetryTopics: Sendable {
         producer: KafkaProducer,
         topicName: @escaping @Sendable (_ original: String, _ delay: Duration) -> String = Self.defaultTopicName
     ) {
-        self.delays = delays.map { max($0, .zero) }
+        self.delays = delays.map { min(max($0, .zero), Self.longest) }
         self.copies = ConfirmedCopy(producer: producer)
         self.topicName = topicName
     }

@@ -247,7 +247,8 @@ extension RedriveRun {
         guard let rate = configuration.maximumRate else { return .now }
         return state.withLock { state in
             let slot = max(state.nextSlot, .now)
-            state.nextSlot = slot.advanced(by: .seconds(1 / rate))
+            // No longer than what a deadline can be set to.
+            state.nextSlot = slot.advanced(by: .seconds(min(1 / rate, 1e6)))
             return slot
         }
     }

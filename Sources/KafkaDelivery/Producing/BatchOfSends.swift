@@ -33,7 +33,12 @@ struct BatchOfSends {
     private let core: ProducerCore
     private let batch = PendingBatch()
     private var pieces: [Piece] = []
+    /// Of messages.
     private var count = 0
+    /// Of parts and of messages that waited for room.
+    private var awaitedCount = 0
+    /// How many messages the next part has at most.
+    private var partCount = BatchPart.maximumCount
 
     init(_ core: ProducerCore) {
         self.core = core
@@ -41,9 +46,9 @@ struct BatchOfSends {
 
     /// Hands messages over in their order, and waits for room where there is none.
     mutating func send(_ messages: some Sequence<KafkaMessage>) async {
-        if await sendInPlace(messages) { return }
+        guard let handled = await sendInPlace(messages) else { return }
         var chunk: [KafkaMessage] = []
-        for message in messages {
+        for message in messages.dropFirst(handled) {
             chunk.append(message)
             guard chunk.count == BatchPart.maximumCount else { continue }
             _ = await sendInPlace(chunk)
@@ -52,51 +57,67 @@ struct BatchOfSends {
         _ = await sendInPlace(chunk)
     }
 
-    /// The same for an array, which is read where it is; false where it is not one.
-    private mutating func sendInPlace(_ messages: some Sequence<KafkaMessage>) async -> Bool {
+    /// The same for an array, which is read where it is.
+    ///
+    /// - Returns: How many were handled, where the rest is not to be had like that; nil where that is all of them.
+    private mutating func sendInPlace(_ messages: some Sequence<KafkaMessage>) async -> Int? {
         var next = 0
         while true {
-            // All of it, or up to one that has to wait.
-            let waiting = messages.withContiguousStorageIfAvailable { messages -> KafkaMessage? in
-                while next < messages.count {
-                    let rest = UnsafeBufferPointer(rebasing: messages[next...].prefix(BatchPart.maximumCount))
-                    let accepted = handOver(rest)
-                    next += accepted
-                    if accepted < rest.count { return messages[next] }
+            let step = messages.withContiguousStorageIfAvailable { messages -> Step in
+                guard next < messages.count else { return .end }
+                let handled = handOver(UnsafeBufferPointer(rebasing: messages[next...].prefix(partCount)))
+                next += handled.count
+                return handled.isFull ? .wait(messages[next]) : .goOn
+            }
+            switch step {
+            case nil: return next
+            case .end: return nil
+            case .goOn:
+                // On the producer's thread nobody else reads reports meanwhile.
+                if core.executor.isCurrent { await Task.yield() }
+            case .wait(let message):
+                do throws(KafkaError) {
+                    pieces.append(.one(try await core.enqueueWithRoom(message, batch)))
+                    awaitedCount += 1
+                } catch {
+                    pieces.append(.refused(error))
                 }
-                return nil
+                count += 1
+                next += 1
             }
-            guard let waiting else { return false }
-            guard let message = waiting else { return true }
-            do throws(KafkaError) {
-                pieces.append(.one(try await core.enqueueWithRoom(message, batch)))
-            } catch {
-                pieces.append(.refused(error))
-            }
-            count += 1
-            next += 1
         }
+    }
+
+    private enum Step {
+        case goOn
+        case wait(KafkaMessage)
+        case end
     }
 
     /// Hands messages over until one would have to wait for room.
     ///
-    /// - Returns: How many were accepted or refused.
-    private mutating func handOver(_ messages: UnsafeBufferPointer<KafkaMessage>) -> Int {
-        guard !core.ledger.isCrowded else { return 0 }
+    /// - Returns: How many were accepted or refused, and whether the next one has to wait.
+    private mutating func handOver(_ messages: UnsafeBufferPointer<KafkaMessage>) -> (count: Int, isFull: Bool) {
+        guard !core.ledger.isCrowded else { return (0, true) }
         let part = BatchPart(count: messages.count, batch)
         var topics = Topics()
         let handled = core.handOver(messages, part, &topics)
-        pieces.append(.part(part, count: handled, topics: topics))
-        count += handled
-        return handled
+        awaitedCount += 1
+        let isFull = handled < messages.count
+        // Where there is little room a part ends early, and the next one need not have slots for more.
+        partCount = isFull ? min(max(handled * 2, 16), BatchPart.maximumCount) : BatchPart.maximumCount
+        if handled > 0 {
+            pieces.append(.part(part, count: handled, topics: topics))
+            count += handled
+        }
+        return (handled, isFull)
     }
 
     /// Waits for all of them, or until the task is cancelled. Called once.
     ///
     /// - Returns: For each message its report, or why there is none.
     consuming func results() async -> [Result<KafkaDeliveryReport, KafkaError>] {
-        let awaited = pieces.count { if case .refused = $0 { false } else { true } }
-        await batch.wait(for: awaited)
+        await batch.wait(for: awaitedCount)
         let unknown = Result<KafkaDeliveryReport, KafkaError>.failure(.cancelled(persistence: .possiblyPersisted))
         var results: [Result<KafkaDeliveryReport, KafkaError>] = []
         results.reserveCapacity(count)

@@ -18,7 +18,7 @@ final class BatchPart: @unchecked Sendable {
 
     fileprivate struct Slot: ~Copyable {
         let part: Unmanaged<BatchPart>
-        // The producer's thread's until the outcome is stored, and not written any more from then on.
+        // Written by the producer's thread alone, and only before the outcome is stored.
         var place = Place.none
         let outcome = Atomic(Outcome.none)
     }
@@ -26,8 +26,7 @@ final class BatchPart: @unchecked Sendable {
     let count: Int
     /// Told when all have their outcomes.
     let batch: PendingBatch
-    /// What is in flight for all of them, which keeps this alive: set before the first is handed over.
-    var pending: Unmanaged<PendingDelivery>?
+    private var pending: Unmanaged<PendingDelivery>?
     private let slots: UnsafeMutablePointer<Slot>
     // Some are written by who hands the messages over, some by the producer's thread.
     private let failures = Mutex<[Int: KafkaError]>([:])
@@ -37,6 +36,13 @@ final class BatchPart: @unchecked Sendable {
         self.batch = batch
         slots = .allocate(capacity: count)
         for index in 0..<count { (slots + index).initialize(to: Slot(part: .passUnretained(self))) }
+    }
+
+    /// Makes what is in flight for all of them, and keeps this alive. Called once, before the first is handed over.
+    func begin() -> PendingDelivery {
+        let pending = PendingDelivery(self)
+        self.pending = .passUnretained(pending)
+        return pending
     }
 
     deinit {

@@ -53,8 +53,9 @@ public final class KafkaProducer: Service, Sendable {
     /// ```
     ///
     /// The tasks that prefer it share the one thread, and it reads reports whenever they wait: as on any executor, what
-    /// computes for long keeps the others waiting, here everybody's reports too, and what blocks stops the producer. A
-    /// producer that is closed has no thread any more; the tasks go on on Swift's pool.
+    /// computes for long keeps the others waiting, here everybody's reports too, and what blocks stops the producer. They run in
+    /// the order in which they are ready, whatever their priority. A producer that is closed has no thread any more; the tasks
+    /// go on on Swift's pool.
     public var taskExecutor: any TaskExecutor { core.executor }
 
     /// Sends a message and waits until it is confirmed.

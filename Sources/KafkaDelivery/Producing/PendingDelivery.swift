@@ -212,6 +212,11 @@ extension KafkaProducer {
             resolve(place, Failure(error))
         }
 
+        /// Ends what is in flight for many messages, which all have their outcomes in their slots.
+        func endPart() {
+            resolve(.none)
+        }
+
         private func resolve(_ place: Place, _ failure: Failure?) {
             let waiters: State = state.withLock { state in
                 let before = state

@@ -15,13 +15,19 @@ extension ProducerCore {
             if isFinished(&serving) { return }
             if let event = queue.poll(timeout: executor.hasJobs ? 0 : nextTimeout(serving)) {
                 handle(event, &serving)
-                while let event = queue.poll(timeout: 0) {
+                // What is there already, but not without end: senders that go on at once may keep more coming.
+                var turn = 1
+                while turn < Self.eventsInTurn, let event = queue.poll(timeout: 0) {
                     handle(event, &serving)
+                    turn += 1
                 }
             }
             if serving.isMetered { export(&serving.metrics, of: serving.sends) }
         }
     }
+
+    /// How many of librdkafka's events are handled before the thread looks after tasks and those who wait.
+    private static let eventsInTurn = 32
 
     /// What the thread keeps to itself.
     private struct Serving {
@@ -88,7 +94,9 @@ extension ProducerCore {
             if serving.isMetered { serving.metrics?.noteConfirmed() }
             let place = PendingDelivery.Place(report)
             slot?.resolve(place)
-            if serving.sends.settle(pending, failure: nil) { pending.takeRetainedValue().resolve(place) }
+            guard serving.sends.settle(pending, failure: nil) else { continue }
+            let ended = pending.takeRetainedValue()
+            if slot == nil { ended.resolve(place) } else { ended.endPart() }
         }
     }
 
@@ -101,11 +109,8 @@ extension ProducerCore {
         serving.metrics?.note(error)
         slot?.resolve(error)
         guard serving.sends.settle(pending, failure: error) else { return }
-        if slot == nil {
-            pending.takeRetainedValue().resolve(error)
-        } else {
-            pending.takeRetainedValue().resolve(.none)
-        }
+        let ended = pending.takeRetainedValue()
+        if slot == nil { ended.resolve(error) } else { ended.endPart() }
     }
 
     /// A time-out, and what closing cut short, say more with the reason why nothing got through, and a fatal error with what
@@ -179,8 +184,8 @@ extension ProducerCore {
             let ended = refused.filter { serving.sends.remove($0.pending, count: $0.count) }
             return (ledger.isCrowded, ended, ledger.passedBarriers(serving.sends))
         }
-        // Nobody is told of a single one, which its sender has discarded.
-        for (pending, _) in ended { pending.resolve(.none) }
+        // A single one was discarded by its sender, and nobody is told.
+        for (pending, _) in ended { pending.endPart() }
         for barrier in barriers { barrier.continuation.resume(returning: nil) }
         return isCrowded
     }

@@ -28,22 +28,23 @@ extension ProducerCore {
     /// `rd_kafka_flush` waits until nothing is in flight, which on a busy producer may be never; so one thread does it, in
     /// short turns.
     private func sendLingering() {
-        let isRunning = isFlushing.withLock { isFlushing in
-            defer { isFlushing = true }
-            return isFlushing
+        let isRunning = flushing.withLock { flushing in
+            defer { flushing = flushing == .idle ? .running : .askedAgain }
+            return flushing != .idle
         }
         guard !isRunning else { return }
         let isStarted = BlockingThread.start("kafka-flush") { [self] in
-            while isAwaited() { client.flush(within: .milliseconds(50)) }
+            repeat {} while goesOn(isAllSent: client.flush(within: .milliseconds(50)))
         }
-        if !isStarted { isFlushing.withLock { $0 = false } }
+        if !isStarted { flushing.withLock { $0 = .idle } }
     }
 
-    /// Whether somebody still waits for what lingers. Whoever comes after this has found that nobody does starts a thread.
-    private func isAwaited() -> Bool {
-        isFlushing.withLock { isFlushing in
-            isFlushing = ledger.withLock { $0.isAwaited }
-            return isFlushing
+    /// Whether to go on sending what lingers. Whoever comes after this has found that it is not starts a thread.
+    private func goesOn(isAllSent: Bool) -> Bool {
+        flushing.withLock { flushing in
+            let isNeeded = isAllSent ? flushing == .askedAgain : ledger.withLock { $0.isAwaited }
+            flushing = isNeeded ? .running : .idle
+            return isNeeded
         }
     }
 

@@ -21,11 +21,18 @@ final class ProducerCore: Sendable {
     let inbox = SendInbox()
     let ledger = SharedSendLedger()
     /// Whether a thread sends what lingers. Taken before the ledger's lock.
-    let isFlushing = Mutex(false)
+    let flushing = Mutex(Flushing.idle)
     let clock = ContinuousClock()
     /// Where the last message went: the next one goes there too, more often than not, and no dictionary is searched. The
     /// client keeps it alive, so nobody who uses it has to.
     private let lastTopic = Atomic<Unmanaged<RdKafkaTopic>?>(nil)
+
+    enum Flushing {
+        case idle
+        case running
+        /// Somebody asked after the thread began its last turn.
+        case askedAgain
+    }
 
     /// - Parameter properties: What the client is made with, where it is more than the configuration says.
     init(
@@ -61,10 +68,14 @@ extension ProducerCore {
     }
 
     /// Hands a message to librdkafka when there is room for it.
+    ///
+    /// - Parameter batch: Told of its outcome, where it is one of many.
     func enqueueWithRoom(
         _ message: KafkaMessage,
         _ batch: PendingBatch? = nil
     ) async throws(KafkaError) -> PendingDelivery {
+        // One of many comes here without having been looked at where others wait already.
+        try message.validate()
         // With a key of its own: the one that librdkafka had no room for was never sent.
         let message = stampsIdempotencyKey ? message.stampedWithIdempotencyKey() : message
         let pending = PendingDelivery(topic: message.topic, batch: batch)
@@ -74,23 +85,17 @@ extension ProducerCore {
 
     /// Hands a message to librdkafka where there is room; nil where there is none. Not async, so that a send pays for the
     /// waiting alone.
-    func enqueueNow(
-        _ message: KafkaMessage,
-        _ batch: PendingBatch? = nil
-    ) throws(KafkaError) -> PendingDelivery? {
-        if stampsIdempotencyKey { return try enqueueAsIs(message.stampedWithIdempotencyKey(), batch) }
-        return try enqueueAsIs(message, batch)
+    func enqueueNow(_ message: KafkaMessage) throws(KafkaError) -> PendingDelivery? {
+        if stampsIdempotencyKey { return try enqueueAsIs(message.stampedWithIdempotencyKey()) }
+        return try enqueueAsIs(message)
     }
 
-    private func enqueueAsIs(
-        _ message: KafkaMessage,
-        _ batch: PendingBatch?
-    ) throws(KafkaError) -> PendingDelivery? {
+    private func enqueueAsIs(_ message: KafkaMessage) throws(KafkaError) -> PendingDelivery? {
         let topic = try validTopic(of: message)
         if Task.isCancelled { throw .cancelled(persistence: .notPersisted) }
         // Others wait for room already, and have the earlier claim.
         if ledger.isCrowded { return nil }
-        let pending = PendingDelivery(topic: message.topic, batch: batch)
+        let pending = PendingDelivery(topic: message.topic)
         // Before librdkafka has it: then the thread finds whatever a report is of.
         guard inbox.put(pending) else { throw .closed() }
         let code = produce(message, to: topic, Unmanaged.passUnretained(pending).toOpaque())
@@ -113,8 +118,7 @@ extension ProducerCore {
         _ part: BatchPart,
         _ topics: inout BatchOfSends.Topics
     ) -> Int {
-        let pending = PendingDelivery(part)
-        part.pending = .passUnretained(pending)
+        let pending = part.begin()
         let isOpen = inbox.put(pending)
         var handled = 0
         var accepted = 0
@@ -122,7 +126,7 @@ extension ProducerCore {
         while handled < messages.count {
             do throws(KafkaError) {
                 guard isOpen, !inbox.isClosed else { throw .closed() }
-                guard try handOver(messages[handled], part.reference(handled)) else { break }
+                guard try takes(messages[handled], part.reference(handled)) else { break }
                 accepted += 1
             } catch {
                 part.fail(at: handled, error)
@@ -132,7 +136,7 @@ extension ProducerCore {
         }
         if !isOpen {
             // The thread does not know of it.
-            pending.resolve(.none)
+            pending.endPart()
         } else if accepted < messages.count {
             ledger.withLock { _ = $0.refuse(pending, count: messages.count - accepted) }
             // It may have the reports of all others, and then somebody waits for this.
@@ -141,8 +145,10 @@ extension ProducerCore {
         return handled
     }
 
+    /// The same for one of them.
+    ///
     /// - Returns: Whether there was room.
-    private func handOver(_ message: KafkaMessage, _ slot: BatchPart.Reference) throws(KafkaError) -> Bool {
+    private func takes(_ message: KafkaMessage, _ slot: BatchPart.Reference) throws(KafkaError) -> Bool {
         let topic = try validTopic(of: message)
         if Task.isCancelled { throw .cancelled(persistence: .notPersisted) }
         if ledger.isCrowded { return false }
@@ -218,9 +224,14 @@ extension ProducerCore {
         waiter?.continuation.resume(returning: .cancelled(persistence: .notPersisted))
     }
 
-    /// Refuses whoever waits for room at this moment.
+    /// Refuses whoever waits for room or would have to, until ``admitRoomWaiters()``.
     func refuseRoomWaiters(_ error: KafkaError) {
-        for waiter in ledger.withLock({ $0.takeRoomWaiters() }) { waiter.continuation.resume(returning: error) }
+        let waiters = ledger.withLock { $0.takeRoomWaiters(refusing: error) }
+        for waiter in waiters { waiter.continuation.resume(returning: error) }
+    }
+
+    func admitRoomWaiters() {
+        ledger.withLock { $0.admitRoomWaiters() }
     }
 
     /// The error of a message that librdkafka did not take.

@@ -25,9 +25,14 @@ final class ProducerExecutor: TaskExecutor {
         self.state = Mutex(State(queue: queue))
     }
 
+    /// Whether the calling thread is the producer's.
+    var isCurrent: Bool {
+        thread.load(ordering: .relaxed) == kafka_delivery_current_thread()
+    }
+
     func enqueue(_ job: consuming ExecutorJob) {
         let job = UnownedJob(job)
-        if thread.load(ordering: .relaxed) == kafka_delivery_current_thread() {
+        if isCurrent {
             own.append(job)
             return
         }

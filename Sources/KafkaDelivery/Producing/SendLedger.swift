@@ -47,8 +47,11 @@ struct SendLedger {
     private(set) var summary = KafkaProducer.CloseSummary()
 
     private var roomWaiters: Deque<RoomWaiter> = []
-    /// The waiter that is being tried just now: in no list, and still somebody's to cancel.
-    private var trying: (id: UInt64, isCancelled: Bool)?
+    /// The waiter that is being tried just now: in no list, and still somebody's to cancel. With what it is told if that is in
+    /// vain.
+    private var trying: (id: UInt64, refusal: KafkaError?)?
+    /// What senders are told who would have to wait for room; nil where they may.
+    private var refusal: KafkaError?
     /// How many sends may be in flight for another attempt; nil until the thread has seen that somebody waits.
     private var lowWater: Int?
     private var barriers: [Barrier] = []
@@ -77,7 +80,7 @@ extension SendLedger {
     mutating func refuse(_ pending: PendingDelivery, count: Int = 1) -> Bool {
         guard phase != .closed else { return false }
         refused.append((pending, count))
-        return phase != .open || !roomWaiters.isEmpty || !barriers.isEmpty || refused.count >= 128
+        return phase != .open || !roomWaiters.isEmpty || trying != nil || !barriers.isEmpty || refused.count >= 128
     }
 
     mutating func takeRefused() -> [(pending: PendingDelivery, count: Int)] {
@@ -100,6 +103,7 @@ extension SendLedger {
     /// Lets a sender wait for room.
     mutating func wait(_ waiter: RoomWaiter) -> RoomAction {
         guard phase == .open else { return .refuse(.closed()) }
+        if let refusal { return .refuse(refusal) }
         roomWaiters.append(waiter)
         return roomWaiters.count == 1 ? .interrupt : .none
     }
@@ -114,7 +118,7 @@ extension SendLedger {
         // From the first that is let in on, each next one is tried until librdkafka says no again.
         lowWater = .max
         let waiter = roomWaiters.removeFirst()
-        trying = (waiter.id, false)
+        trying = (waiter.id, nil)
         return waiter
     }
 
@@ -138,9 +142,9 @@ extension SendLedger {
     ///   - isFull: Whether that was for want of room.
     ///   - count: How many others are in flight.
     mutating func triedInVain(_ waiter: RoomWaiter, isFull: Bool, inFlight count: Int) -> Trial? {
-        let wasCancelled = trying?.isCancelled == true
+        let refusal = trying?.refusal
         trying = nil
-        if wasCancelled { return .refuse(.cancelled(persistence: .notPersisted)) }
+        if let refusal { return .refuse(refusal) }
         guard phase == .open else { return .refuse(.closed()) }
         guard isFull else { return nil }
         guard count > 0 else { return .tooLarge }
@@ -151,25 +155,41 @@ extension SendLedger {
 
     /// Nobody waits any longer for room that is there.
     mutating func roomServed() {
-        if roomWaiters.isEmpty { lowWater = nil }
+        forgetLowWater()
     }
 
     mutating func cancelRoomWaiter(_ id: UInt64) -> RoomWaiter? {
-        if trying?.id == id { trying?.isCancelled = true }
+        if trying?.id == id { trying?.refusal = .cancelled(persistence: .notPersisted) }
+        defer { forgetLowWater() }
         return roomWaiters.firstIndex { $0.id == id }.map { roomWaiters.remove(at: $0) }
     }
 
-    /// Takes off everybody who waits. One that is being tried just now is told when that has come to nothing.
-    mutating func takeRoomWaiters() -> [RoomWaiter] {
-        trying?.isCancelled = true
+    /// Takes off everybody who waits, and refuses who comes until ``admitRoomWaiters()``. One that is being tried just now is
+    /// told when that has come to nothing.
+    mutating func takeRoomWaiters(refusing error: KafkaError) -> [RoomWaiter] {
+        trying?.refusal = error
+        refusal = error
         return takeAllRoomWaiters()
+    }
+
+    /// Senders may wait for room again.
+    mutating func admitRoomWaiters() {
+        refusal = nil
+    }
+
+    /// What was noted for those who waited says nothing to those who will.
+    private mutating func forgetLowWater() {
+        if roomWaiters.isEmpty, trying == nil { lowWater = nil }
     }
 
     private mutating func takeAllRoomWaiters() -> [RoomWaiter] {
         // Not Array(roomWaiters) where there are none: the thread sanitizer takes what that does to the empty array, which
         // all arrays without elements share, for a race.
         guard !roomWaiters.isEmpty else { return [] }
-        defer { roomWaiters = [] }
+        defer {
+            roomWaiters = []
+            forgetLowWater()
+        }
         return Array(roomWaiters)
     }
 

@@ -89,8 +89,10 @@ extension RdKafkaClient {
     }
 
     /// Sends what lingers, and waits for it. Blocks.
-    func flush(within timeout: Duration) {
-        _ = rd_kafka_flush(raw, timeout.milliseconds)
+    ///
+    /// - Returns: Whether nothing is left.
+    func flush(within timeout: Duration) -> Bool {
+        rd_kafka_flush(raw, timeout.milliseconds) == RD_KAFKA_RESP_ERR_NO_ERROR
     }
 }
 

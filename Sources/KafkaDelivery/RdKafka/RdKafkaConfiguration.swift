@@ -73,7 +73,7 @@ struct RdKafkaConfiguration {
         }
         let callbacks = try makeCallbacks(type, configuration.raw)
         // Newer versions look again at a full prefetch queue after this time; 2.0.2 does not know the property.
-        if type == RD_KAFKA_CONSUMER {
+        if type == RD_KAFKA_CONSUMER, value(of: RdKafkaProperty.fetchQueueBackoff) == nil {
             var buffer = [CChar](repeating: 0, count: 64)
             _ = rd_kafka_conf_set(configuration.raw, RdKafkaProperty.fetchQueueBackoff, "10", &buffer, buffer.count)
         }

@@ -14,7 +14,8 @@ extension KafkaConsumer {
     /// aborted is done again, and so is one whose partitions have gone to another member, there. What `transform` itself
     /// does elsewhere may happen more than once.
     ///
-    /// When the consumer is closed, the batch in hand is finished first, within the time that ``close(within:)`` gives. When a
+    /// When the consumer is closed, which a graceful shutdown of the service that runs this does, the batch in hand is finished
+    /// first, within the time that ``close(within:)`` gives. When a
     /// partition goes to another member, it waits for the batch, for at most ``Configuration/revocationTimeout``.
     ///
     /// - Parameters:
@@ -22,11 +23,12 @@ extension KafkaConsumer {
     ///   - maximumCount: How many deliveries a transaction has at most, 1 or more. Larger ones cost less and take longer.
     ///   - maximumWait: How long the first delivery of a batch waits for others.
     ///   - retry: What to do where `transform` throws. A message that is to be tried again holds back its partition; the rest
-    ///     of the batch goes on.
+    ///     of the batch goes on. Retry topics are refused: a message that left its partition would not be in its order.
     ///   - deadLetterTopic: The dead-letter topic of a topic, for messages that are given up. The dead letter is sent in the
     ///     batch's transaction, to the partition that its key chooses. Without one the error ends the loop.
     ///   - transform: Makes the messages to send of one delivery; none is possible. Called in the order of each partition.
-    /// - Throws: ``KafkaError`` where the consumer or the producer cannot go on, or where a message can never be sent;
+    /// - Throws: ``KafkaError`` where the consumer or the producer cannot go on, or where a message can never be sent, and
+    ///   `invalidArgument` for retry topics;
     ///   and `transform`'s error where a message is given up and there is no dead-letter topic. What was not committed is
     ///   handed out again to the next loop.
     public func transform(
@@ -37,6 +39,9 @@ extension KafkaConsumer {
         deadLetterTopic: (@Sendable (_ original: String) -> String)? = nil,
         _ transform: @escaping @Sendable (Delivery) async throws -> [KafkaMessage]
     ) async throws {
+        guard retry.topics == nil else {
+            throw KafkaError.invalidArgument("transform tries again in place: it has no retry topics", persistence: nil)
+        }
         var loop = TransformLoop(
             consumer: self,
             producer: producer,
@@ -45,8 +50,10 @@ extension KafkaConsumer {
             transform: transform
         )
         let cursor = Cursor(core: core)
-        while let batch = try await cursor.batch(maximumCount: maximumCount, maximumWait: maximumWait) {
-            guard try await loop.handle(batch) else { return }
+        try await untilShutdown {
+            while let batch = try await cursor.batch(maximumCount: maximumCount, maximumWait: maximumWait) {
+                guard try await loop.handle(batch) else { return }
+            }
         }
     }
 }
@@ -62,7 +69,7 @@ extension KafkaConsumer.Cursor {
         while batch.count < max(maximumCount, 1), !Task.isCancelled {
             do throws(KafkaError) {
                 if let delivery = try takeNow() {
-                    if batch.isEmpty { deadline = .now.advanced(by: max(maximumWait, .zero)) }
+                    if batch.isEmpty { deadline = .now.advanced(by: maximumWait.asTimeout) }
                     batch.append(delivery)
                     continue
                 }

@@ -133,9 +133,10 @@ final class TransactionScope: Sendable {
     var endReason: KafkaError { state.withLock { $0.endReason } ?? .transactionEnded }
 
     /// Waits until no send is between being accepted here and being accepted by librdkafka, where it would end up in the
-    /// next transaction. Those that wait for room are refused, so it does not take long.
+    /// next transaction. Those that wait for room are refused, and those that would begin to, so it does not take long.
     func drain() async {
         core.refuseRoomWaiters(.transactionEnded)
+        defer { core.admitRoomWaiters() }
         await withCheckedContinuation { continuation in
             let isDrained = state.withLock { state in
                 if state.activeSends > 0 { state.drained = continuation }

@@ -9,12 +9,17 @@ internal import Foundation
 /// let recorder = DeliveryHistory.Recorder()
 /// let member = recorder.member("billing-1", order: .partition, maximumAttempts: 3)
 ///
+/// async let handling: Void = consumer.forEach(
+///     retry: .fixed(.milliseconds(10), maximumAttempts: 3), deadLetters: letters
+/// ) { delivery in
+///     try await member.handling(delivery) { try await charge(delivery) }
+/// }
 /// for order in orders {
 ///     try await recorder.send(order.message, through: producer)
 /// }
-/// try await consumer.forEach(retry: .fixed(.milliseconds(10), maximumAttempts: 3), deadLetters: letters) { delivery in
-///     try await member.handling(delivery) { try await charge(delivery) }
-/// }
+/// // … when all of them are handled:
+/// await consumer.close()
+/// try await handling
 ///
 /// #expect(try DeliveryHistory.Checker().check(recorder.history) == [])
 /// ```

@@ -26,7 +26,8 @@ struct WireReader {
         guard count > 0 else { return "" }
         let start = bytes.startIndex + offset
         guard skip(Int(count)) else { return nil }
-        return String(decoding: bytes[start..<start + Int(count)], as: UTF8.self)
+        // Mended text may be longer than what a length can say.
+        return String(validating: bytes[start..<start + Int(count)], as: UTF8.self)
     }
 
     /// How many elements an array has; nil where that cannot be.
