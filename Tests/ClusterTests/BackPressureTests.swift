@@ -7,13 +7,17 @@ import Testing
 /// A full buffer makes senders wait, and costs nothing else.
 @Suite(.enabled(if: TestCluster.isMock, "slows the broker down"), .serialized, .timeLimit(.minutes(3)))
 struct BackPressureTests {
+    private func makeProducer(_ cluster: TestCluster, maximumBufferedMessages: Int) throws -> KafkaProducer {
+        var configuration = cluster.producerConfiguration()
+        configuration.maximumBufferedMessages = maximumBufferedMessages
+        return try KafkaProducer(configuration, logger: .test)
+    }
+
     @Test func aFullBufferMakesSendersWaitAndConfirmsThemAll() async throws {
         let cluster = try TestCluster()
         let topic = try await cluster.makeTopic()
         try cluster.mock.setRoundTripTime(.milliseconds(5))
-        var configuration = cluster.producerConfiguration()
-        configuration.maximumBufferedMessages = 10
-        let producer = try KafkaProducer(configuration, logger: .test)
+        let producer = try makeProducer(cluster, maximumBufferedMessages: 10)
         let offsets = try await withThrowingTaskGroup(of: Int64.self) { group in
             for number in 0..<500 {
                 group.addTask { try await producer.send(KafkaMessage(topic: topic, value: "\(number)")).offset }
@@ -28,9 +32,7 @@ struct BackPressureTests {
         let cluster = try TestCluster()
         let topic = try await cluster.makeTopic()
         try cluster.mock.setRoundTripTime(.milliseconds(2))
-        var configuration = cluster.producerConfiguration()
-        configuration.maximumBufferedMessages = 5_000
-        let producer = try KafkaProducer(configuration, logger: .test)
+        let producer = try makeProducer(cluster, maximumBufferedMessages: 5_000)
         let value = [UInt8](repeating: 7, count: 100)
         let total = 1_000_000
         let before = try Memory.residentBytes()
@@ -63,9 +65,7 @@ struct BackPressureTests {
     @Test func aBatchKeepsLittleForEachMessageHoweverSmallTheBuffer() async throws {
         let cluster = try TestCluster()
         let topic = try await cluster.makeTopic()
-        var configuration = cluster.producerConfiguration()
-        configuration.maximumBufferedMessages = 1
-        let producer = try KafkaProducer(configuration, logger: .test)
+        let producer = try makeProducer(cluster, maximumBufferedMessages: 1)
         let total = 10_000
         let messages = (0..<total).map { KafkaMessage(topic: topic, value: "\($0)") }
         let before = try Memory.residentBytes()
@@ -80,9 +80,7 @@ struct BackPressureTests {
     @Test func aMessageThatIsNotPossibleIsRefusedWhileOthersWaitForRoomToo() async throws {
         let cluster = try TestCluster()
         let topic = try await cluster.makeTopic()
-        var configuration = cluster.producerConfiguration()
-        configuration.maximumBufferedMessages = 1
-        let producer = try KafkaProducer(configuration, logger: .test)
+        let producer = try makeProducer(cluster, maximumBufferedMessages: 1)
         try await producer.send(KafkaMessage(topic: topic, value: "before"))
         try cluster.mock.setRoundTripTime(.milliseconds(500))
         let first = try await producer.enqueue(KafkaMessage(topic: topic, value: "first"))
@@ -111,9 +109,7 @@ struct BackPressureTests {
     @Test func aSenderThatWaitsForRoomCanBeCancelled() async throws {
         let cluster = try TestCluster()
         let topic = try await cluster.makeTopic()
-        var configuration = cluster.producerConfiguration()
-        configuration.maximumBufferedMessages = 1
-        let producer = try KafkaProducer(configuration, logger: .test)
+        let producer = try makeProducer(cluster, maximumBufferedMessages: 1)
         try await producer.send(KafkaMessage(topic: topic, value: "before"))
         try cluster.mock.setRoundTripTime(.seconds(2))
         let first = try await producer.enqueue(KafkaMessage(topic: topic, value: "first"))
@@ -151,9 +147,7 @@ struct BackPressureTests {
     @Test func closingEndsThoseWhoWaitForRoom() async throws {
         let cluster = try TestCluster()
         let topic = try await cluster.makeTopic()
-        var configuration = cluster.producerConfiguration()
-        configuration.maximumBufferedMessages = 1
-        let producer = try KafkaProducer(configuration, logger: .test)
+        let producer = try makeProducer(cluster, maximumBufferedMessages: 1)
         try await producer.send(KafkaMessage(topic: topic, value: "before"))
         try cluster.mock.setRoundTripTime(.seconds(60))
         let first = try await producer.enqueue(KafkaMessage(topic: topic, value: "first"))

@@ -47,9 +47,9 @@ struct ProducerMetrics {
         confirmedCount += 1
     }
 
-    /// A message was not.
-    mutating func note(_ error: KafkaError) {
-        failedCounts[error.kind, default: 0] += 1
+    /// Messages were not.
+    mutating func note(_ error: KafkaError, count: Int = 1) {
+        failedCounts[error.kind, default: 0] += count
     }
 
     /// How long the first message of a batch of reports took, which of those is the one that took longest.

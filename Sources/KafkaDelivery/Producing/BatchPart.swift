@@ -3,7 +3,7 @@ internal import Synchronization
 /// Messages of one `send(contentsOf:)` that are handed over one right after the other: in flight they are one
 /// ``KafkaProducer/PendingDelivery``, and each has a slot for its report instead of an object of its own.
 final class BatchPart: @unchecked Sendable {
-    // Sendable because each member belongs to one thread at a time: see there.
+    // Sendable because each member is written by one thread before others see it, or says who writes it.
     typealias PendingDelivery = KafkaProducer.PendingDelivery
     typealias Place = PendingDelivery.Place
 
@@ -26,9 +26,10 @@ final class BatchPart: @unchecked Sendable {
     let count: Int
     /// Told when all have their outcomes.
     let batch: PendingBatch
+    // Written once, before the first message is handed over.
     private var pending: Unmanaged<PendingDelivery>?
     private let slots: UnsafeMutablePointer<Slot>
-    // Some are written by who hands the messages over, some by the producer's thread.
+    // Who hands the messages over writes why one was not accepted, the producer's thread why one was not confirmed.
     private let failures = Mutex<[Int: KafkaError]>([:])
 
     init(count: Int, _ batch: PendingBatch) {

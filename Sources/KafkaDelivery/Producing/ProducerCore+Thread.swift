@@ -295,7 +295,7 @@ extension ProducerCore {
             reason: "the producer was closed before the broker answered"
         )
         for pending in abandoned {
-            for _ in 0..<pending.messageCount { serving.metrics?.note(error) }
+            serving.metrics?.note(error, count: Int(pending.messageCount))
             pending.resolve(error)
         }
         serving.metrics?.export(inFlight: 0, at: clock.now)

@@ -28,23 +28,25 @@ extension ProducerCore {
     /// `rd_kafka_flush` waits until nothing is in flight, which on a busy producer may be never; so one thread does it, in
     /// short turns.
     private func sendLingering() {
-        let isRunning = flushing.withLock { flushing in
-            defer { flushing = flushing == .idle ? .running : .askedAgain }
-            return flushing != .idle
+        let isRunning = isFlushing.withLock { isFlushing in
+            defer { isFlushing = true }
+            return isFlushing
         }
         guard !isRunning else { return }
         let isStarted = BlockingThread.start("kafka-flush") { [self] in
-            repeat {} while goesOn(isAllSent: client.flush(within: .milliseconds(50)))
+            while isAwaited() {
+                // All is sent, and who waits is told by the producer's thread, where a task may be computing.
+                if client.flush(within: .milliseconds(50)) { RdKafkaClient.pause(milliseconds: 1) }
+            }
         }
-        if !isStarted { flushing.withLock { $0 = .idle } }
+        if !isStarted { isFlushing.withLock { $0 = false } }
     }
 
-    /// Whether to go on sending what lingers. Whoever comes after this has found that it is not starts a thread.
-    private func goesOn(isAllSent: Bool) -> Bool {
-        flushing.withLock { flushing in
-            let isNeeded = isAllSent ? flushing == .askedAgain : ledger.withLock { $0.isAwaited }
-            flushing = isNeeded ? .running : .idle
-            return isNeeded
+    /// Whether somebody still waits for what lingers. Whoever comes after this has found that nobody does starts a thread.
+    private func isAwaited() -> Bool {
+        isFlushing.withLock { isFlushing in
+            isFlushing = ledger.withLock { $0.isAwaited }
+            return isFlushing
         }
     }
 

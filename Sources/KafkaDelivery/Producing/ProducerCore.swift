@@ -21,18 +21,11 @@ final class ProducerCore: Sendable {
     let inbox = SendInbox()
     let ledger = SharedSendLedger()
     /// Whether a thread sends what lingers. Taken before the ledger's lock.
-    let flushing = Mutex(Flushing.idle)
+    let isFlushing = Mutex(false)
     let clock = ContinuousClock()
     /// Where the last message went: the next one goes there too, more often than not, and no dictionary is searched. The
     /// client keeps it alive, so nobody who uses it has to.
     private let lastTopic = Atomic<Unmanaged<RdKafkaTopic>?>(nil)
-
-    enum Flushing {
-        case idle
-        case running
-        /// Somebody asked after the thread began its last turn.
-        case askedAgain
-    }
 
     /// - Parameter properties: What the client is made with, where it is more than the configuration says.
     init(

@@ -129,8 +129,8 @@ extension RdKafkaClient {
 
     /// Time is what is waited for here: nothing tells that a broker has come back, that a partition has started, or that a
     /// call is worth repeating.
-    static func pause() {
-        usleep(50_000)
+    static func pause(milliseconds: UInt32 = 50) {
+        usleep(milliseconds * 1_000)
     }
 }
 

@@ -15,8 +15,8 @@ extension KafkaConsumer {
     /// does elsewhere may happen more than once.
     ///
     /// When the consumer is closed, which a graceful shutdown of the service that runs this does, the batch in hand is finished
-    /// first, within the time that ``close(within:)`` gives. When a
-    /// partition goes to another member, it waits for the batch, for at most ``Configuration/revocationTimeout``.
+    /// first, within the time that ``close(within:)`` gives. When a partition goes to another member, it waits for the batch, for
+    /// at most ``Configuration/revocationTimeout``.
     ///
     /// - Parameters:
     ///   - producer: What to send with. It has one transaction at a time, so use one producer for each loop like this.
@@ -27,10 +27,9 @@ extension KafkaConsumer {
     ///   - deadLetterTopic: The dead-letter topic of a topic, for messages that are given up. The dead letter is sent in the
     ///     batch's transaction, to the partition that its key chooses. Without one the error ends the loop.
     ///   - transform: Makes the messages to send of one delivery; none is possible. Called in the order of each partition.
-    /// - Throws: ``KafkaError`` where the consumer or the producer cannot go on, or where a message can never be sent, and
-    ///   `invalidArgument` for retry topics;
-    ///   and `transform`'s error where a message is given up and there is no dead-letter topic. What was not committed is
-    ///   handed out again to the next loop.
+    /// - Throws: ``KafkaError`` where the consumer or the producer cannot go on, where a message can never be sent, and of kind
+    ///   `invalidArgument` for retry topics; and `transform`'s error where a message is given up and there is no dead-letter
+    ///   topic. What was not committed is handed out again to the next loop.
     public func transform(
         through producer: KafkaTransactionalProducer,
         maximumCount: Int = 1_000,
