@@ -148,13 +148,14 @@ struct ProducerExecutorTests {
                         return nil
                     } catch { return error }
                 }
-                // On the same thread: the send has been handed over when this has its turn again.
-                await Task.yield()
+                // Tasks begin in their order there: the send has been handed over when the next one has run.
+                await Task(executorPreference: producer.taskExecutor) {}.value
                 group.cancelAll()
                 return await group.next() ?? nil
             }
         }.value
         #expect(error?.kind == .cancelled)
+        #expect(error?.persistence == .possiblyPersisted)
         await producer.close(within: .zero)
     }
 }

@@ -67,7 +67,8 @@ struct BatchOfSends {
                 guard next < messages.count else { return .end }
                 let handled = handOver(UnsafeBufferPointer(rebasing: messages[next...].prefix(partCount)))
                 next += handled.count
-                return handled.isFull ? .wait(messages[next]) : .goOn
+                if handled.isFull { return .wait(messages[next]) }
+                return next < messages.count ? .goOn : .end
             }
             switch step {
             case nil: return next
