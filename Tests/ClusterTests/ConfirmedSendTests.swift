@@ -1,5 +1,6 @@
 import Foundation
 import KafkaDelivery
+import MetricsTestKit
 import Testing
 
 @Suite(.timeLimit(.minutes(2)))
@@ -101,6 +102,67 @@ struct ConfirmedSendTests {
         // seconds are the rate in the name; other tests run on the same cores.
         #expect(start.duration(to: .now) < .seconds(30))
         await producer.close()
+    }
+
+    /// Senders read reports for each other while nobody waits, and the producer's thread as soon as somebody does.
+    @Test func sendersOnAllExecutorsThatAwaitLaterGetTheirOwnReportsInOrder() async throws {
+        let cluster = try TestCluster()
+        let topic = try await cluster.makeTopic()
+        let (senders, count) = (8, 5_000)
+        try await withKafkaProducer(cluster.producerConfiguration(), logger: .test) { producer in
+            let offsets = try await withThrowingTaskGroup(of: [Int64].self) { group in
+                for sender in 0..<senders {
+                    // Small windows wait often, and large ones hardly ever.
+                    let window = [1, 10, 500, count][sender % 4]
+                    group.addTask(executorPreference: sender < 4 ? nil : producer.taskExecutor) {
+                        try await Self.offsets(of: count, window: window, topic, producer)
+                    }
+                }
+                return try await group.reduce(into: []) { $0.append($1) }
+            }
+            #expect(offsets.allSatisfy { $0 == $0.sorted() })
+            #expect(offsets.flatMap { $0 }.sorted() == Array(0..<Int64(senders * count)))
+        }
+    }
+
+    /// Enqueues messages and awaits each report when `window` later ones are under way.
+    private static func offsets(
+        of count: Int,
+        window: Int,
+        _ topic: String,
+        _ producer: KafkaProducer
+    ) async throws -> [Int64] {
+        var pending: [KafkaProducer.PendingDelivery] = []
+        var offsets: [Int64] = []
+        for number in 0..<count {
+            if number >= window { offsets.append(try await pending[number - window].report.offset) }
+            pending.append(try await producer.enqueue(KafkaMessage(topic: topic, value: "\(number)")))
+        }
+        for last in pending.suffix(min(window, count)) { offsets.append(try await last.report.offset) }
+        return offsets
+    }
+
+    @Test func whatNobodyAwaitsIsConfirmedAllTheSame() async throws {
+        let cluster = try TestCluster()
+        let topic = try await cluster.makeTopic()
+        let metrics = TestMetrics()
+        var configuration = cluster.producerConfiguration()
+        configuration.metricsFactory = metrics
+        configuration.metricsInterval = .milliseconds(100)
+        configuration.clientID = "unawaited"
+        let labels = [("client_id", "unawaited")]
+        // Blocks that are full, and one that is not.
+        let count = 1_000
+        try await withKafkaProducer(configuration, logger: .test) { producer in
+            for number in 0..<count {
+                _ = try await producer.enqueue(KafkaMessage(topic: topic, value: "\(number)"))
+            }
+            while try metrics.expectCounter("kafka_producer_messages_confirmed_total", labels).totalValue < count {
+                try await Task.sleep(for: .milliseconds(10))
+            }
+            #expect(try metrics.expectCounter("kafka_producer_messages_sent_total", labels).totalValue == count)
+            #expect(try metrics.expectGauge("kafka_producer_messages_in_flight", labels).lastValue == 0)
+        }
     }
 
     @Test func lingeringMessagesAreSentByFlushAndByClose() async throws {

@@ -15,7 +15,7 @@ struct SendLedgerTests {
             let waiter = SendLedger.RoomWaiter(
                 id: id,
                 message: message,
-                pending: KafkaProducer.PendingDelivery(topic: "t"),
+                block: SendBlock(capacity: 1, ReportDemand()),
                 deadline: .now,
                 continuation: continuation
             )
@@ -25,14 +25,14 @@ struct SendLedgerTests {
 
     @Test func whatIsRefusedWhileSomebodyIsTriedIsLookedAt() async {
         var ledger = SendLedger()
-        let isAwaited = ledger.refuse(KafkaProducer.PendingDelivery(topic: "t"))
+        let isAwaited = ledger.refuse(SendBlock(capacity: 1, ReportDemand()))
         #expect(!isAwaited, "nobody waits for that")
         _ = await waiter(1) { waiter in
             guard case .interrupt = ledger.wait(waiter) else { return .closed() }
             let first = ledger.nextForRoom(inFlight: 0)
             #expect(first?.id == 1)
             // It may have taken the only place for a moment, and the one that is tried waits on for it to go.
-            let isAwaited = ledger.refuse(KafkaProducer.PendingDelivery(topic: "t"))
+            let isAwaited = ledger.refuse(SendBlock(capacity: 1, ReportDemand()))
             #expect(isAwaited)
             return nil
         }

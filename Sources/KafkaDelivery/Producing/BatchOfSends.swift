@@ -3,14 +3,14 @@ struct BatchOfSends {
     typealias PendingDelivery = KafkaProducer.PendingDelivery
 
     private enum Piece {
-        /// The first messages of a part.
-        case part(BatchPart, count: Int, topics: Topics)
+        /// The first messages of a block.
+        case block(SendBlock, count: Int, topics: Topics)
         /// One that waited for room.
         case one(PendingDelivery)
         case refused(KafkaError)
     }
 
-    /// The topics of a part's messages: most batches have one.
+    /// The topics of a block's messages: most batches have one.
     struct Topics {
         private var names: [(start: Int, name: String)] = []
         private var last = ""
@@ -35,10 +35,10 @@ struct BatchOfSends {
     private var pieces: [Piece] = []
     /// Of messages.
     private var count = 0
-    /// Of parts and of messages that waited for room.
+    /// Of blocks and of messages that waited for room.
     private var awaitedCount = 0
-    /// How many messages the next part has at most.
-    private var partCount = BatchPart.maximumCount
+    /// How many messages the next block is for.
+    private var blockCapacity = SendBlock.maximumCapacity
 
     init(_ core: ProducerCore) {
         self.core = core
@@ -50,7 +50,7 @@ struct BatchOfSends {
         var chunk: [KafkaMessage] = []
         for message in messages.dropFirst(handled) {
             chunk.append(message)
-            guard chunk.count == BatchPart.maximumCount else { continue }
+            guard chunk.count == SendBlock.maximumCapacity else { continue }
             _ = await sendInPlace(chunk)
             chunk.removeAll(keepingCapacity: true)
         }
@@ -65,7 +65,7 @@ struct BatchOfSends {
         while true {
             let step = messages.withContiguousStorageIfAvailable { messages -> Step in
                 guard next < messages.count else { return .end }
-                let handled = handOver(UnsafeBufferPointer(rebasing: messages[next...].prefix(partCount)))
+                let handled = handOver(UnsafeBufferPointer(rebasing: messages[next...].prefix(blockCapacity)))
                 next += handled.count
                 if handled.isFull { return .wait(messages[next]) }
                 return next < messages.count ? .goOn : .end
@@ -100,15 +100,15 @@ struct BatchOfSends {
     /// - Returns: How many were accepted or refused, and whether the next one has to wait.
     private mutating func handOver(_ messages: UnsafeBufferPointer<KafkaMessage>) -> (count: Int, isFull: Bool) {
         guard !core.ledger.isCrowded else { return (0, true) }
-        let part = BatchPart(count: messages.count, batch)
+        let block = SendBlock(capacity: messages.count, core.demand, batch)
         var topics = Topics()
-        let handled = core.handOver(messages, part, &topics)
+        let handled = core.handOver(messages, block, &topics)
         awaitedCount += 1
         let isFull = handled < messages.count
-        // Where there is little room a part ends early, and the next one need not have slots for more.
-        partCount = isFull ? min(max(handled * 2, 16), BatchPart.maximumCount) : BatchPart.maximumCount
+        // Where there is little room a block ends early, and the next one need not have slots for more.
+        blockCapacity = isFull ? min(max(handled * 2, 16), SendBlock.maximumCapacity) : SendBlock.maximumCapacity
         if handled > 0 {
-            pieces.append(.part(part, count: handled, topics: topics))
+            pieces.append(.block(block, count: handled, topics: topics))
             count += handled
         }
         return (handled, isFull)
@@ -124,9 +124,9 @@ struct BatchOfSends {
         results.reserveCapacity(count)
         for piece in pieces {
             switch piece {
-            case .part(let part, let count, let topics):
-                topics.forEach(count) { results.append(part.result(at: $0, topic: $1) ?? unknown) }
-            case .one(let pending): results.append(pending.resultNow ?? unknown)
+            case .block(let block, let count, let topics):
+                topics.forEach(count) { results.append(block.slot($0).result($1) ?? unknown) }
+            case .one(let pending): results.append(pending.slot.result(pending.topic) ?? unknown)
             case .refused(let error): results.append(.failure(error))
             }
         }

@@ -19,7 +19,7 @@ public struct KafkaDeliveryReport: Sendable, Hashable {
 }
 
 extension KafkaDeliveryReport {
-    init(_ place: KafkaProducer.PendingDelivery.Place, topic: String) {
+    init(_ place: SendSlot.Place, topic: String) {
         self.topic = topic
         partition = Int(place.partition)
         offset = place.offset

@@ -67,8 +67,8 @@ public final class KafkaProducer: Service, Sendable {
     ///   message had not been handed over, otherwise with `possiblyPersisted`, for it cannot be recalled.
     @discardableResult
     public func send(_ message: KafkaMessage) async throws(KafkaError) -> KafkaDeliveryReport {
-        if let pending = try core.enqueueNow(message) { return try await pending.waitForReport() }
-        return try await core.enqueueWithRoom(message).waitForReport()
+        if let pending = try core.enqueueNow(message) { return try await pending.onlyReport() }
+        return try await core.enqueueWithRoom(message).onlyReport()
     }
 
     /// Accepts a message for sending, and returns without waiting for the broker.
@@ -78,9 +78,20 @@ public final class KafkaProducer: Service, Sendable {
     ///
     /// - Returns: The send that is under way, whose report can be awaited later.
     /// - Throws: ``KafkaError`` with `notPersisted`: the message was not accepted.
+    @inlinable
     public func enqueue(_ message: KafkaMessage) async throws(KafkaError) -> PendingDelivery {
-        if let pending = try core.enqueueNow(message) { return pending }
-        return try await core.enqueueWithRoom(message)
+        if let pending = try enqueueNow(message) { return pending }
+        return try await enqueueWithRoom(message)
+    }
+
+    @usableFromInline
+    func enqueueNow(_ message: KafkaMessage) throws(KafkaError) -> PendingDelivery? {
+        try core.enqueueNow(message)
+    }
+
+    @usableFromInline
+    func enqueueWithRoom(_ message: KafkaMessage) async throws(KafkaError) -> PendingDelivery {
+        try await core.enqueueWithRoom(message)
     }
 
     /// Sends many messages, in order, and waits once for all of them: the cheapest way to send.

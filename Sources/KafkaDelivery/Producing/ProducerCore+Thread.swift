@@ -2,38 +2,64 @@ internal import CRdKafka
 internal import Logging
 internal import Synchronization
 
-/// The producer's thread: serves librdkafka's events, and ends.
+/// Reading reports, on the producer's thread and on senders' ones; and what else that thread does, up to its end.
 extension ProducerCore {
     /// Runs on the producer's thread until it is closed: sleeps until librdkafka has a report, or somebody interrupts.
     func serveQueue() {
         executor.begin()
         defer { executor.end() }
-        var serving = Serving(metrics: ProducerMetrics(configuration))
         while true {
             executor.runJobs()
-            serveLedger(&serving)
-            if isFinished(&serving) { return }
-            if let event = queue.poll(timeout: executor.hasJobs ? 0 : nextTimeout(serving)) {
-                handle(event, &serving)
-                // What is there already, but not without end: senders that go on at once may keep more coming.
-                var turn = 1
-                while turn < Self.eventsInTurn, let event = queue.poll(timeout: 0) {
-                    handle(event, &serving)
-                    turn += 1
-                }
+            guard let timeout = serving.withLock({ serveWaiting(&$0) }) else { return }
+            if executor.hasJobs {
+                serveEvents(timeout: 0)
+            } else if demand.mayRest(), !ledger.needsThread {
+                sleep.pause()
+            } else {
+                serveEvents(timeout: timeout)
             }
-            if serving.isMetered { export(&serving.metrics, of: serving.sends) }
         }
     }
 
     /// How many of librdkafka's events are handled before the thread looks after tasks and those who wait.
     private static let eventsInTurn = 32
 
-    /// What the thread keeps to itself.
-    private struct Serving {
+    /// Handles what librdkafka has, waiting for the first of it.
+    private func serveEvents(timeout: Int32) {
+        if let first = sleep.nextEvent(timeout: timeout) {
+            serving.withLock { serving in
+                handle(first, &serving)
+                handleEvents(&serving)
+            }
+        }
+    }
+
+    /// What is there already, but not without end: senders that go on at once may keep more coming.
+    private func handleEvents(_ serving: inout Serving) {
+        var turn = 1
+        while turn < Self.eventsInTurn, let event = sleep.nextEvent(timeout: 0) {
+            handle(event, &serving)
+            turn += 1
+        }
+    }
+
+    /// Reads the reports that are there on a sender's thread, where that is of use and nobody else does just now.
+    func readReports() {
+        guard demand.isForSenders else { return }
+        _ = serving.withLockIfAvailable { serving in
+            guard !serving.isOver else { return }
+            demand.noteReading()
+            handleEvents(&serving)
+        }
+    }
+
+    /// What whoever reads reports needs.
+    struct Serving {
         var sends = SendsInFlight()
         var metrics: ProducerMetrics?
         let isMetered: Bool
+        /// Whether nobody reads any more.
+        var isOver = false
         /// The last thing that was wrong with a connection, until a message gets through again.
         var connectionError: KafkaError?
 
@@ -54,14 +80,15 @@ extension ProducerCore {
     }
 
     /// Brings metrics up to date, where that is due.
-    private func export(_ metrics: inout ProducerMetrics?, of sends: borrowing SendsInFlight) {
-        guard let next = metrics?.next else { return }
+    private func export(_ serving: inout Serving) {
+        guard let next = serving.metrics?.next else { return }
         let now = clock.now
         guard next <= now else { return }
-        metrics?.export(inFlight: sends.count, at: now)
+        serving.sends.takeOverSealed(inbox)
+        serving.metrics?.export(inFlight: serving.sends.count, at: now)
     }
 
-    private func handle(_ event: consuming RdKafkaEvent, _ serving: inout Serving) {
+    private func handle(_ event: borrowing RdKafkaEvent, _ serving: inout Serving) {
         switch event.kind {
         case .deliveryReports: handleReports(event, &serving)
         case .log: event.log(to: logger)
@@ -84,33 +111,22 @@ extension ProducerCore {
                 serving.metrics?.note(microseconds: rd_kafka_message_latency(report))
                 isFirst = false
             }
-            let slot = BatchPart.Reference(opaque)
-            guard let pending = slot.map(\.pending) ?? .fromOpaque(opaque) else { continue }
-            guard report.pointee.err == RD_KAFKA_RESP_ERR_NO_ERROR else {
-                fail(pending, slot, explain(KafkaError(report), serving.connectionError), &serving)
-                continue
+            let slot = SendSlot(opaque: opaque)
+            let block = slot.block
+            let isLast: Bool
+            if report.pointee.err == RD_KAFKA_RESP_ERR_NO_ERROR {
+                if serving.connectionError != nil { serving.connectionError = nil }
+                if serving.isMetered { serving.metrics?.noteConfirmed() }
+                isLast = serving.sends.settle(block, failure: nil)
+                slot.resolve(SendSlot.Place(report))
+            } else {
+                let error = explain(KafkaError(report), serving.connectionError)
+                serving.metrics?.note(error)
+                isLast = serving.sends.settle(block, failure: error)
+                slot.resolve(error)
             }
-            if serving.connectionError != nil { serving.connectionError = nil }
-            if serving.isMetered { serving.metrics?.noteConfirmed() }
-            let place = PendingDelivery.Place(report)
-            slot?.resolve(place)
-            guard serving.sends.settle(pending, failure: nil) else { continue }
-            let ended = pending.takeRetainedValue()
-            if slot == nil { ended.resolve(place) } else { ended.endPart() }
+            if isLast { block.takeRetainedValue().end() }
         }
-    }
-
-    private func fail(
-        _ pending: Unmanaged<PendingDelivery>,
-        _ slot: BatchPart.Reference?,
-        _ error: KafkaError,
-        _ serving: inout Serving
-    ) {
-        serving.metrics?.note(error)
-        slot?.resolve(error)
-        guard serving.sends.settle(pending, failure: error) else { return }
-        let ended = pending.takeRetainedValue()
-        if slot == nil { ended.resolve(error) } else { ended.endPart() }
     }
 
     /// A time-out, and what closing cut short, say more with the reason why nothing got through, and a fatal error with what
@@ -163,13 +179,17 @@ extension ProducerCore {
         }
     }
 
-    /// Does what is due for those who wait: for room, for sends to end, for the end of the producer.
-    private func serveLedger(_ serving: inout Serving) {
-        guard ledger.needsThread else { return }
-        guard takeStock(&serving) else { return }
-        serveRoomWaiters(&serving)
-        // A flush may wait for one that was counted as in flight while it was tried.
-        _ = takeStock(&serving)
+    /// Does what is due: for those who wait for room, for sends to end, for the end of the producer, and for metrics.
+    ///
+    /// - Returns: Milliseconds until more is due, -1 where nothing is; nil where this was the end.
+    private func serveWaiting(_ serving: inout Serving) -> Int32? {
+        if serving.isMetered { export(&serving) }
+        if ledger.needsThread, takeStock(&serving) {
+            serveRoomWaiters(&serving)
+            // A flush may wait for one that was counted as in flight while it was tried.
+            _ = takeStock(&serving)
+        }
+        return isFinished(&serving) ? nil : nextTimeout(serving)
     }
 
     /// Brings the list of sends up to date, and tells those who wait for what has ended.
@@ -180,12 +200,11 @@ extension ProducerCore {
             serving.sends.isClosing = ledger.phase == .closing
             // In this order: what was refused had been put into the inbox before, and so had what a barrier waits for.
             let refused = ledger.takeRefused()
-            serving.sends.takeOver(inbox)
-            let ended = refused.filter { serving.sends.remove($0.pending, count: $0.count) }
+            serving.sends.takeOverSealed(inbox)
+            let ended = refused.filter { serving.sends.remove($0.block, count: $0.count) }
             return (ledger.isCrowded, ended, ledger.passedBarriers(serving.sends))
         }
-        // A single one was discarded by its sender, and nobody is told.
-        for (pending, _) in ended { pending.endPart() }
+        for (block, _) in ended { block.end() }
         for barrier in barriers { barrier.continuation.resume(returning: nil) }
         return isCrowded
     }
@@ -203,15 +222,14 @@ extension ProducerCore {
             )
         }
         while let waiter = ledger.withLock({ $0.nextForRoom(inFlight: serving.sends.count) }) {
-            serving.sends.append(Unmanaged.passRetained(waiter.pending))
-            let opaque = Unmanaged.passUnretained(waiter.pending).toOpaque()
-            let code = produce(waiter.message, to: nil, opaque)
+            serving.sends.append(Unmanaged.passRetained(waiter.block))
+            let code = produce(waiter.message, to: nil, waiter.block.slot(0).opaque)
             if code == RD_KAFKA_RESP_ERR_NO_ERROR {
                 ledger.withLock { $0.triedWithSuccess() }
                 waiter.continuation.resume(returning: nil)
                 continue
             }
-            serving.sends.remove(waiter.pending)
+            serving.sends.remove(waiter.block)
             // What has taken the room has come through the inbox.
             serving.sends.takeOver(inbox)
             let isFull = code == RD_KAFKA_RESP_ERR__QUEUE_FULL
@@ -294,10 +312,13 @@ extension ProducerCore {
             recovery: .recreateClient,
             reason: "the producer was closed before the broker answered"
         )
-        for pending in abandoned {
-            serving.metrics?.note(error, count: Int(pending.messageCount))
-            pending.resolve(error)
+        for block in abandoned {
+            serving.metrics?.note(error, count: block.messageCount)
+            block.failRest(error)
+            block.end()
         }
+        serving.isOver = true
+        demand.end()
         serving.metrics?.export(inFlight: 0, at: clock.now)
         for barrier in barriers { barrier.continuation.resume(returning: nil) }
     }

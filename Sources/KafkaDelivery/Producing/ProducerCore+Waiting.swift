@@ -67,7 +67,7 @@ extension ProducerCore {
             waiter.continuation.resume(returning: .closed())
         }
         if lingers { sendLingering() }
-        queue.interrupt()
+        sleep.interrupt()
     }
 
     /// Waits until everything accepted before has its outcome, or until the producer is closed.
@@ -81,7 +81,7 @@ extension ProducerCore {
                 guard ledger.withLock({ $0.add(barrier) }) else { return continuation.resume(returning: nil) }
                 if lingers { sendLingering() }
                 // The thread knows which sends there are.
-                queue.interrupt()
+                sleep.interrupt()
                 if !isForTheEnd, Task.isCancelled { cancelBarrier(id) }
             }
         } onCancel: {

@@ -2,24 +2,27 @@ internal import CRdKafka
 internal import Logging
 internal import Synchronization
 
-/// What a producer is made of: senders put their sends into the ``SendInbox`` and call librdkafka; a thread of its own waits
-/// for reports and resumes senders; who has to wait for something else is in the ``SendLedger``.
+/// What a producer is made of: senders put their sends into the ``SendInbox`` and call librdkafka; a thread of its own, or a
+/// sender who comes by, reads reports and resumes senders; who has to wait for something else is in the ``SendLedger``.
 ///
-/// A send that finds room takes no lock of ours but its own. The ledger's lock is taken alone: no pending delivery's lock is
-/// taken under it, and librdkafka is not called.
+/// A send that finds room takes no lock of ours but the inbox's. Reports are read under a lock, which nobody waits for but the
+/// thread; the ledger's lock and the inbox's may be taken under it, in this order.
 final class ProducerCore: Sendable {
     typealias PendingDelivery = KafkaProducer.PendingDelivery
 
     let client: RdKafkaClient
-    let queue: RdKafkaQueue
+    let sleep: ProducerSleep
+    let demand: ReportDemand
     let executor: ProducerExecutor
     let logger: Logger
     let messageTimeout: Duration
     let lingers: Bool
     private let stampsIdempotencyKey: Bool
     let configuration: KafkaProducer.Configuration
-    let inbox = SendInbox()
+    let inbox: SendInbox
     let ledger = SharedSendLedger()
+    /// What whoever reads reports needs, one at a time.
+    let serving: Mutex<Serving>
     /// Whether a thread sends what lingers. Taken before the ledger's lock.
     let isFlushing = Mutex(false)
     let clock = ContinuousClock()
@@ -36,11 +39,14 @@ final class ProducerCore: Sendable {
         let given: RdKafkaConfiguration
         if let properties { given = properties } else { given = try configuration.rdKafka() }
         self.client = try given.makeClient(RD_KAFKA_PRODUCER, events: RD_KAFKA_EVENT_DR)
-        guard let queue = RdKafkaQueue.main(of: client) else {
+        guard let sleep = ProducerSleep(client) else {
             throw KafkaError(.client, recovery: .retry, reason: "librdkafka gave no queue for delivery reports")
         }
-        self.queue = queue
-        self.executor = ProducerExecutor(queue)
+        self.sleep = sleep
+        self.demand = ReportDemand(sleep)
+        self.inbox = SendInbox(demand)
+        self.executor = ProducerExecutor(sleep)
+        self.serving = Mutex(Serving(metrics: ProducerMetrics(configuration)))
         self.logger = logger
         self.messageTimeout = configuration.messageTimeout
         self.lingers = configuration.linger > .zero
@@ -71,9 +77,9 @@ extension ProducerCore {
         try message.validate()
         // With a key of its own: the one that librdkafka had no room for was never sent.
         let message = stampsIdempotencyKey ? message.stampedWithIdempotencyKey() : message
-        let pending = PendingDelivery(topic: message.topic, batch: batch)
-        if let error = await waitForRoom(message, pending) { throw error }
-        return pending
+        let block = SendBlock(capacity: 1, demand, batch)
+        if let error = await waitForRoom(message, block) { throw error }
+        return PendingDelivery(block, block.slot(0), topic: message.topic)
     }
 
     /// Hands a message to librdkafka where there is room; nil where there is none. Not async, so that a send pays for the
@@ -88,13 +94,15 @@ extension ProducerCore {
         if Task.isCancelled { throw .cancelled(persistence: .notPersisted) }
         // Others wait for room already, and have the earlier claim.
         if ledger.isCrowded { return nil }
-        let pending = PendingDelivery(topic: message.topic)
-        // Before librdkafka has it: then the thread finds whatever a report is of.
-        guard inbox.put(pending) else { throw .closed() }
-        let code = produce(message, to: topic, Unmanaged.passUnretained(pending).toOpaque())
-        // One that closing gave up meanwhile has its outcome, and somebody may have been told.
-        if code == RD_KAFKA_RESP_ERR_NO_ERROR || !pending.discard() { return pending }
-        if ledger.withLock({ $0.refuse(pending) }) { queue.interrupt() }
+        // Before librdkafka has it: then whoever reads its report finds it.
+        guard let claim = inbox.claim() else { throw .closed() }
+        let code = produce(message, to: topic, claim.slot.opaque)
+        if claim.isLast { readReports() }
+        // One that closing gave up meanwhile has its outcome.
+        if code == RD_KAFKA_RESP_ERR_NO_ERROR || !claim.slot.discard() {
+            return PendingDelivery(claim.block, claim.slot, topic: message.topic)
+        }
+        if ledger.withLock({ $0.refuse(claim.block) }) { sleep.interrupt() }
         guard code == RD_KAFKA_RESP_ERR__QUEUE_FULL else { throw refusal(code, of: message) }
         return nil
     }
@@ -102,38 +110,37 @@ extension ProducerCore {
     /// Hands many messages to librdkafka, until one would have to wait for room.
     ///
     /// - Parameters:
-    ///   - messages: As many as the part has slots.
-    ///   - part: For the outcomes, also of those that are refused.
+    ///   - messages: As many as the block has slots.
+    ///   - block: For the outcomes, also of those that are refused.
     ///   - topics: For the topics of those that were handled.
     /// - Returns: How many were handled.
     func handOver(
         _ messages: UnsafeBufferPointer<KafkaMessage>,
-        _ part: BatchPart,
+        _ block: SendBlock,
         _ topics: inout BatchOfSends.Topics
     ) -> Int {
-        let pending = part.begin()
-        let isOpen = inbox.put(pending)
+        let isOpen = inbox.put(block)
         var handled = 0
         var accepted = 0
         // By index: a loop over the messages would copy each.
         while handled < messages.count {
             do throws(KafkaError) {
                 guard isOpen, !inbox.isClosed else { throw .closed() }
-                guard try takes(messages[handled], part.reference(handled)) else { break }
+                guard try takes(messages[handled], block.slot(handled)) else { break }
                 accepted += 1
             } catch {
-                part.fail(at: handled, error)
+                block.slot(handled).resolve(error)
             }
             topics.note(messages[handled].topic, at: handled)
             handled += 1
         }
         if !isOpen {
-            // The thread does not know of it.
-            pending.endPart()
+            // Nobody else knows of it.
+            block.end()
         } else if accepted < messages.count {
-            ledger.withLock { _ = $0.refuse(pending, count: messages.count - accepted) }
+            ledger.withLock { _ = $0.refuse(block, count: messages.count - accepted) }
             // It may have the reports of all others, and then somebody waits for this.
-            queue.interrupt()
+            sleep.interrupt()
         }
         return handled
     }
@@ -141,7 +148,7 @@ extension ProducerCore {
     /// The same for one of them.
     ///
     /// - Returns: Whether there was room.
-    private func takes(_ message: KafkaMessage, _ slot: BatchPart.Reference) throws(KafkaError) -> Bool {
+    private func takes(_ message: KafkaMessage, _ slot: SendSlot) throws(KafkaError) -> Bool {
         let topic = try validTopic(of: message)
         if Task.isCancelled { throw .cancelled(persistence: .notPersisted) }
         if ledger.isCrowded { return false }
@@ -171,7 +178,7 @@ extension ProducerCore {
 
     /// Hands a message to librdkafka, with a topic's handle that is looked up where there is none.
     ///
-    /// - Parameter opaque: Of its pending delivery, or of its slot.
+    /// - Parameter opaque: Of its slot.
     func produce(
         _ message: KafkaMessage,
         to topic: Unmanaged<RdKafkaTopic>?,
@@ -187,7 +194,7 @@ extension ProducerCore {
     }
 
     /// Waits until the thread has handed the message to librdkafka, or could not.
-    private func waitForRoom(_ message: KafkaMessage, _ pending: PendingDelivery) async -> KafkaError? {
+    private func waitForRoom(_ message: KafkaMessage, _ block: SendBlock) async -> KafkaError? {
         let id = WaiterID.next()
         let deadline = clock.now.advanced(by: messageTimeout.asTimeout)
         return await withTaskCancellationHandler {
@@ -195,13 +202,13 @@ extension ProducerCore {
                 let waiter = SendLedger.RoomWaiter(
                     id: id,
                     message: message,
-                    pending: pending,
+                    block: block,
                     deadline: deadline,
                     continuation: continuation
                 )
                 switch ledger.withLock({ $0.wait(waiter) }) {
                 case .none: break
-                case .interrupt: queue.interrupt()
+                case .interrupt: sleep.interrupt()
                 case .refuse(let error): continuation.resume(returning: error)
                 }
                 // Cancelled before the waiter was there: its handler has run already and found nobody.

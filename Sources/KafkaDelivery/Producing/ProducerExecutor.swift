@@ -8,7 +8,7 @@ final class ProducerExecutor: TaskExecutor {
     private struct State {
         var jobs: Deque<UnownedJob> = []
         /// Where the thread sleeps; nil when it has ended.
-        var queue: RdKafkaQueue?
+        var sleep: ProducerSleep?
     }
 
     // Anybody enqueues a job, and the producer's thread takes it.
@@ -21,8 +21,8 @@ final class ProducerExecutor: TaskExecutor {
     // alone, and no lock is taken for them.
     nonisolated(unsafe) private var own: Deque<UnownedJob> = []
 
-    init(_ queue: RdKafkaQueue) {
-        self.state = Mutex(State(queue: queue))
+    init(_ sleep: ProducerSleep) {
+        self.state = Mutex(State(sleep: sleep))
     }
 
     /// Whether the calling thread is the producer's.
@@ -36,11 +36,11 @@ final class ProducerExecutor: TaskExecutor {
             own.append(job)
             return
         }
-        let (isTaken, sleeper): (Bool, RdKafkaQueue?) = state.withLock { state in
-            guard let queue = state.queue else { return (false, nil) }
+        let (isTaken, sleeper): (Bool, ProducerSleep?) = state.withLock { state in
+            guard let sleep = state.sleep else { return (false, nil) }
             state.jobs.append(job)
             isEmpty.store(false, ordering: .releasing)
-            return (true, state.jobs.count == 1 ? queue : nil)
+            return (true, state.jobs.count == 1 ? sleep : nil)
         }
         if isTaken { sleeper?.interrupt() } else { Self.handOver(job) }
     }
@@ -85,7 +85,7 @@ extension ProducerExecutor {
     func end() {
         // A later thread of the system may get the same name.
         thread.store(0, ordering: .relaxed)
-        state.withLock { $0.queue = nil }
+        state.withLock { $0.sleep = nil }
         // Nothing is added any more.
         takeOver()
         for job in own { Self.handOver(job) }

@@ -1,60 +1,135 @@
 internal import Synchronization
 
-/// Sends on their way to the producer's thread: anybody puts one in, without a lock, and the thread takes all of them out.
+/// Sends on their way to whoever reads reports, and the block in which the next single send gets its slot.
 ///
-/// A stack that is linked through the sends themselves, and whose head is one atomic word: the address of the last send
-/// that was put in, and in its lowest bit whether the inbox is closed. So a send is either refused, or it was put in before
-/// the inbox was closed, and whoever takes out afterwards finds it.
+/// A send is either refused, because the inbox is closed, or it is in the inbox before librdkafka has it: whoever reads its
+/// report and takes over what is here finds it.
 struct SendInbox: ~Copyable, Sendable {
-    typealias PendingDelivery = KafkaProducer.PendingDelivery
+    // Not private: the compiler of Swift 6.3 then fails on the class that has an inbox, in debug builds.
+    struct State {
+        fileprivate var isClosed = false
+        /// What was put in last, linked to what was before it.
+        fileprivate var newest: Unmanaged<SendBlock>?
+    }
 
-    private static let closedBit: UInt = 1
-    private let head = Atomic<UInt>(0)
+    /// A slot that is somebody's alone.
+    struct Claim {
+        let block: SendBlock
+        let slot: SendSlot
+        /// Whether it is the last one of its block.
+        let isLast: Bool
+    }
 
-    /// Puts a send in, which is kept alive until it is taken out and released.
+    // Blocks pass here, and not every send.
+    private let state = Mutex(State())
+    // The shared block, as the address of its first slot, and in the bits that are free for it how many of its slots are given
+    // out. So one exchange takes a slot and finds its block, which cannot end before: it waits for what becomes of each slot.
+    private let shared = Atomic<UInt>(SendInbox.none)
+    private let demand: ReportDemand
+    // Copies of what the state says, written under its lock.
+    private let isEmpty = Atomic(true)
+    private let closed = Atomic(false)
+
+    private static let countMask = UInt(SendBlock.sharedAlignment - 1)
+    /// No block, none of whose slots is left.
+    private static let none = UInt(SendBlock.sharedCapacity)
+
+    init(_ demand: ReportDemand) {
+        self.demand = demand
+    }
+
+    /// A slot for a single send; nil where the inbox is closed.
+    func claim() -> Claim? {
+        var word = shared.load(ordering: .relaxed)
+        while !isClosed {
+            if Self.hasRoom(word) {
+                let (isTaken, now) = shared.weakCompareExchange(
+                    expected: word,
+                    desired: word + 1,
+                    successOrdering: .acquiring,
+                    failureOrdering: .relaxed
+                )
+                if isTaken { return Self.claim(word) }
+                word = now
+            } else {
+                if let claim = share() { return claim }
+                word = shared.load(ordering: .relaxed)
+            }
+        }
+        return nil
+    }
+
+    private static func hasRoom(_ word: UInt) -> Bool { word & countMask < none }
+
+    private static func claim(_ word: UInt) -> Claim? {
+        guard let first = UnsafeMutableRawPointer(bitPattern: word & ~countMask) else { return nil }
+        let index = Int(word & countMask)
+        let block = SendSlot(opaque: first).block.takeUnretainedValue()
+        return Claim(block: block, slot: block.slot(index), isLast: index + 1 == block.capacity)
+    }
+
+    /// Puts a new shared block in, and claims its first slot; nil where somebody else has, or the inbox is closed.
+    private func share() -> Claim? {
+        state.withLock { state in
+            guard !state.isClosed, !Self.hasRoom(shared.load(ordering: .relaxed)) else { return nil }
+            let block = SendBlock(sharedBy: demand)
+            put(block, &state)
+            let word = UInt(bitPattern: block.slot(0).opaque)
+            shared.store(word + 1, ordering: .releasing)
+            return Self.claim(word)
+        }
+    }
+
+    /// Puts a block of its own in.
     ///
     /// - Returns: Whether the inbox was open.
-    func put(_ pending: PendingDelivery) -> Bool {
-        let reference = Unmanaged.passRetained(pending)
-        let address = UInt(bitPattern: reference.toOpaque())
-        var current = head.load(ordering: .relaxed)
-        while current & Self.closedBit == 0 {
-            pending.previous = Self.reference(current)
-            // What was written to the send has to be seen by the thread: releasing.
-            let (isPut, now) = head.weakCompareExchange(
-                expected: current,
-                desired: address,
-                successOrdering: .releasing,
-                failureOrdering: .relaxed
-            )
-            if isPut { return true }
-            current = now
+    func put(_ block: SendBlock) -> Bool {
+        state.withLock { state in
+            guard !state.isClosed else { return false }
+            put(block, &state)
+            return true
         }
-        pending.previous = nil
-        reference.release()
-        return false
+    }
+
+    /// The block is kept alive until it is taken out and released.
+    private func put(_ block: SendBlock, _ state: inout State) {
+        block.previous = state.newest
+        state.newest = .passRetained(block)
+        isEmpty.store(false, ordering: .releasing)
     }
 
     /// Refuses every further send.
     func close() {
-        head.bitwiseOr(Self.closedBit, ordering: .acquiringAndReleasing)
+        state.withLock { state in
+            state.isClosed = true
+            closed.store(true, ordering: .releasing)
+        }
     }
 
     /// Whether every further send is refused, a moment ago.
-    var isClosed: Bool {
-        head.load(ordering: .relaxed) & Self.closedBit != 0
-    }
+    var isClosed: Bool { closed.load(ordering: .relaxed) }
+}
 
-    /// Takes all sends out.
+// MARK: For whoever reads reports
+
+extension SendInbox {
+    /// Takes all blocks out.
     ///
     /// - Returns: The one that was put in last, linked to those before it by `previous`. The references are the caller's.
-    func takeAll() -> Unmanaged<PendingDelivery>? {
-        // Looking costs less than writing where there is nothing.
-        guard head.load(ordering: .relaxed) & ~Self.closedBit != 0 else { return nil }
-        return Self.reference(head.bitwiseAnd(Self.closedBit, ordering: .acquiring).oldValue)
+    func takeAll() -> Unmanaged<SendBlock>? {
+        guard !isEmpty.load(ordering: .acquiring) else { return nil }
+        return state.withLock { state in
+            isEmpty.store(true, ordering: .relaxed)
+            return state.newest.take()
+        }
     }
 
-    private static func reference(_ word: UInt) -> Unmanaged<PendingDelivery>? {
-        UnsafeRawPointer(bitPattern: word & ~closedBit).map { Unmanaged.fromOpaque($0) }
+    /// Gives out no more slots of the shared block.
+    ///
+    /// - Returns: The block, and how many of its slots stay unused; nil where there is none.
+    func seal() -> (block: SendBlock, unused: Int)? {
+        let word = shared.exchange(Self.none, ordering: .acquiring)
+        guard Self.hasRoom(word), let block = Self.claim(word)?.block else { return nil }
+        return (block, block.capacity - Int(word & Self.countMask))
     }
 }

@@ -7,7 +7,6 @@ internal import Synchronization
 /// outside of it, and resumes nobody while it is held. The sends themselves are elsewhere (``SendsInFlight``), and come past
 /// here only where they have to wait.
 struct SendLedger {
-    typealias PendingDelivery = KafkaProducer.PendingDelivery
     typealias Instant = ContinuousClock.Instant
 
     enum Phase {
@@ -20,7 +19,8 @@ struct SendLedger {
     struct RoomWaiter {
         let id: UInt64
         let message: KafkaMessage
-        let pending: PendingDelivery
+        /// Of this message alone.
+        let block: SendBlock
         let deadline: Instant
         let continuation: CheckedContinuation<KafkaError?, Never>
     }
@@ -56,7 +56,7 @@ struct SendLedger {
     private var lowWater: Int?
     private var barriers: [Barrier] = []
     /// What librdkafka did not take, and the thread still counts as in flight.
-    private var refused: [(pending: PendingDelivery, count: Int)] = []
+    private var refused: [(block: SendBlock, count: Int)] = []
 }
 
 // MARK: What others than the holder of the lock need to know
@@ -77,13 +77,13 @@ extension SendLedger {
     /// Notes a send that is in flight no longer, or not with so many messages.
     ///
     /// - Returns: Whether the thread has to look: somebody waits for what this changes, or there are many of them.
-    mutating func refuse(_ pending: PendingDelivery, count: Int = 1) -> Bool {
+    mutating func refuse(_ block: SendBlock, count: Int = 1) -> Bool {
         guard phase != .closed else { return false }
-        refused.append((pending, count))
+        refused.append((block, count))
         return phase != .open || !roomWaiters.isEmpty || trying != nil || !barriers.isEmpty || refused.count >= 128
     }
 
-    mutating func takeRefused() -> [(pending: PendingDelivery, count: Int)] {
+    mutating func takeRefused() -> [(block: SendBlock, count: Int)] {
         guard !refused.isEmpty else { return [] }
         defer { refused = [] }
         return refused

@@ -118,7 +118,7 @@ extension KafkaBytes? {
     }
 }
 
-extension KafkaProducer.PendingDelivery.Place {
+extension SendSlot.Place {
     /// What a delivery report without an error says.
     init(_ report: UnsafePointer<rd_kafka_message_t>) {
         var type = RD_KAFKA_TIMESTAMP_NOT_AVAILABLE

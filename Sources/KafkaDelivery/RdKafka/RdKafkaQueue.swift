@@ -26,6 +26,11 @@ final class RdKafkaQueue: Sendable {
         rd_kafka_queue_get_consumer(client.raw).map { RdKafkaQueue($0, client: client) }
     }
 
+    /// One that nothing arrives in, to sleep in.
+    static func empty(of client: RdKafkaClient) -> RdKafkaQueue? {
+        rd_kafka_queue_new(client.raw).map { RdKafkaQueue($0, client: client) }
+    }
+
     /// The fetched messages of one partition.
     ///
     /// The queue is forwarded nowhere *before* the partition is assigned, which makes librdkafka leave it so: no

@@ -50,7 +50,7 @@ final class TransactionScope: Sendable {
         do {
             let pending = try await core.enqueue(message)
             unreported.wrappingAdd(1, ordering: .relaxed)
-            pending.add(KafkaProducer.PendingDelivery.Waiter(.transaction(self)))
+            pending.slot.add(SendWatcher(.note(self)))
             return pending
         } catch {
             throw explain(error)

@@ -1,0 +1,180 @@
+internal import Synchronization
+
+/// Where a message's outcome is put, and where it is awaited: a pointer into the ``SendBlock`` that keeps it.
+///
+/// The usual send has one task that awaits it, or nobody does until the outcome is there. For these the slot's state is all
+/// there is, and no lock is taken.
+struct SendSlot: @unchecked Sendable {
+    // Sendable because the storage says who writes what.
+
+    /// Where a message is stored; its topic is what the sender knows.
+    struct Place: Sendable {
+        let offset: Int64
+        /// -1 where there is none.
+        let millisecondsSince1970: Int64
+        let partition: Int32
+
+        static let none = Place(offset: -1, millisecondsSince1970: -1, partition: -1)
+    }
+
+    fileprivate enum State: UInt32, AtomicRepresentable {
+        case pending
+        case placed
+        case failed
+        /// By the one task that can, whose continuation the slot has.
+        case awaited
+        /// The same task was cancelled, and awaits it no longer.
+        case givenUp
+        /// The block knows by whom.
+        case watched
+    }
+
+    struct Storage: ~Copyable {
+        fileprivate let block: Unmanaged<SendBlock>
+        // Written by whoever reads reports, before the state says that it is there.
+        fileprivate var place = Place.none
+        fileprivate let state = Atomic(State.pending)
+        // Written by the one task that awaits, before the state says so. Unsafe, because the checked one costs an allocation for
+        // each send; it is resumed by whoever ends that state.
+        fileprivate var waiter: UnsafeContinuation<Void, Never>?
+
+        init(_ block: Unmanaged<SendBlock>) {
+            self.block = block
+        }
+    }
+
+    private let storage: UnsafeMutablePointer<Storage>
+
+    init(_ storage: UnsafeMutablePointer<Storage>) {
+        self.storage = storage
+    }
+
+    /// As librdkafka carries it.
+    init(opaque: UnsafeMutableRawPointer) {
+        storage = opaque.assumingMemoryBound(to: Storage.self)
+    }
+
+    var opaque: UnsafeMutableRawPointer { UnsafeMutableRawPointer(storage) }
+
+    var block: Unmanaged<SendBlock> { storage.pointee.block }
+
+    func index(in slots: UnsafeMutablePointer<Storage>) -> Int { storage - slots }
+
+    private var state: State { storage.pointee.state.load(ordering: .acquiring) }
+
+    private func change(from old: State, to new: State) -> Bool {
+        storage.pointee.state.compareExchange(
+            expected: old,
+            desired: new,
+            successOrdering: .acquiringAndReleasing,
+            failureOrdering: .acquiring
+        ).exchanged
+    }
+}
+
+// MARK: The outcome
+
+extension SendSlot {
+    /// Gives the message its place. Whoever reads reports calls this, and once.
+    func resolve(_ place: Place) {
+        storage.pointee.place = place
+        wake(storage.pointee.state.exchange(.placed, ordering: .acquiringAndReleasing), nil)
+    }
+
+    /// Says why it has none. The first outcome counts: a sender whose message was not accepted may meet the end of the
+    /// producer here.
+    func resolve(_ error: KafkaError) {
+        block._withUnsafeGuaranteedRef { block in
+            var old = State.placed
+            block.note(error, for: self) {
+                old = state
+                while old != .placed, old != .failed {
+                    if change(from: old, to: .failed) { return true }
+                    old = state
+                }
+                return false
+            }
+            wake(old, error)
+        }
+    }
+
+    /// Takes the slot back where the message was not accepted and nobody knows of it; false where it has its outcome already.
+    func discard() -> Bool {
+        change(from: .pending, to: .failed)
+    }
+
+    private func wake(_ old: State, _ failure: KafkaError?) {
+        switch old {
+        case .pending, .placed, .failed, .givenUp: break
+        case .awaited: storage.pointee.waiter?.resume()
+        case .watched:
+            for watcher in block._withUnsafeGuaranteedRef({ $0.takeWatchers(of: self) }) { watcher(failure) }
+        }
+    }
+
+    /// What became of the message; nil where that is not known yet.
+    func report(_ topic: String) throws(KafkaError) -> KafkaDeliveryReport? {
+        switch state {
+        case .pending, .awaited, .givenUp, .watched: return nil
+        case .placed: return KafkaDeliveryReport(storage.pointee.place, topic: topic)
+        case .failed:
+            guard let failure = block._withUnsafeGuaranteedRef({ $0.failure(of: self) }) else { return nil }
+            throw failure
+        }
+    }
+
+    /// The same.
+    func result(_ topic: String) -> Result<KafkaDeliveryReport, KafkaError>? {
+        do throws(KafkaError) {
+            return try report(topic).map { .success($0) }
+        } catch {
+            return .failure(error)
+        }
+    }
+}
+
+// MARK: Awaiting it
+
+extension SendSlot {
+    /// Waits for the outcome, or until the task is cancelled: for the one task that knows of the message, once.
+    func wait() async {
+        await withTaskCancellationHandler {
+            await withUnsafeContinuation { continuation in
+                storage.pointee.waiter = continuation
+                // Where that does not succeed, the outcome or the cancellation was there first.
+                guard change(from: .pending, to: .awaited) else { return continuation.resume() }
+                block._withUnsafeGuaranteedRef { $0.wantReport() }
+            }
+        } onCancel: {
+            if change(from: .pending, to: .givenUp) { return }
+            if change(from: .awaited, to: .givenUp) { storage.pointee.waiter?.resume() }
+        }
+    }
+
+    /// The same for any task, however often.
+    func waitWithOthers() async {
+        let id = WaiterID.next()
+        await withTaskCancellationHandler {
+            await withUnsafeContinuation { continuation in
+                add(SendWatcher(.resume(continuation), id: id))
+                block._withUnsafeGuaranteedRef { $0.wantReport() }
+                // Cancelled before the watcher was there: its handler has run already and found nobody.
+                if Task.isCancelled { cancel(id) }
+            }
+        } onCancel: {
+            cancel(id)
+        }
+    }
+
+    /// Adds somebody to be told, or tells them at once.
+    func add(_ watcher: SendWatcher) {
+        let isAdded = block._withUnsafeGuaranteedRef { block in
+            block.add(watcher, to: self) { change(from: .pending, to: .watched) || state == .watched }
+        }
+        if !isAdded { watcher(block._withUnsafeGuaranteedRef { $0.failure(of: self) }) }
+    }
+
+    private func cancel(_ id: UInt64) {
+        block._withUnsafeGuaranteedRef { $0.removeWatcher(id, of: self) }?(nil)
+    }
+}
