@@ -35,8 +35,7 @@ final class TransformMember: Sendable {
 
     /// Consumes until the consumer is closed.
     func run() async throws {
-        // Which also ends what the one before it left open.
-        try await producer.initialize()
+        try await initialize()
         if plan.isNetworkBad {
             relay.faults.responseLoss = .init(probability: 0.05, kinds: [])
             relay.faults.requests.meanBytesBetweenCuts = 5_000
@@ -57,6 +56,17 @@ final class TransformMember: Sendable {
         }
         relay.faults = .init()
         await producer.close(within: .seconds(10))
+    }
+
+    /// Which also ends what the process before it left open.
+    private func initialize() async throws {
+        while true {
+            do {
+                return try await producer.initialize()
+            } catch where error.recovery == .retry {
+                // A cluster that has only just begun takes longer for its first transactional producers than one attempt has.
+            }
+        }
     }
 
     func leave() async {
