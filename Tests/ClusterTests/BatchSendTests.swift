@@ -94,6 +94,41 @@ struct BatchSendTests {
         }
     }
 
+    /// librdkafka is given many at once where it takes them, and the others by themselves.
+    @Test func messagesOfAllKindsArriveInTheirOrderAndAsTheyWere() async throws {
+        let cluster = try TestCluster()
+        let topic = try await cluster.makeTopic()
+        let sizes = [nil, 0, 1, 3, 100, 1_000, 4_095, 4_096, 8_190, 8_191, 8_192, 8_193, 20_000]
+        let messages = (0..<1_200).map { number in
+            // A long stretch of small ones first, then all sizes next to each other.
+            let size = number < 400 ? number % 3 * 10 : sizes[number % sizes.count]
+            var message = KafkaMessage(
+                topic: topic,
+                key: number % 5 == 0 ? nil : KafkaBytes(number % 5 == 1 ? "" : "\(number)"),
+                value: size.map { KafkaBytes([UInt8](repeating: UInt8(truncatingIfNeeded: number), count: $0)) }
+            )
+            if number % 17 == 16 { message.partition = 0 }
+            if number % 19 == 18 { message.headers = [KafkaHeader("number", "\(number)")] }
+            if number % 23 == 22 { message.timestamp = .earlier }
+            return message
+        }
+        try await withKafkaProducer(cluster.producerConfiguration(), logger: .test) { producer in
+            // Afterwards the partitions are known.
+            try await producer.send(KafkaMessage(topic: topic, value: "first"))
+            let offsets = try await producer.send(contentsOf: messages).map { try $0.get().offset }
+            #expect(offsets == Array(1...Int64(messages.count)))
+        }
+        try await withKafkaConsumer(cluster.quickConsumer(topic), logger: .test) { consumer in
+            let deliveries = try await consumer.take(messages.count + 1).dropFirst()
+            for (delivery, sent) in zip(deliveries, messages) {
+                var expected = sent
+                expected.partition = 0
+                if sent.timestamp == nil { expected.timestamp = delivery.content.timestamp }
+                #expect(delivery.content == expected)
+            }
+        }
+    }
+
     @Test func aBatchThatDoesNotFitWaitsForRoomInItsOrder() async throws {
         let cluster = try TestCluster()
         let topic = try await cluster.makeTopic()

@@ -63,7 +63,7 @@ final class TransformMember: Sendable {
         while true {
             do {
                 return try await producer.initialize()
-            } catch where error.recovery == .retry {
+            } catch  where error.recovery == .retry {
                 // A cluster that has only just begun takes longer for its first transactional producers than one attempt has.
             }
         }

@@ -17,7 +17,7 @@ final class ProducerCore: Sendable {
     let logger: Logger
     let messageTimeout: Duration
     let lingers: Bool
-    private let stampsIdempotencyKey: Bool
+    let stampsIdempotencyKey: Bool
     let configuration: KafkaProducer.Configuration
     let inbox: SendInbox
     let ledger = SharedSendLedger()
@@ -107,66 +107,8 @@ extension ProducerCore {
         return nil
     }
 
-    /// Hands many messages to librdkafka, until one would have to wait for room.
-    ///
-    /// - Parameters:
-    ///   - messages: As many as the block has slots.
-    ///   - block: For the outcomes, also of those that are refused.
-    ///   - topics: For the topics of those that were handled.
-    /// - Returns: How many were handled.
-    func handOver(
-        _ messages: UnsafeBufferPointer<KafkaMessage>,
-        _ block: SendBlock,
-        _ topics: inout BatchOfSends.Topics
-    ) -> Int {
-        let isOpen = inbox.put(block)
-        var handled = 0
-        var accepted = 0
-        // By index: a loop over the messages would copy each.
-        while handled < messages.count {
-            do throws(KafkaError) {
-                guard isOpen, !inbox.isClosed else { throw .closed() }
-                guard try takes(messages[handled], block.slot(handled)) else { break }
-                accepted += 1
-            } catch {
-                block.slot(handled).resolve(error)
-            }
-            topics.note(messages[handled].topic, at: handled)
-            handled += 1
-        }
-        if !isOpen {
-            // Nobody else knows of it.
-            block.end()
-        } else if accepted < messages.count {
-            ledger.withLock { _ = $0.refuse(block, count: messages.count - accepted) }
-            // It may have the reports of all others, and then somebody waits for this.
-            sleep.interrupt()
-        }
-        return handled
-    }
-
-    /// The same for one of them.
-    ///
-    /// - Returns: Whether there was room.
-    private func takes(_ message: KafkaMessage, _ slot: SendSlot) throws(KafkaError) -> Bool {
-        let topic = try validTopic(of: message)
-        if Task.isCancelled { throw .cancelled(persistence: .notPersisted) }
-        if ledger.isCrowded { return false }
-        let code =
-            if stampsIdempotencyKey {
-                produce(message.stampedWithIdempotencyKey(), to: topic, slot.opaque)
-            } else {
-                produce(message, to: topic, slot.opaque)
-            }
-        switch code {
-        case RD_KAFKA_RESP_ERR_NO_ERROR: return true
-        case RD_KAFKA_RESP_ERR__QUEUE_FULL: return false
-        default: throw refusal(code, of: message)
-        }
-    }
-
     /// Refuses a message that librdkafka would misunderstand, and returns its topic's handle, where it was used last.
-    private func validTopic(of message: KafkaMessage) throws(KafkaError) -> Unmanaged<RdKafkaTopic>? {
+    func validTopic(of message: KafkaMessage) throws(KafkaError) -> Unmanaged<RdKafkaTopic>? {
         let last = lastTopic.load(ordering: .acquiring)
         guard let last, last._withUnsafeGuaranteedRef({ $0.name == message.topic }) else {
             try message.validate()
@@ -174,6 +116,13 @@ extension ProducerCore {
         }
         try message.validateBesidesTopic()
         return last
+    }
+
+    /// A topic's handle, for the next message too; nil where librdkafka gives none, and then says why.
+    func lookUpTopic(_ name: String) -> Unmanaged<RdKafkaTopic>? {
+        let topic = client.topic(name).map { Unmanaged.passUnretained($0) }
+        lastTopic.store(topic, ordering: .releasing)
+        return topic
     }
 
     /// Hands a message to librdkafka, with a topic's handle that is looked up where there is none.
@@ -184,12 +133,7 @@ extension ProducerCore {
         to topic: Unmanaged<RdKafkaTopic>?,
         _ opaque: UnsafeMutableRawPointer
     ) -> rd_kafka_resp_err_t {
-        var topic = topic
-        if topic == nil {
-            topic = client.topic(message.topic).map { Unmanaged.passUnretained($0) }
-            lastTopic.store(topic, ordering: .releasing)
-        }
-        guard let topic else { return rd_kafka_last_error() }
+        guard let topic = topic ?? lookUpTopic(message.topic) else { return rd_kafka_last_error() }
         return topic._withUnsafeGuaranteedRef { client.produce(message, to: $0, opaque: opaque) }
     }
 
