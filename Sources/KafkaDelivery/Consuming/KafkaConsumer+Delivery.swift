@@ -13,7 +13,7 @@ extension KafkaConsumer {
             case appended
         }
 
-        let message: ReceivedMessage
+        @usableFromInline let message: ReceivedMessage
 
         init(_ message: ReceivedMessage) {
             self.message = message
@@ -67,11 +67,13 @@ extension KafkaConsumer {
         }
 
         /// Lends the key's bytes, without copying them; nil where there is no key.
+        @inlinable
         public func withKey<Result>(_ body: (RawSpan?) throws -> Result) rethrows -> Result {
             try withExtendedLifetime(message) { try body(message.key?.bytes) }
         }
 
         /// Lends the value's bytes, without copying them; nil for a tombstone.
+        @inlinable
         public func withValue<Result>(_ body: (RawSpan?) throws -> Result) rethrows -> Result {
             try withExtendedLifetime(message) { try body(message.value?.bytes) }
         }

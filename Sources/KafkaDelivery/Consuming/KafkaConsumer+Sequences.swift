@@ -13,7 +13,11 @@ extension KafkaConsumer {
 
         /// Reads the deliveries. Runs where the loop runs, without changing executors.
         public struct Iterator: AsyncIteratorProtocol {
-            let cursor: Cursor
+            @usableFromInline let cursor: Cursor
+
+            init(cursor: Cursor) {
+                self.cursor = cursor
+            }
 
             /// The next delivery; nil when the consumer is closed or the task cancelled.
             ///
@@ -25,6 +29,7 @@ extension KafkaConsumer {
             /// The next delivery; nil when the consumer is closed or the task cancelled.
             ///
             /// - Throws: ``KafkaError`` where the consumer cannot go on.
+            @inlinable
             public mutating func next(
                 isolation: isolated (any Actor)?
             ) async throws(KafkaError) -> Delivery? {
@@ -39,6 +44,7 @@ extension KafkaConsumer {
 
     /// Where a loop over all partitions is. A class, because a partition that a loop had in hand when it was left has to
     /// be given back.
+    @usableFromInline
     final class Cursor {
         /// After so many deliveries of one partition, others that are ready come first.
         private static let turn = 64
@@ -55,8 +61,9 @@ extension KafkaConsumer {
             if let reader { core.putBack(reader, mayHaveMore: true) }
         }
 
-        /// The next delivery, where there is one without waiting. Not async, so that a loop that keeps up with the
-        /// fetcher pays for one async call a message and not for two.
+        /// The next delivery, where there is one without waiting. Not async, and called from the loop itself, where the
+        /// compiler puts what is inlinable: a loop that keeps up with the fetcher pays for no async call.
+        @usableFromInline
         func takeNow() throws(KafkaError) -> Delivery? {
             while let reader {
                 switch reader.take() {
@@ -77,6 +84,7 @@ extension KafkaConsumer {
         }
 
         /// Waits until there is a partition to read; false when there will be none, the task was cancelled, or the time is up.
+        @usableFromInline
         func wait(
             isolation: isolated (any Actor)?,
             until deadline: ContinuousClock.Instant? = nil
@@ -184,22 +192,46 @@ extension KafkaConsumer {
             /// The next delivery; nil when the partition is revoked, the consumer closed or the task cancelled.
             ///
             /// - Throws: ``KafkaError`` where the partition cannot go on.
+            @inlinable
             public mutating func next(
                 isolation: isolated (any Actor)?
             ) async throws(KafkaError) -> Delivery? {
                 while !Task.isCancelled {
-                    switch claim.reader.take() {
+                    switch try takeNow() {
                     case .delivery(let delivery): return delivery
-                    case .empty, .full: break
                     case .ended: return try end()
-                    case .failed(let error): throw error
+                    case .nothing: if await !wait(isolation: isolation) { return try end() }
                     }
-                    if case .ended = await claim.core.waitForNews(of: claim.reader) { return try end() }
                 }
                 return nil
             }
 
-            private func end() throws(KafkaError) -> Delivery? {
+            @usableFromInline
+            enum Taken {
+                case delivery(Delivery)
+                case nothing
+                case ended
+            }
+
+            /// The next delivery, where there is one without waiting. Not async, as a cursor's.
+            @usableFromInline
+            func takeNow() throws(KafkaError) -> Taken {
+                switch claim.reader.take() {
+                case .delivery(let delivery): return .delivery(delivery)
+                case .empty, .full: return .nothing
+                case .ended: return .ended
+                case .failed(let error): throw error
+                }
+            }
+
+            /// Waits until there may be one; false where there will be none.
+            @usableFromInline
+            func wait(isolation: isolated (any Actor)?) async -> Bool {
+                if case .ended = await claim.core.waitForNews(of: claim.reader) { false } else { true }
+            }
+
+            @usableFromInline
+            func end() throws(KafkaError) -> Delivery? {
                 if let failure = claim.core.failure, !Task.isCancelled { throw failure }
                 return nil
             }

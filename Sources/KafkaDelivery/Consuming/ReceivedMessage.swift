@@ -5,6 +5,7 @@ internal import Synchronization
 ///
 /// Its bytes stay where librdkafka received them until somebody asks for a copy. The first attempt owns them; later ones
 /// keep the first alive.
+@usableFromInline
 final class ReceivedMessage: @unchecked Sendable {
     // Sendable because a fetched message does not change, but for its headers, which are parsed on first use under
     // `headerLock`.
@@ -104,10 +105,12 @@ final class ReceivedMessage: @unchecked Sendable {
 
     var offset: Int64 { raw.pointee.offset }
 
+    @usableFromInline
     var key: UnsafeRawBufferPointer? {
         raw.pointee.key.map { UnsafeRawBufferPointer(start: $0, count: raw.pointee.key_len) }
     }
 
+    @usableFromInline
     var value: UnsafeRawBufferPointer? {
         raw.pointee.payload.map { UnsafeRawBufferPointer(start: $0, count: raw.pointee.len) }
     }
