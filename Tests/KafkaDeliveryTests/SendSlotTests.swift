@@ -158,16 +158,29 @@ struct SendInboxTests {
 struct ReportDemandTests {
     @Test func theThreadRestsWhereSendersReadAndNobodyWaits() {
         let demand = ReportDemand()
-        #expect(!demand.mayRest(), "nobody reads")
-        demand.noteReading()
-        #expect(!demand.mayRest(), "somebody may have waited before it asked for the first time")
+        #expect(!demand.isForSenders, "somebody may wait, before the thread has begun")
+        #expect(!demand.mayRest())
+        #expect(demand.isForSenders)
+        #expect(!demand.mayRest(), "nobody has read")
         demand.noteReading()
         #expect(demand.mayRest())
         #expect(!demand.mayRest(), "nobody has read since")
         demand.noteReading()
         demand.want()
-        #expect(!demand.isForSenders, "the thread is awake, and somebody has read already")
+        #expect(!demand.isForSenders)
         #expect(!demand.mayRest())
-        #expect(demand.isForSenders)
+    }
+
+    @Test func whoBeginsToWaitBeforeTheThreadRestsKeepsItAwake() {
+        let demand = ReportDemand()
+        _ = demand.mayRest()
+        demand.noteReading()
+        #expect(demand.mayRest())
+        demand.want()
+        demand.rest { Issue.record("somebody waits") }
+        _ = demand.mayRest()
+        var hasRested = false
+        demand.rest { hasRested = true }
+        #expect(hasRested)
     }
 }

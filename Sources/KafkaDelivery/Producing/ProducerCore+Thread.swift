@@ -14,7 +14,7 @@ extension ProducerCore {
             if executor.hasJobs {
                 serveEvents(timeout: 0)
             } else if demand.mayRest(), !ledger.needsThread {
-                sleep.pause()
+                demand.rest(sleep.pause)
             } else {
                 serveEvents(timeout: timeout)
             }

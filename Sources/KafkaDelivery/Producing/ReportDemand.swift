@@ -4,11 +4,13 @@ internal import Synchronization
 ///
 /// Where nobody waits, as when messages are enqueued faster than they are confirmed, senders read reports in between, and the
 /// producer's thread rests: woken for each of librdkafka's events it would cost more than it does. As soon as somebody waits
-/// the thread reads again.
+/// the thread reads again, and senders leave reports to it.
 final class ReportDemand: Sendable {
-    /// Whether somebody has begun to wait since the thread asked last. In doubt somebody has.
+    /// Whether somebody has begun to wait in the thread's last turn.
     private let isWanted = Atomic(true)
+    /// Whether senders have read reports since.
     private let areRead = Atomic(false)
+    private let isResting = Atomic(false)
     // Whoever waits wakes the thread, until there is none.
     private let sleep: Mutex<ProducerSleep?>
 
@@ -18,25 +20,38 @@ final class ReportDemand: Sendable {
 
     /// Somebody waits for a report from now on.
     func want() {
-        // Who comes between the thread's question and its next one is not heard until then, which is a millisecond at most.
+        // Who comes while the thread is in the middle of a turn may be heard a turn too early, and then waits for a rest of a
+        // millisecond at most.
         guard !isWanted.load(ordering: .relaxed) else { return }
-        guard !isWanted.exchange(true, ordering: .acquiringAndReleasing) else { return }
-        sleep.withLock { $0 }?.interrupt()
+        // Either this sees that the thread rests, or that sees this before it does.
+        isWanted.store(true, ordering: .sequentiallyConsistent)
+        if isResting.load(ordering: .sequentiallyConsistent) { sleep.withLock { $0 }?.interrupt() }
     }
 
     /// Whether senders are to read reports: nobody waits for one.
-    var isForSenders: Bool { !isWanted.load(ordering: .relaxed) || !areRead.load(ordering: .relaxed) }
+    var isForSenders: Bool { !isWanted.load(ordering: .relaxed) }
 
     /// A sender has read reports.
     func noteReading() {
         if !areRead.load(ordering: .relaxed) { areRead.store(true, ordering: .relaxed) }
     }
 
-    /// Whether the thread can rest: senders have read reports since it asked last, and nobody has begun to wait for one.
+    /// The thread begins a turn.
+    ///
+    /// - Returns: Whether it may rest instead: senders have read reports in the last one, and nobody has begun to wait.
     func mayRest() -> Bool {
-        guard areRead.load(ordering: .relaxed) else { return false }
-        areRead.store(false, ordering: .relaxed)
-        return !isWanted.exchange(false, ordering: .acquiringAndReleasing)
+        let wasWanted = isWanted.load(ordering: .relaxed)
+        let wereRead = areRead.load(ordering: .relaxed)
+        if wasWanted { isWanted.store(false, ordering: .sequentiallyConsistent) }
+        if wereRead { areRead.store(false, ordering: .relaxed) }
+        return wereRead && !wasWanted
+    }
+
+    /// The thread rests, where nobody has begun to wait meanwhile.
+    func rest(_ pause: () -> Void) {
+        isResting.store(true, ordering: .sequentiallyConsistent)
+        if !isWanted.load(ordering: .sequentiallyConsistent) { pause() }
+        isResting.store(false, ordering: .relaxed)
     }
 
     /// There is no thread any more.
