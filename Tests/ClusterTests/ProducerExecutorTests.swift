@@ -1,5 +1,5 @@
 import CRdKafka
-import KafkaDelivery
+@testable import KafkaDelivery
 import KafkaDeliveryTesting
 import Testing
 
@@ -53,6 +53,41 @@ struct ProducerExecutorTests {
             }
             #expect(offsets == Set(0..<4_000))
         }
+    }
+
+    /// Senders look for reports too, and must not take what is to wake the producer's thread: nothing else does here.
+    @Test func tasksGetTheirTurnWhileSendersLookForReportsThatNeverCome() async throws {
+        var configuration = KafkaProducer.Configuration(bootstrapServers: ["127.0.0.1:1"])
+        configuration.messageTimeout = .seconds(600)
+        configuration.additionalProperties = ["reconnect.backoff.ms": "600000", "reconnect.backoff.max.ms": "600000"]
+        let producer = try KafkaProducer(configuration, logger: .test)
+        let turns = try await withThrowingTaskGroup(of: Int.self) { group in
+            group.addTask {
+                var turns = 0
+                while !Task.isCancelled {
+                    turns += await Task(executorPreference: producer.taskExecutor) { 1 }.value
+                }
+                return turns
+            }
+            for _ in 0..<2 {
+                group.addTask {
+                    for _ in 0..<500 {
+                        for _ in 0..<SendBlock.sharedCapacity {
+                            _ = try await producer.enqueue(KafkaMessage(topic: "t", value: "x"))
+                        }
+                        // Long enough for the thread to end its rest, and to sleep until something wakes it.
+                        try await Task.sleep(for: .milliseconds(2))
+                    }
+                    return 0
+                }
+            }
+            let senders = try await (group.next(), group.next())
+            #expect(senders.0 == 0 && senders.1 == 0)
+            group.cancelAll()
+            return try await group.next()
+        }
+        #expect(turns ?? 0 > 0)
+        await producer.close(within: .zero)
     }
 
     @Test func aFullBufferDoesNotStopWhoeverFillsItFromTheExecutor() async throws {

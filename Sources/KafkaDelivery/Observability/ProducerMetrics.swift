@@ -1,8 +1,8 @@
 internal import CoreMetrics
 
-/// A producer's metrics. Used by the producer's thread alone.
+/// A producer's metrics. Used by whoever reads reports, one at a time.
 ///
-/// Reports are counted as that thread reads them, and what was counted is handed on every few seconds; sending knows
+/// Reports are counted as they are read, and what was counted is handed on every few seconds; sending knows
 /// nothing of it.
 struct ProducerMetrics {
     typealias Instant = ContinuousClock.Instant

@@ -126,7 +126,7 @@ struct BatchOfSends {
             switch piece {
             case .block(let block, let count, let topics):
                 topics.forEach(count) { results.append(block.slot($0).result($1) ?? unknown) }
-            case .one(let pending): results.append(pending.slot.result(pending.topic) ?? unknown)
+            case .one(let pending): results.append(pending.resultNow ?? unknown)
             case .refused(let error): results.append(.failure(error))
             }
         }

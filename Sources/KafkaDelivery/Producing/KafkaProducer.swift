@@ -74,7 +74,8 @@ public final class KafkaProducer: Service, Sendable {
     /// Accepts a message for sending, and returns without waiting for the broker.
     ///
     /// The order in which one task enqueues is the order of the messages in their partition. The call waits only where
-    /// the buffer is full.
+    /// the buffer is full. Every now and then it reads reports that have arrived, of any message, about a thousand at most;
+    /// a log handler may so be called here.
     ///
     /// - Returns: The send that is under way, whose report can be awaited later.
     /// - Throws: ``KafkaError`` with `notPersisted`: the message was not accepted.

@@ -6,10 +6,10 @@ extension KafkaProducer {
     /// Await ``report`` now, later, more than once, from several tasks, or never: the message is sent all the same. Some memory
     /// is shared by up to 64 of them, and is free when none of those is left.
     public struct PendingDelivery: Sendable {
-        /// Keeps the slot alive.
-        let block: SendBlock
+        /// Keeps the slot alive, where it is said to: the slot is only a pointer into it.
+        private let block: SendBlock
         let slot: SendSlot
-        let topic: String
+        private let topic: String
 
         init(_ block: SendBlock, _ slot: SendSlot, topic: String) {
             self.block = block
@@ -35,6 +35,7 @@ extension KafkaProducer {
         /// pool first, to be sent on from there.
         @usableFromInline
         func waitForReport() async throws(KafkaError) -> KafkaDeliveryReport {
+            defer { extendLifetime(block) }
             await slot.waitWithOthers()
             return try reportOrCancelled
         }
@@ -42,18 +43,34 @@ extension KafkaProducer {
         /// The report, or nil where there is none yet.
         @usableFromInline
         var reportNow: KafkaDeliveryReport? {
-            get throws(KafkaError) { try slot.report(topic) }
+            get throws(KafkaError) {
+                defer { extendLifetime(block) }
+                return try slot.report(topic)
+            }
+        }
+
+        /// The report, or why there is none, where that is known already.
+        var resultNow: Result<KafkaDeliveryReport, KafkaError>? {
+            defer { extendLifetime(block) }
+            return slot.result(topic)
+        }
+
+        /// Tells a transaction what becomes of the message.
+        func note(in scope: TransactionScope) {
+            defer { extendLifetime(block) }
+            slot.add(SendWatcher(.note(scope)))
         }
 
         /// The same as ``report``, once, where nobody else has this.
         func onlyReport() async throws(KafkaError) -> KafkaDeliveryReport {
+            defer { extendLifetime(block) }
             await slot.wait()
             return try reportOrCancelled
         }
 
         private var reportOrCancelled: KafkaDeliveryReport {
             get throws(KafkaError) {
-                guard let report = try slot.report(topic) else { throw .cancelled(persistence: .possiblyPersisted) }
+                guard let report = try reportNow else { throw .cancelled(persistence: .possiblyPersisted) }
                 return report
             }
         }

@@ -43,14 +43,24 @@ extension ProducerCore {
         }
     }
 
+    /// How many reports a sender reads at most, but for those that come with the last of them.
+    private static let reportsOfSender = 1_024
+
     /// Reads the reports that are there on a sender's thread, where that is of use and nobody else does just now.
     func readReports() {
-        guard demand.isForSenders else { return }
-        _ = serving.withLockIfAvailable { serving in
+        guard demand.isForSenders, !ledger.needsThread else { return }
+        let hasRead: Void? = serving.withLockIfFree { serving in
             guard !serving.isOver else { return }
             demand.noteReading()
-            handleEvents(&serving)
+            var count = 0
+            while count < Self.reportsOfSender, let event = sleep.nextEvent(timeout: 0) {
+                count += max(event.messageCount, 1)
+                handle(event, &serving)
+            }
         }
+        // This may have taken what was to wake the thread: an interrupt, which ends whichever look comes first, or the last
+        // report that somebody waits for there.
+        if hasRead != nil, ledger.needsThread || executor.hasForeignJobs { sleep.interrupt() }
     }
 
     /// What whoever reads reports needs.
@@ -60,6 +70,8 @@ extension ProducerCore {
         let isMetered: Bool
         /// Whether nobody reads any more.
         var isOver = false
+        /// What had no outcome then.
+        var abandoned: [SendBlock] = []
         /// The last thing that was wrong with a connection, until a message gets through again.
         var connectionError: KafkaError?
 
@@ -296,8 +308,12 @@ extension ProducerCore {
     }
 
     private func finish(_ serving: inout Serving) {
+        // What was refused at the last moment is not unknown.
+        _ = takeStock(&serving)
         let count = serving.sends.count
         let abandoned = serving.sends.abandon()
+        // Their senders may not have got so far as to look into them, however long ago they claimed a slot.
+        serving.abandoned = abandoned
         if count > 0 {
             logger.warning(
                 "Producer closed without an answer to some sends",

@@ -22,7 +22,7 @@ final class ProducerCore: Sendable {
     let inbox: SendInbox
     let ledger = SharedSendLedger()
     /// What whoever reads reports needs, one at a time.
-    let serving: Mutex<Serving>
+    let serving: SharedServing
     /// Whether a thread sends what lingers. Taken before the ledger's lock.
     let isFlushing = Mutex(false)
     let clock = ContinuousClock()
@@ -46,7 +46,7 @@ final class ProducerCore: Sendable {
         self.demand = ReportDemand(sleep)
         self.inbox = SendInbox(demand)
         self.executor = ProducerExecutor(sleep)
-        self.serving = Mutex(Serving(metrics: ProducerMetrics(configuration)))
+        self.serving = SharedServing(Serving(metrics: ProducerMetrics(configuration)))
         self.logger = logger
         self.messageTimeout = configuration.messageTimeout
         self.lingers = configuration.linger > .zero

@@ -63,6 +63,9 @@ extension ProducerExecutor {
         !own.isEmpty || !isEmpty.load(ordering: .acquiring)
     }
 
+    /// Whether others than the thread have left something for it to do.
+    var hasForeignJobs: Bool { !isEmpty.load(ordering: .acquiring) }
+
     /// Runs what is there at this moment. What those jobs enqueue has its turn after the next look at reports.
     func runJobs() {
         takeOver()

@@ -25,9 +25,9 @@ final class TransactionScope: Sendable {
     let id = WaiterID.next()
     let core: ProducerCore
     private let begun = ContinuousClock.now
-    // Senders on any task, reports on the producer's thread, and whoever ends the transaction meet here.
+    // Senders on any task, whoever reads reports, and whoever ends the transaction meet here.
     private let state = Mutex(State())
-    // Senders count up, and the producer's thread down, for each message.
+    // Senders count up, and whoever reads reports down, for each message.
     private let unreported = Atomic(0)
 
     init(_ core: ProducerCore) {
@@ -50,7 +50,7 @@ final class TransactionScope: Sendable {
         do {
             let pending = try await core.enqueue(message)
             unreported.wrappingAdd(1, ordering: .relaxed)
-            pending.slot.add(SendWatcher(.note(self)))
+            pending.note(in: self)
             return pending
         } catch {
             throw explain(error)
@@ -65,7 +65,7 @@ final class TransactionScope: Sendable {
         drained?.resume()
     }
 
-    /// What became of a message of the transaction; on the producer's thread.
+    /// What became of a message of the transaction; called by whoever reads its report.
     ///
     /// - Parameter failure: Why it was not confirmed, where it was not.
     func noteOutcome(_ failure: KafkaError?) {
