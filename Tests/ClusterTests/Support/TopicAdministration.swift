@@ -47,5 +47,28 @@ struct TopicAdministration {
             let results = rd_kafka_CreateTopics_result_topics(result, &count), count == 1,
             rd_kafka_topic_result_error(results[0]) == RD_KAFKA_RESP_ERR_NO_ERROR
         else { throw TestFailure("the cluster did not make \(topic)") }
+        try waitForLeaders(of: topic, partitions: partitions, client)
+    }
+
+    /// The controller says that a topic is made before every broker knows of it, and a consumer that subscribes to it earlier
+    /// does without it for minutes.
+    private func waitForLeaders(of topic: String, partitions: Int, _ client: OpaquePointer) throws {
+        guard let handle = rd_kafka_topic_new(client, topic, nil) else { throw TestFailure("no handle of \(topic)") }
+        defer { rd_kafka_topic_destroy(handle) }
+        let deadline = ContinuousClock.now.advanced(by: .seconds(30))
+        while ContinuousClock.now < deadline {
+            var metadata: UnsafePointer<rd_kafka_metadata>?
+            if rd_kafka_metadata(client, 0, handle, &metadata, 10_000) == RD_KAFKA_RESP_ERR_NO_ERROR, let metadata {
+                defer { rd_kafka_metadata_destroy(metadata) }
+                if let found = metadata.pointee.topics?[0], found.err == RD_KAFKA_RESP_ERR_NO_ERROR,
+                    found.partition_cnt == partitions,
+                    (0..<partitions).allSatisfy({ (found.partitions?[$0].leader ?? -1) >= 0 })
+                {
+                    return
+                }
+            }
+            Thread.sleep(forTimeInterval: 0.01)
+        }
+        throw TestFailure("\(topic) has no leaders")
     }
 }
