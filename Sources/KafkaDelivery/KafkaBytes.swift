@@ -54,11 +54,20 @@ public struct KafkaBytes: Sendable {
     /// librdkafka a null pointer is a null value.
     func withUnsafeBytes<Result>(_ body: (UnsafeRawBufferPointer) -> Result) -> Result {
         switch storage {
-        case .string(var string):
-            string.withUTF8 { utf8 in Self.withNonNull(UnsafeRawBufferPointer(utf8), body) }
+        case .string(let string):
+            // In place: a string is retained and released for `withUTF8`, which may have to change it.
+            string.utf8.withContiguousStorageIfAvailable { utf8 in
+                Self.withNonNull(UnsafeRawBufferPointer(utf8), body)
+            } ?? Self.withCopy(of: string, body)
         case .array(let array):
             array.withUnsafeBytes { bytes in Self.withNonNull(bytes, body) }
         }
+    }
+
+    /// A string of Foundation's, on Apple's systems, may not have its bytes in one place.
+    private static func withCopy<Result>(of string: String, _ body: (UnsafeRawBufferPointer) -> Result) -> Result {
+        var copy = string
+        return copy.withUTF8 { utf8 in withNonNull(UnsafeRawBufferPointer(utf8), body) }
     }
 
     private static func withNonNull<Result>(

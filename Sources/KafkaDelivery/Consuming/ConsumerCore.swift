@@ -215,7 +215,9 @@ extension ConsumerCore {
         queue.interrupt()
     }
 
-    /// A message of a partition waits for the consumer's thread.
+    /// A message of a partition waits for the consumer's thread. Not inlined: making a command is no small thing, and who calls
+    /// this is on the way of every message.
+    @inline(never)
     func askThread(for reader: PartitionReader) {
         send(.ask)
     }

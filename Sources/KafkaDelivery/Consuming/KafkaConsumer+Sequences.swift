@@ -50,7 +50,9 @@ extension KafkaConsumer {
         private static let turn = 64
 
         private let core: ConsumerCore
-        private var reader: PartitionReader?
+        // Unmanaged: it is a partition's reader for as long as the loop has it in hand, and is not retained and released for
+        // each of its messages.
+        private var reader: Unmanaged<PartitionReader>?
         private var taken = 0
 
         init(core: ConsumerCore) {
@@ -58,7 +60,7 @@ extension KafkaConsumer {
         }
 
         deinit {
-            if let reader { core.putBack(reader, mayHaveMore: true) }
+            putBack(mayHaveMore: true)
         }
 
         /// The next delivery, where there is one without waiting. Not async, and called from the loop itself, where the
@@ -66,7 +68,7 @@ extension KafkaConsumer {
         @usableFromInline
         func takeNow() throws(KafkaError) -> Delivery? {
             while let reader {
-                switch reader.take() {
+                switch reader._withUnsafeGuaranteedRef({ $0.take() }) {
                 case .delivery(let delivery):
                     taken += 1
                     if taken == Self.turn { putBack(mayHaveMore: true) }
@@ -75,6 +77,7 @@ extension KafkaConsumer {
                     putBack(mayHaveMore: false)
                 case .ended:
                     self.reader = nil
+                    reader.release()
                 case .failed(let error):
                     putBack(mayHaveMore: true)
                     throw error
@@ -98,7 +101,7 @@ extension KafkaConsumer {
             }
             switch wake {
             case .partition(let reader):
-                self.reader = reader
+                self.reader = .passRetained(reader)
                 taken = 0
                 return true
             case .again:
@@ -110,8 +113,7 @@ extension KafkaConsumer {
         }
 
         private func putBack(mayHaveMore: Bool) {
-            guard let reader else { return }
-            self.reader = nil
+            guard let reader = reader.take()?.takeRetainedValue() else { return }
             core.putBack(reader, mayHaveMore: mayHaveMore)
         }
     }

@@ -93,22 +93,30 @@ struct OffsetTracker {
     mutating func settle(_ sequence: Sequence) -> Verdict {
         guard sequence >= firstSequence else { return .repeated }
         let index = Int(sequence - firstSequence)
-        guard index < entries.count, entries[index].state == .held else { return .repeated }
+        guard index < entries.count else { return .repeated }
+        let entry = entries[index]
+        guard entry.state == .held else { return .repeated }
         heldCount -= 1
-        if entries[index].isStuck { stuckCount -= 1 }
-        entries[index].state = .settled
+        if entry.isStuck { stuckCount -= 1 }
         unsettledCount -= 1
         totals.acknowledged += 1
-        if index == 0 { removeSettledPrefix() }
+        if index == 0 {
+            removeFirst(entry)
+            removeSettledPrefix()
+        } else {
+            entries[index].state = .settled
+        }
         return .settled
     }
 
     private mutating func removeSettledPrefix() {
-        while let entry = entries.first, entry.state == .settled {
-            committable = Self.nextToRead(after: entry.offset)
-            entries.removeFirst()
-            firstSequence += 1
-        }
+        while let entry = entries.first, entry.state == .settled { removeFirst(entry) }
+    }
+
+    private mutating func removeFirst(_ entry: Entry) {
+        committable = Self.nextToRead(after: entry.offset)
+        entries.removeFirst()
+        firstSequence += 1
     }
 
     /// Whether a delivery is handed out, or to be handed out again.

@@ -144,7 +144,7 @@ extension PartitionReader {
 
     /// A rebalance: some messages may be fetched again.
     func mayRepeat(until instant: ContinuousClock.Instant) {
-        state.withLock { $0.mayRepeatUntil = instant }
+        state.withLock { $0.mayRepeatUntil = Moment(instant) }
     }
 }
 

@@ -16,11 +16,12 @@ extension PartitionReader {
         case ended
     }
 
-    func claim(_ sequence: OffsetTracker.Sequence, for transaction: UInt64) -> Claim {
+    func claim(_ message: ReceivedMessage, for transaction: UInt64) -> Claim {
         state.withLock { state in
             guard state.phase != .ended else { return .ended }
             guard state.transaction ?? transaction == transaction else { return .otherTransaction }
-            guard state.tracker.claim(sequence) == .settled else { return .repeated }
+            guard state.tracker.claim(message.sequence) == .settled else { return .repeated }
+            _ = message.give(.claimed)
             if state.transaction == nil {
                 state.transaction = transaction
                 state.transactionRun = state.run

@@ -3,11 +3,13 @@ internal import Synchronization
 
 /// What becomes of deliveries. Called from any task.
 extension PartitionReader {
-    func acknowledge(_ sequence: OffsetTracker.Sequence) -> KafkaConsumer.Verdict {
+    func acknowledge(_ message: ReceivedMessage) -> KafkaConsumer.Verdict {
+        let sequence = message.sequence
         var hasRoom = false
         var isDrained = false
         var asksThread = false
         let verdict = state.withLock { state in
+            if let later = message.give(.acknowledged) { return later }
             guard state.phase != .ended else {
                 isDrained = state.letGo(of: sequence)
                 return KafkaConsumer.Verdict.ended
@@ -21,11 +23,7 @@ extension PartitionReader {
             isDrained = isWaitedFor(&state)
             return .settled
         }
-        switch verdict {
-        case .settled: core.noteAcknowledged()
-        case .ended: core.noteLate(partition)
-        case .repeated: break
-        }
+        if verdict == .settled { core.noteAcknowledged() } else { noteLate(verdict, of: message) }
         if asksThread { core.askThread(for: self) }
         if hasRoom { core.signal(self) }
         if isDrained { core.interrupt() }
@@ -33,10 +31,18 @@ extension PartitionReader {
     }
 
     /// Hands the message out again when the delay is over, before anything later of the partition where it holds that.
-    func reject(_ message: ReceivedMessage, after delay: Duration, holdsPartition: Bool) -> KafkaConsumer.Verdict {
+    ///
+    /// - Parameter new: Whether that was an attempt.
+    func reject(
+        _ message: ReceivedMessage,
+        as new: ReceivedMessage.GivenVerdict,
+        after delay: Duration,
+        holdsPartition: Bool
+    ) -> KafkaConsumer.Verdict {
         let due = core.backoff.now.advanced(by: min(max(delay, .zero), .seconds(1 << 40)))
         var isDrained = false
         let verdict = state.withLock { state in
+            if let later = message.give(new) { return later }
             guard state.phase != .ended else {
                 isDrained = state.letGo(of: message.sequence)
                 return KafkaConsumer.Verdict.ended
@@ -51,8 +57,7 @@ extension PartitionReader {
         switch verdict {
         case .settled where delay > .zero: core.wake(self, at: due)
         case .settled: core.signal(self)
-        case .ended: core.noteLate(partition)
-        case .repeated: break
+        case .repeated, .contradicted, .ended: noteLate(verdict, of: message)
         }
         if isDrained { core.interrupt() }
         return verdict
@@ -68,8 +73,13 @@ extension PartitionReader {
         )
     }
 
-    func reportContradiction(offset: Int64, attempt: Int) {
-        core.reportContradiction(partition, offset: offset, attempt: attempt)
+    /// A verdict changed nothing.
+    private func noteLate(_ verdict: KafkaConsumer.Verdict, of message: ReceivedMessage) {
+        switch verdict {
+        case .settled, .repeated: break
+        case .contradicted: core.reportContradiction(partition, offset: message.offset, attempt: message.attempt)
+        case .ended: core.noteLate(partition)
+        }
     }
 
     var isReading: Bool { state.withLock { $0.phase == .reading } }
@@ -128,6 +138,8 @@ extension KafkaConsumer {
     enum Verdict {
         case settled
         case repeated
+        /// Something else was said before, which counts.
+        case contradicted
         /// The partition is not ours any more, or goes on at another offset since.
         case ended
     }

@@ -51,7 +51,7 @@ final class PartitionReader: Sendable {
         var firstOffset: Int64 = -1
         var lastOffset: Int64 = -1
         /// Until when librdkafka may fetch again what was read already.
-        var mayRepeatUntil: ContinuousClock.Instant?
+        var mayRepeatUntil: Moment?
         /// How often the partition began again, see ``OffsetTracker/restart()``.
         var run = 0
         var isWindowFull = false
@@ -128,39 +128,57 @@ final class PartitionReader: Sendable {
 
     // MARK: Reading
 
-    func take() -> Taken {
+    /// What was found while reading, to be told outside of the lock.
+    private struct Findings {
         var problems: [KafkaError] = []
+        /// To be let go of outside of the lock: each owns a C object.
+        var outdated: [Rejected] = []
         var isAtEnd = false
         var isHungry = false
-        var outdated: [Rejected] = []
         var asksThread = false
+
+        var isEmpty: Bool {
+            !isAtEnd && !isHungry && !asksThread && problems.isEmpty && outdated.isEmpty
+        }
+    }
+
+    func take() -> Taken {
+        var findings = Findings()
         let taken = state.withLock { state in
-            guard state.phase == .reading else { return Taken.ended }
-            guard !state.isPaused, state.pendingSeeks == 0 else { return .empty }
-            if let failure = state.failure { return .failed(failure) }
-            if let taken = takeRejected(&state) { return taken }
-            guard state.tracker.windowCount < window else {
-                if !state.isWindowFull, state.tracker.heldCount == 0, state.rejected.isEmpty {
-                    problems.append(standstill())
-                }
-                state.isWindowFull = true
-                return .full
-            }
-            let taken = read(&state, &problems, &isAtEnd, &outdated, &asksThread)
-            isHungry = mayFetchMore(&state, after: taken)
+            let taken = take(&state, &findings)
+            findings.isHungry = mayFetchMore(&state, after: taken)
             return taken
         }
-        _ = consume outdated
-        if isHungry { queue.client.wakeBrokerThreads() }
-        for problem in problems { core.report(problem, of: partition) }
-        if isAtEnd { core.events.send(.caughtUp(partition, generation: generation)) }
-        if asksThread { core.askThread(for: self) }
+        if !findings.isEmpty { tell(findings) }
         return taken
+    }
+
+    // Not inlined: most messages come without.
+    @inline(never)
+    private func tell(_ findings: Findings) {
+        if findings.isHungry { queue.client.wakeBrokerThreads() }
+        for problem in findings.problems { core.report(problem, of: partition) }
+        if findings.isAtEnd { core.events.send(.caughtUp(partition, generation: generation)) }
+        if findings.asksThread { core.askThread(for: self) }
+    }
+
+    private func take(_ state: inout State, _ findings: inout Findings) -> Taken {
+        guard state.phase == .reading else { return .ended }
+        guard !state.isPaused, state.pendingSeeks == 0 else { return .empty }
+        if let failure = state.failure { return .failed(failure) }
+        if !state.rejected.isEmpty, let taken = takeRejected(&state) { return taken }
+        guard state.tracker.windowCount < window else {
+            if !state.isWindowFull, state.tracker.heldCount == 0, state.rejected.isEmpty {
+                findings.problems.append(standstill())
+            }
+            state.isWindowFull = true
+            return .full
+        }
+        return read(&state, &findings)
     }
 
     /// What was negatively acknowledged comes first, when its time has come.
     private func takeRejected(_ state: inout State) -> Taken? {
-        guard !state.rejected.isEmpty else { return nil }
         let isOneAtATime = state.starts?.isOneAtATime ?? false
         // Another message may be on trial, which nothing else may be blamed for.
         if isOneAtATime, state.starts?.isTurnOut == true { return .empty }
@@ -178,47 +196,22 @@ final class PartitionReader: Sendable {
         return isOneAtATime ? .empty : nil
     }
 
-    private func read(
-        _ state: inout State,
-        _ problems: inout [KafkaError],
-        _ isAtEnd: inout Bool,
-        _ outdated: inout [Rejected],
-        _ asksThread: inout Bool
-    ) -> Taken {
+    private func read(_ state: inout State, _ findings: inout Findings) -> Taken {
         if let pending = state.pending {
-            guard mayHandOut(pending.offset, &state, &asksThread) else { return .empty }
+            guard mayHandOut(pending.offset, &state, &findings.asksThread) else { return .empty }
             state.pending = nil
             guard let message = pending.release() else { return .empty }
             return handOut(message, &state)
         }
         while let message = queue.consume() {
-            let code = message.pointee.err
-            if code == RD_KAFKA_RESP_ERR__PARTITION_EOF {
-                state.position = message.pointee.offset
-                rd_kafka_message_destroy(message)
-                isAtEnd = true
-                state.starts?.reachedEnd(isEmpty: state.tracker.windowCount == 0)
-                state.isAtEnd = true
-                continue
-            }
-            guard code == RD_KAFKA_RESP_ERR_NO_ERROR else {
-                let text = rd_kafka_message_errstr(message).map { String(cString: $0) } ?? code.text
-                let error = KafkaError(code, reason: "\(partition): \(text)")
-                rd_kafka_message_destroy(message)
-                if error.kind == .offsetOutOfRange {
-                    state.failure = error
-                    return .failed(error)
-                }
-                problems.append(error)
+            guard message.pointee.err == RD_KAFKA_RESP_ERR_NO_ERROR else {
+                if let failure = noteError(message, &state, &findings) { return .failed(failure) }
                 continue
             }
             let offset = message.pointee.offset
-            if offset <= state.lastOffset {
-                if isRepeated(offset, state) {
-                    rd_kafka_message_destroy(message)
-                    continue
-                }
-                problems.append(restart(&state, at: offset, &outdated))
+            if offset <= state.lastOffset, !beginsAgain(at: offset, &state, &findings) {
+                rd_kafka_message_destroy(message)
+                continue
             }
             if state.firstOffset < 0 { state.firstOffset = offset }
             state.isAtEnd = false
@@ -226,7 +219,7 @@ final class PartitionReader: Sendable {
             state.position = OffsetTracker.nextToRead(after: offset)
             state.readMessages += 1
             state.readBytes += message.pointee.len + message.pointee.key_len
-            guard mayHandOut(offset, &state, &asksThread) else {
+            guard mayHandOut(offset, &state, &findings.asksThread) else {
                 state.pending = FetchedMessage(message, client: queue.client)
                 return .empty
             }
@@ -258,28 +251,62 @@ final class PartitionReader: Sendable {
         )
     }
 
-    /// Whether a message that does not come after the last one was fetched again, and not sent anew.
+    /// What librdkafka says of the partition in the place of a message.
+    ///
+    /// - Returns: Why nothing more of it is handed out, where that is so.
+    @inline(never)
+    private func noteError(
+        _ message: UnsafeMutablePointer<rd_kafka_message_t>,
+        _ state: inout State,
+        _ findings: inout Findings
+    ) -> KafkaError? {
+        defer { rd_kafka_message_destroy(message) }
+        let code = message.pointee.err
+        if code == RD_KAFKA_RESP_ERR__PARTITION_EOF {
+            state.position = message.pointee.offset
+            findings.isAtEnd = true
+            state.starts?.reachedEnd(isEmpty: state.tracker.windowCount == 0)
+            state.isAtEnd = true
+            return nil
+        }
+        let text = rd_kafka_message_errstr(message).map { String(cString: $0) } ?? code.text
+        let error = KafkaError(code, reason: "\(partition): \(text)")
+        guard error.kind == .offsetOutOfRange else {
+            findings.problems.append(error)
+            return nil
+        }
+        state.failure = error
+        return error
+    }
+
+    /// Looks at a message that does not come after the last one.
+    ///
+    /// - Returns: False where it was fetched again. If not, the partition's log was cut or made anew, and librdkafka begins
+    ///   again where the consumer was told to: what comes now are other messages under offsets that were seen before.
+    @inline(never)
+    private func beginsAgain(at offset: Int64, _ state: inout State, _ findings: inout Findings) -> Bool {
+        if isRepeated(offset, state) { return false }
+        let last = state.lastOffset
+        findings.outdated += state.beginAgain()
+        core.noteRestart()
+        findings.problems.append(
+            KafkaError(
+                .offsetOutOfRange,
+                recovery: .retry,
+                reason: "\(partition) begins again at offset \(offset), after \(last): its log was cut or made anew"
+            )
+        )
+        return true
+    }
+
+    /// Whether a message was fetched again, and not sent anew.
     ///
     /// A rebalance pauses what stays assigned and fetches it from where the application was, which may be one message
     /// before where it is; and where librdkafka 2.0.2 resumes a partition that was not paused, from where it began.
     private func isRepeated(_ offset: Int64, _ state: State) -> Bool {
         if offset == state.lastOffset { return true }
-        guard let until = state.mayRepeatUntil, ContinuousClock.now < until else { return false }
+        guard let until = state.mayRepeatUntil, .now < until else { return false }
         return offset >= state.firstOffset
-    }
-
-    /// The partition's log was cut or made anew, and librdkafka begins again where the consumer was told to: what comes
-    /// now are other messages under offsets that were seen before.
-    private func restart(_ state: inout State, at offset: Int64, _ outdated: inout [Rejected]) -> KafkaError {
-        let last = state.lastOffset
-        outdated += state.beginAgain()
-        core.noteRestart()
-        return KafkaError(
-            .offsetOutOfRange,
-            recovery: .retry,
-            reason:
-                "\(partition) begins again at offset \(offset), after \(last): its log was cut or made anew"
-        )
     }
 
     /// Whether the fetcher, which stops at a full queue and looks again only when something wakes it, should be woken:

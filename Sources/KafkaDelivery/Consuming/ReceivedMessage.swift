@@ -12,7 +12,7 @@ final class ReceivedMessage: @unchecked Sendable {
     private let raw: UnsafeMutablePointer<rd_kafka_message_t>
     private let headerLock = Mutex(())
     private let first: ReceivedMessage?
-    /// Set once, by the first verdict; later ones see what it was.
+    // Set once, by the first verdict, under the reader's lock; anybody may look.
     private let verdict = Atomic(GivenVerdict.none)
     /// Keeps the client alive, too, for as long as it has a message out: rd_kafka_destroy waits for all of them.
     let reader: PartitionReader
@@ -22,7 +22,7 @@ final class ReceivedMessage: @unchecked Sendable {
     /// How many processes began with this message in their way and died, where it was found to be what killed them.
     let fatalStarts: Int?
 
-    private enum GivenVerdict: UInt8, AtomicRepresentable {
+    enum GivenVerdict: UInt8, AtomicRepresentable {
         case none
         case acknowledged
         case rejected
@@ -63,35 +63,35 @@ final class ReceivedMessage: @unchecked Sendable {
 
     @discardableResult
     func acknowledge() -> KafkaConsumer.Verdict {
-        guard give(.acknowledged) else { return .repeated }
-        return reader.acknowledge(sequence)
+        reader.acknowledge(self)
     }
 
     @discardableResult
     func reject(after delay: Duration, holdingPartition holdsPartition: Bool) -> KafkaConsumer.Verdict {
-        guard give(.rejected) else { return .repeated }
-        return reader.reject(self, after: delay, holdsPartition: holdsPartition)
+        reader.reject(self, as: .rejected, after: delay, holdsPartition: holdsPartition)
     }
 
     /// Holds the message back, and its partition, without this having been an attempt.
     func postpone(for delay: Duration) {
-        guard give(.postponed) else { return }
-        _ = reader.reject(self, after: delay, holdsPartition: true)
-    }
-
-    /// Notes the verdict where it is the first. One that contradicts the first is reported, and changes nothing.
-    private func give(_ new: GivenVerdict) -> Bool {
-        let (isFirst, given) = verdict.compareExchange(expected: .none, desired: new, ordering: .relaxed)
-        // What is part of a transaction has its verdict from that, whatever its handler's loop says too.
-        if !isFirst, given != new, given != .claimed { reader.reportContradiction(offset: offset, attempt: attempt) }
-        return isFirst
+        _ = reader.reject(self, as: .postponed, after: delay, holdsPartition: true)
     }
 
     /// Makes the message part of a transaction.
     func claim(for transaction: UInt64) -> PartitionReader.Claim {
-        let claim = reader.claim(sequence, for: transaction)
-        if claim == .taken { _ = give(.claimed) }
-        return claim
+        reader.claim(self, for: transaction)
+    }
+
+    /// Notes the verdict where it is the first. Called with the reader's lock held.
+    ///
+    /// - Returns: What a later one comes to; nil for the first.
+    func give(_ new: GivenVerdict) -> KafkaConsumer.Verdict? {
+        let given = verdict.load(ordering: .relaxed)
+        if given == .none {
+            verdict.store(new, ordering: .relaxed)
+            return nil
+        }
+        // What is part of a transaction has its verdict from that, whatever its handler's loop says too.
+        return given == new || given == .claimed ? .repeated : .contradicted
     }
 
     /// Whether a transaction has the message, or had it.

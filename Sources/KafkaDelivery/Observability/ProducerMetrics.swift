@@ -5,7 +5,7 @@ internal import CoreMetrics
 /// Reports are counted as they are read, and what was counted is handed on every few seconds; sending knows
 /// nothing of it.
 struct ProducerMetrics {
-    typealias Instant = ContinuousClock.Instant
+    typealias Instant = Moment
 
     /// How often they are brought up to date.
     private let interval: Duration

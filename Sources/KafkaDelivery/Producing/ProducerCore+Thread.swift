@@ -94,7 +94,7 @@ extension ProducerCore {
     /// Brings metrics up to date, where that is due.
     private func export(_ serving: inout Serving) {
         guard let next = serving.metrics?.next else { return }
-        let now = clock.now
+        let now = Moment.now
         guard next <= now else { return }
         serving.sends.takeOverSealed(inbox)
         serving.metrics?.export(inFlight: serving.sends.count, at: now)
@@ -222,7 +222,7 @@ extension ProducerCore {
     }
 
     private func serveRoomWaiters(_ serving: inout Serving) {
-        for waiter in ledger.withLock({ [clock] in $0.overdueRoomWaiters(at: clock.now) }) {
+        for waiter in ledger.withLock({ $0.overdueRoomWaiters(at: .now) }) {
             waiter.continuation.resume(
                 returning: KafkaError(
                     .timedOut,
@@ -280,14 +280,14 @@ extension ProducerCore {
             }
         }
         guard let next else { return -1 }
-        let remaining = clock.now.duration(to: next)
+        let remaining = Moment.now.duration(to: next)
         return remaining <= .zero ? 0 : remaining.milliseconds
     }
 
     /// Takes the next step of closing, where it is due; true when the thread has nothing left to do.
     private func isFinished(_ serving: inout Serving) -> Bool {
         guard ledger.needsThread, let closing = ledger.withLock({ $0.closing }) else { return false }
-        let now = clock.now
+        let now = Moment.now
         // The inbox was closed before the ledger was.
         serving.sends.takeOver(inbox)
         if serving.sends.count == 0 {
@@ -335,7 +335,7 @@ extension ProducerCore {
         }
         serving.isOver = true
         demand.end()
-        serving.metrics?.export(inFlight: 0, at: clock.now)
+        serving.metrics?.export(inFlight: 0, at: Moment.now)
         for barrier in barriers { barrier.continuation.resume(returning: nil) }
     }
 }

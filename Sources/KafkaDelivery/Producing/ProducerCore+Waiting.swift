@@ -60,7 +60,7 @@ extension ProducerCore {
     }
 
     func beginClosing(within timeout: Duration) {
-        let deadline = clock.now.advanced(by: timeout.asTimeout)
+        let deadline = Moment.now.advanced(by: timeout.asTimeout)
         // First the inbox: where the thread sees that the ledger is closing, nothing new is accepted any more.
         inbox.close()
         for waiter in ledger.withLock({ $0.beginClosing(by: deadline) }) {

@@ -25,7 +25,6 @@ final class ProducerCore: Sendable {
     let serving: SharedServing
     /// Whether a thread sends what lingers. Taken before the ledger's lock.
     let isFlushing = Mutex(false)
-    let clock = ContinuousClock()
     /// Where the last message went: the next one goes there too, more often than not, and no dictionary is searched. The
     /// client keeps it alive, so nobody who uses it has to.
     private let lastTopic = Atomic<Unmanaged<RdKafkaTopic>?>(nil)
@@ -140,7 +139,7 @@ extension ProducerCore {
     /// Waits until the thread has handed the message to librdkafka, or could not.
     private func waitForRoom(_ message: KafkaMessage, _ block: SendBlock) async -> KafkaError? {
         let id = WaiterID.next()
-        let deadline = clock.now.advanced(by: messageTimeout.asTimeout)
+        let deadline = Moment.now.advanced(by: messageTimeout.asTimeout)
         return await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in
                 let waiter = SendLedger.RoomWaiter(

@@ -64,8 +64,8 @@ struct SendInbox: ~Copyable, Sendable {
     private static func claim(_ word: UInt) -> Claim? {
         guard let first = UnsafeMutableRawPointer(bitPattern: word & ~countMask) else { return nil }
         let index = Int(word & countMask)
-        let block = SendSlot(opaque: first).block.takeUnretainedValue()
-        return Claim(block: block, slot: block.slot(index), isLast: index + 1 == block.capacity)
+        let slot = SendSlot(opaque: first).following(index)
+        return Claim(block: slot.block.takeUnretainedValue(), slot: slot, isLast: index + 1 == SendBlock.sharedCapacity)
     }
 
     /// Puts a new shared block in, and claims its first slot; nil where somebody else has, or the inbox is closed.

@@ -7,7 +7,7 @@ internal import Synchronization
 /// outside of it, and resumes nobody while it is held. The sends themselves are elsewhere (``SendsInFlight``), and come past
 /// here only where they have to wait.
 struct SendLedger {
-    typealias Instant = ContinuousClock.Instant
+    typealias Instant = Moment
 
     enum Phase {
         case open

@@ -58,6 +58,9 @@ struct SendSlot: @unchecked Sendable {
 
     var block: Unmanaged<SendBlock> { storage.pointee.block }
 
+    /// One further on in the same block.
+    func following(_ distance: Int) -> SendSlot { SendSlot(storage + distance) }
+
     func index(in slots: UnsafeMutablePointer<Storage>) -> Int { storage - slots }
 
     private var state: State { storage.pointee.state.load(ordering: .acquiring) }

@@ -24,7 +24,7 @@ final class TransactionScope: Sendable {
 
     let id = WaiterID.next()
     let core: ProducerCore
-    private let begun = ContinuousClock.now
+    private let begun = Moment.now
     // Senders on any task, whoever reads reports, and whoever ends the transaction meet here.
     private let state = Mutex(State())
     // Senders count up, and whoever reads reports down, for each message.
