@@ -52,6 +52,8 @@ public struct KafkaBytes: Sendable {
 
     /// Calls `body` with the bytes in memory. The pointer is not null even where there are no bytes, because to
     /// librdkafka a null pointer is a null value.
+    // Inlined, for every message comes here twice, one call within the other.
+    @inline(__always)
     func withUnsafeBytes<Result>(_ body: (UnsafeRawBufferPointer) -> Result) -> Result {
         switch storage {
         case .string(let string):
@@ -70,6 +72,7 @@ public struct KafkaBytes: Sendable {
         return copy.withUTF8 { utf8 in withNonNull(UnsafeRawBufferPointer(utf8), body) }
     }
 
+    @inline(__always)
     private static func withNonNull<Result>(
         _ bytes: UnsafeRawBufferPointer,
         _ body: (UnsafeRawBufferPointer) -> Result

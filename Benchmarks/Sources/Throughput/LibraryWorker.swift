@@ -142,15 +142,16 @@ struct LibraryWorker: Worker {
 
     /// Awaits each report when `window` later ones are under way.
     @concurrent private func enqueue(_ count: Int, window: Int, _ producer: KafkaProducer) async throws {
+        let messages = messages
         var pending: [KafkaProducer.PendingDelivery] = []
         pending.reserveCapacity(window)
         for index in 0..<count {
-            let next = try await producer.enqueue(messages[index % messages.count])
+            var next = try await producer.enqueue(messages[index % messages.count])
             if pending.count < window {
                 pending.append(next)
             } else {
-                _ = try await pending[index % window].report
-                pending[index % window] = next
+                swap(&pending[index % window], &next)
+                _ = try await next.report
             }
         }
         for last in pending { _ = try await last.report }

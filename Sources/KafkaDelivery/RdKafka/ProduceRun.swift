@@ -56,10 +56,9 @@ struct ProduceRun: ~Copyable {
             // One byte is left over, so that what is empty has an address too.
             guard source.count < Self.maximumByteCount - usedByteCount else { return nil }
             let copy = UnsafeMutableRawBufferPointer(rebasing: bytes[usedByteCount..<usedByteCount + source.count])
-            let start = bytes.baseAddress.map { $0 + usedByteCount }
             copy.copyMemory(from: source)
             usedByteCount += source.count
-            return UnsafeMutableRawBufferPointer(start: start, count: source.count)
+            return copy
         }
     }
 

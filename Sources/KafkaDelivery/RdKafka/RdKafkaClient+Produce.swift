@@ -21,20 +21,12 @@ extension RdKafkaClient {
             case .failure(let code): return code.code
             }
         }
+        let partition = message.partition.map { Int32(truncatingIfNeeded: $0) } ?? RD_KAFKA_PARTITION_UA
+        let timestamp = message.timestamp?.millisecondsSince1970 ?? 0
         let code = message.key.withOptionalBytes { key, keyCount in
             message.value.withOptionalBytes { value, valueCount in
-                kafka_delivery_produce(
-                    raw,
-                    topic.raw,
-                    message.partition.map { Int32(truncatingIfNeeded: $0) } ?? RD_KAFKA_PARTITION_UA,
-                    key,
-                    keyCount,
-                    value,
-                    valueCount,
-                    headers,
-                    message.timestamp?.millisecondsSince1970 ?? 0,
-                    opaque
-                )
+                // A function of its own, because what lends the bytes is inlined for each way they may be kept.
+                produce(key, keyCount, value, valueCount, topic, partition, headers, timestamp, opaque)
             }
         }
         // Only on success do the headers belong to librdkafka.
@@ -42,6 +34,32 @@ extension RdKafkaClient {
             rd_kafka_headers_destroy(headers)
         }
         return code
+    }
+
+    @inline(never)
+    private func produce(
+        _ key: UnsafeRawPointer?,
+        _ keyCount: Int,
+        _ value: UnsafeRawPointer?,
+        _ valueCount: Int,
+        _ topic: RdKafkaTopic,
+        _ partition: Int32,
+        _ headers: OpaquePointer?,
+        _ timestamp: Int64,
+        _ opaque: UnsafeMutableRawPointer
+    ) -> rd_kafka_resp_err_t {
+        kafka_delivery_produce(
+            raw,
+            topic.raw,
+            partition,
+            key,
+            keyCount,
+            value,
+            valueCount,
+            headers,
+            timestamp,
+            opaque
+        )
     }
 
     /// The handle of a topic, made on first use and kept until the client is destroyed.
@@ -110,6 +128,7 @@ final class RdKafkaTopic: @unchecked Sendable {
 
 extension KafkaBytes? {
     /// Lends the bytes to C: null where there is no value, not null where it is empty.
+    @inline(__always)
     fileprivate func withOptionalBytes<Result>(_ body: (UnsafeRawPointer?, Int) -> Result) -> Result {
         switch self {
         case nil: body(nil, 0)
