@@ -145,6 +145,39 @@ struct TransactionalConsumingTests {
         await other.close()
     }
 
+    @Test func anEarlierAttemptIsNoPartOfATransactionWhileTheNextIsInHand() async throws {
+        let cluster = try TestCluster()
+        let (input, _, configuration) = try await Self.prepare(cluster, partitions: 1, count: 2)
+        let producer = try cluster.transactionalProducer()
+        try await withKafkaConsumer(configuration, logger: .test) { consumer in
+            let rejected = try await consumer.take(1)[0]
+            rejected.negativelyAcknowledge()
+            let aborted = try await consumer.take(1)[0]
+            #expect(aborted.attempt == 2)
+            await #expect(throws: CancellationError.self) {
+                try await producer.withTransaction { transaction in
+                    let error = #expect(throws: KafkaError.self) { try transaction.acknowledge(rejected, from: consumer) }
+                    #expect(error?.kind == .invalidArgument)
+                    try transaction.acknowledge(aborted, from: consumer)
+                    throw CancellationError()
+                }
+            }
+            let last = try await consumer.take(1)[0]
+            #expect(last.offset == rejected.offset && last.attempt == 3)
+            try await producer.withTransaction { transaction in
+                let error = #expect(throws: KafkaError.self) { try transaction.acknowledge(aborted, from: consumer) }
+                #expect(error?.kind == .invalidArgument)
+                try transaction.acknowledge(last, from: consumer)
+            }
+            let next = try await consumer.take(1)[0]
+            #expect(next.offset == last.offset + 1)
+            next.acknowledge()
+            try await consumer.commit()
+        }
+        #expect(try await GroupOffsets(cluster, configuration.group).committed(input) == 2)
+        await producer.close()
+    }
+
     @Test func aConsumerOfNamedPartitionsCommitsForItsGroupAndNeedsOne() async throws {
         let cluster = try TestCluster()
         let (input, output, _) = try await Self.prepare(cluster, count: 5)

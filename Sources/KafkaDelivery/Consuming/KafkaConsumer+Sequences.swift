@@ -101,6 +101,8 @@ extension KafkaConsumer {
             }
             switch wake {
             case .partition(let reader):
+                // Where copies of an iterator wait at the same time, this may not be the first.
+                putBack(mayHaveMore: true)
                 self.reader = .passRetained(reader)
                 taken = 0
                 return true

@@ -20,7 +20,8 @@ extension PartitionReader {
         state.withLock { state in
             guard state.phase != .ended else { return .ended }
             guard state.transaction ?? transaction == transaction else { return .otherTransaction }
-            guard state.tracker.claim(message.sequence) == .settled else { return .repeated }
+            // Of an attempt that has its verdict the next one may be in somebody's hands, which is the same to the tracker.
+            guard !message.hasVerdict, state.tracker.claim(message.sequence) == .settled else { return .repeated }
             _ = message.give(.claimed)
             if state.transaction == nil {
                 state.transaction = transaction

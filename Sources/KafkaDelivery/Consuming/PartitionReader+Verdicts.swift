@@ -32,7 +32,7 @@ extension PartitionReader {
 
     /// Hands the message out again when the delay is over, before anything later of the partition where it holds that.
     ///
-    /// - Parameter new: Whether that was an attempt.
+    /// - Parameter new: `rejected`, or `postponed` where it was no attempt.
     func reject(
         _ message: ReceivedMessage,
         as new: ReceivedMessage.GivenVerdict,

@@ -144,11 +144,7 @@ final class PartitionReader: Sendable {
 
     func take() -> Taken {
         var findings = Findings()
-        let taken = state.withLock { state in
-            let taken = take(&state, &findings)
-            findings.isHungry = mayFetchMore(&state, after: taken)
-            return taken
-        }
+        let taken = state.withLock { take(&$0, &findings) }
         if !findings.isEmpty { tell(findings) }
         return taken
     }
@@ -174,7 +170,9 @@ final class PartitionReader: Sendable {
             state.isWindowFull = true
             return .full
         }
-        return read(&state, &findings)
+        let taken = read(&state, &findings)
+        findings.isHungry = mayFetchMore(&state, after: taken)
+        return taken
     }
 
     /// What was negatively acknowledged comes first, when its time has come.
