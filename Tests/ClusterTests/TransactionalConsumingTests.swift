@@ -156,7 +156,9 @@ struct TransactionalConsumingTests {
             #expect(aborted.attempt == 2)
             await #expect(throws: CancellationError.self) {
                 try await producer.withTransaction { transaction in
-                    let error = #expect(throws: KafkaError.self) { try transaction.acknowledge(rejected, from: consumer) }
+                    let error = #expect(throws: KafkaError.self) {
+                        try transaction.acknowledge(rejected, from: consumer)
+                    }
                     #expect(error?.kind == .invalidArgument)
                     try transaction.acknowledge(aborted, from: consumer)
                     throw CancellationError()
