@@ -5,13 +5,11 @@ internal import CoreMetrics
 /// Reports are counted as they are read, and what was counted is handed on every few seconds; sending knows
 /// nothing of it.
 struct ProducerMetrics {
-    typealias Instant = Moment
-
     /// How often they are brought up to date.
     private let interval: Duration
 
     /// When they are due.
-    private(set) var next = Instant.now
+    private(set) var next = Moment.now
 
     private let factory: any MetricsFactory
     private let dimensions: [(String, String)]
@@ -58,7 +56,7 @@ struct ProducerMetrics {
     }
 
     /// Brings everything up to date.
-    mutating func export(inFlight count: Int, at now: Instant) {
+    mutating func export(inFlight count: Int, at now: Moment) {
         next = now.advanced(by: interval)
         confirmed.increment(by: confirmedCount)
         endedCount += confirmedCount

@@ -7,8 +7,6 @@ internal import Synchronization
 /// outside of it, and resumes nobody while it is held. The sends themselves are elsewhere (``SendsInFlight``), and come past
 /// here only where they have to wait.
 struct SendLedger {
-    typealias Instant = Moment
-
     enum Phase {
         case open
         case closing
@@ -21,7 +19,7 @@ struct SendLedger {
         let message: KafkaMessage
         /// Of this message alone.
         let block: SendBlock
-        let deadline: Instant
+        let deadline: Moment
         let continuation: CheckedContinuation<KafkaError?, Never>
     }
 
@@ -35,9 +33,9 @@ struct SendLedger {
     }
 
     struct Closing {
-        var deadline: Instant
+        var deadline: Moment
         /// Set when the rest was given up; reports of it are due at once, and not waited for longer than this.
-        var purgeDeadline: Instant?
+        var purgeDeadline: Moment?
     }
 
     private(set) var phase = Phase.open
@@ -194,7 +192,7 @@ extension SendLedger {
     }
 
     /// Those that have waited too long. All wait equally long, so the first is always the next to go.
-    mutating func overdueRoomWaiters(at now: Instant) -> [RoomWaiter] {
+    mutating func overdueRoomWaiters(at now: Moment) -> [RoomWaiter] {
         var result: [RoomWaiter] = []
         while let waiter = roomWaiters.first, waiter.deadline <= now {
             result.append(roomWaiters.removeFirst())
@@ -202,7 +200,7 @@ extension SendLedger {
         return result
     }
 
-    var nextRoomDeadline: Instant? {
+    var nextRoomDeadline: Moment? {
         roomWaiters.first?.deadline
     }
 }
@@ -246,7 +244,7 @@ extension SendLedger {
 
     /// Refuses new sends from now on, or brings an earlier deadline forward, and returns those that still waited to become
     /// one.
-    mutating func beginClosing(by deadline: Instant) -> [RoomWaiter] {
+    mutating func beginClosing(by deadline: Moment) -> [RoomWaiter] {
         guard phase != .closed else { return [] }
         phase = .closing
         closing = Closing(deadline: min(deadline, closing?.deadline ?? deadline), purgeDeadline: closing?.purgeDeadline)
@@ -254,7 +252,7 @@ extension SendLedger {
     }
 
     /// The rest was given up (`rd_kafka_purge`).
-    mutating func notePurge(reportedBy deadline: Instant) {
+    mutating func notePurge(reportedBy deadline: Moment) {
         closing?.purgeDeadline = deadline
     }
 
