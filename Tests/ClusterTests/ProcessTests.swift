@@ -66,7 +66,7 @@ struct ProcessTests {
                 while quietRounds < 2 {
                     let before = try Self.wakeUps(process, name)
                     let ticks = try Self.wakeUps(process, "rdk:main")
-                    while try Self.wakeUps(process, "rdk:main") < ticks + 3 { await Task.yield() }
+                    try await waitUntil { try Self.wakeUps(process, "rdk:main") >= ticks + 3 }
                     quietRounds = try Self.wakeUps(process, name) == before ? quietRounds + 1 : 0
                 }
             }

@@ -69,11 +69,13 @@ extension KafkaConsumer.Delivery {
     var topicPartition: KafkaTopicPartition { KafkaTopicPartition(topic: topic, partition: partition) }
 }
 
-/// Looks again, letting others run in between, until something is so. The suite's time limit ends it.
+/// Polls a condition that no event tells of. The intervals grow to 20 ms, so that the many tests that wait at the same time
+/// leave the cores to what they wait for. The suite's time limit ends it.
 func waitUntil(_ condition: () async throws -> Bool) async throws {
+    var interval = Duration.milliseconds(1)
     while try await !condition() {
-        try Task.checkCancellation()
-        await Task.yield()
+        try await Task.sleep(for: interval)
+        interval = min(interval * 2, .milliseconds(20))
     }
 }
 
