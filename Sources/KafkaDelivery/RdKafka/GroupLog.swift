@@ -30,7 +30,7 @@ final class GroupLog: Sendable {
     }
 
     /// Whether this version of librdkafka needs it.
-    static var isNeeded: Bool { rd_kafka_version() < 0x020A_00FF }
+    static var isNeeded: Bool { !LibrdkafkaVersion.current.keepsAssignmentAfterStaleCommit }
 
     /// What has to be in `debug` for the lines to be there.
     static let context = "cgrp"

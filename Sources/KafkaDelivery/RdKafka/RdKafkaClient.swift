@@ -61,7 +61,7 @@ final class RdKafkaClient: @unchecked Sendable {
         // Before 2.3.0 an assertion ends the process where a cooperative-sticky consumer has joined and was never
         // assigned anything (librdkafka's issue 4312). It is in what is done after the client's threads have ended,
         // which RD_KAFKA_DESTROY_F_IMMEDIATE (0x4, not in the header) leaves out, and with it frees less.
-        let isFixed = rd_kafka_version() >= 0x0203_00FF
+        let isFixed = LibrdkafkaVersion.current.destroysUnassignedConsumers
         return isJoining.load(ordering: .relaxed) && !isFixed ? flags | 0x4 : flags
     }
 

@@ -72,10 +72,10 @@ struct RdKafkaConfiguration {
             try Self.apply(name, value, to: configuration.raw)
         }
         let callbacks = try makeCallbacks(type, configuration.raw)
-        // Newer versions look again at a full prefetch queue after this time; 2.0.2 does not know the property.
-        if type == RD_KAFKA_CONSUMER, value(of: RdKafkaProperty.fetchQueueBackoff) == nil {
-            var buffer = [CChar](repeating: 0, count: 64)
-            _ = rd_kafka_conf_set(configuration.raw, RdKafkaProperty.fetchQueueBackoff, "10", &buffer, buffer.count)
+        if type == RD_KAFKA_CONSUMER, LibrdkafkaVersion.current.hasFetchQueueBackoff,
+            value(of: RdKafkaProperty.fetchQueueBackoff) == nil
+        {
+            try Self.apply(RdKafkaProperty.fetchQueueBackoff, "10", to: configuration.raw)
         }
         rd_kafka_conf_set_events(configuration.raw, RD_KAFKA_EVENT_LOG | RD_KAFKA_EVENT_ERROR | events)
 

@@ -12,6 +12,11 @@ struct TestCluster {
     /// Whether the tests run on mock clusters, which is what injecting faults needs.
     static var isMock: Bool { realServers == nil }
 
+    /// Printed once, so that a run's output says what it is evidence of.
+    private static let announcement: Void = print(
+        "On librdkafka \(LibrdkafkaVersion.current) and \(isMock ? "its mock cluster" : "a real cluster")"
+    )
+
     private static var realServers: [String]? {
         guard let servers = ProcessInfo.processInfo.environment["KAFKA_BOOTSTRAP_SERVERS"], !servers.isEmpty else {
             return nil
@@ -21,6 +26,7 @@ struct TestCluster {
 
     /// - Parameter checksSequences: Whether the mock keeps a broker's part of idempotence, as a real one does anyway.
     init(brokers: Int = 1, checksSequences: Bool = false) throws {
+        _ = Self.announcement
         if let servers = Self.realServers {
             self.bootstrapServers = servers
             self.ownedMock = nil
