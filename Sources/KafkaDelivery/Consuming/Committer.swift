@@ -18,7 +18,7 @@ struct Committer {
         /// Which run of offsets it belongs to, see ``OffsetTracker/restart()``.
         let run: Int
         /// How many messages of the generation are settled with it.
-        var settled: OffsetTracker.Sequence = 0
+        var settled: OffsetTracker.Sequence
         /// What is written beside it.
         var note = StartNote.none
     }

@@ -131,7 +131,6 @@ extension ConsumerLoop {
         let isLost = core.client.isAssignmentLost
         let (unsettled, uncommitted) = endReaders(revocation.readers)
         closing?.unsettled += unsettled
-        closing?.uncommitted += uncommitted.count
         giveBack(revocation.partitions)
         if closing == nil, !isLost, core.client.isCooperative {
             // The member joins again at once, for a generation that the group may be in before the answer is here.
@@ -143,7 +142,8 @@ extension ConsumerLoop {
             metadata: ["kafka_partitions": "\(partitions)", "kafka_unsettled": "\(unsettled)"]
         )
         // A commit waits for its answer behind the join that is under way, which may take longer than we may wait.
-        if !isLost, !uncommitted.isEmpty { reportUncommitted(uncommitted) }
+        if !isLost, !uncommitted.isEmpty { reportCommitTooLate(uncommitted.keys.sorted()) }
+        reportUncommitted(uncommitted)
         core.events.send(isLost ? .lost(partitions, unsettled: unsettled) : .revoked(partitions, unsettled: unsettled))
     }
 
@@ -167,7 +167,19 @@ extension ConsumerLoop {
         }
     }
 
-    private func reportUncommitted(_ partitions: [KafkaTopicPartition]) {
+    /// Tells which acknowledgements were in vain, where there are any.
+    func reportUncommitted(_ uncommitted: [KafkaTopicPartition: Int]) {
+        guard !uncommitted.isEmpty else { return }
+        let messages = uncommitted.values.reduce(0, +)
+        metrics?.noteUncommitted(messages)
+        core.logger.warning(
+            "Acknowledged messages were not committed before their partitions went, they are delivered again",
+            metadata: ["kafka_partitions": "\(uncommitted.keys.sorted())", "kafka_messages": "\(messages)"]
+        )
+        core.events.send(.uncommitted(uncommitted))
+    }
+
+    private func reportCommitTooLate(_ partitions: [KafkaTopicPartition]) {
         let error = KafkaError(
             .timedOut,
             recovery: .retry,
@@ -182,11 +194,11 @@ extension ConsumerLoop {
 
     /// Ends generations.
     ///
-    /// - Returns: How many deliveries had no verdict, and which partitions had acknowledgements that did not reach the
-    ///   broker, as far as we know.
-    func endReaders(_ ending: [PartitionReader]) -> (unsettled: Int, uncommitted: [KafkaTopicPartition]) {
+    /// - Returns: How many deliveries had no verdict, and how many acknowledgements did not reach the broker, as far as we
+    ///   know, for the partitions that had any.
+    func endReaders(_ ending: [PartitionReader]) -> (unsettled: Int, uncommitted: [KafkaTopicPartition: Int]) {
         var unsettled = 0
-        var uncommitted: [KafkaTopicPartition] = []
+        var uncommitted: [KafkaTopicPartition: Int] = [:]
         let error = KafkaError(
             .assignmentEnded,
             recovery: .retry,
@@ -198,13 +210,14 @@ extension ConsumerLoop {
             core.noteEnded(reader)
             metrics?.end(reader)
             unsettled += rest.unsettled
-            if rest.isUncommitted { uncommitted.append(reader.partition) }
+            if rest.uncommitted > 0 { uncommitted[reader.partition] = rest.uncommitted }
             if readers[reader.partition] === reader { readers[reader.partition] = nil }
             committer.forget(reader.partition)
             alarms.removeAll { $0.reader === reader }
             starts.turns.remove(reader.partition)
             resume(committer.failedWaiters(reader, error))
         }
+        self.uncommitted.merge(uncommitted, uniquingKeysWith: +)
         return (unsettled, uncommitted)
     }
 }

@@ -67,13 +67,14 @@ extension ConsumerLoop {
         let hasLeft = core.client.isConsumerClosed
         if !hasLeft { core.logger.warning("Consumer closed without leaving its group in time") }
         let (unsettled, uncommitted) = endReaders(Array(readers.values))
+        reportUncommitted(uncommitted)
         metrics?.export(core, watch, at: clock.now)
         resume(committer.allWaiters(.closed(persistence: nil)))
         releaseWaitersForEndOfCommit()
         core.finish(
             KafkaConsumer.CloseSummary(
                 unsettled: unsettled + (closing?.unsettled ?? 0),
-                uncommittedPartitions: uncommitted.count + (closing?.uncommitted ?? 0),
+                uncommitted: self.uncommitted,
                 lateVerdicts: core.lateCount,
                 leftGroup: hasLeft
             )

@@ -43,7 +43,6 @@ final class ConsumerLoop {
         var answers = Answers.all
         /// What was left behind in partitions that were given back since closing began.
         var unsettled = 0
-        var uncommitted = 0
 
         var isLeaving: Bool {
             switch stage {
@@ -69,6 +68,8 @@ final class ConsumerLoop {
     var metrics: ConsumerMetrics?
     var surrender: Surrender?
     var generation = 0
+    /// Acknowledgements, in the life of the consumer, whose partition went before they were committed.
+    var uncommitted: [KafkaTopicPartition: Int] = [:]
     /// Partitions that were assigned before: where the consumer was told to start counts only the first time.
     var known: Set<KafkaTopicPartition> = []
     var starts = Starts()

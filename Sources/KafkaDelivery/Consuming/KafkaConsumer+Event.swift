@@ -14,8 +14,14 @@ extension KafkaConsumer {
         /// Partitions were given back, after what was acknowledged had been committed. Where that could not be done in time,
         /// ``commitFailed(_:_:)`` with `timedOut` comes before it.
         case revoked([KafkaTopicPartition], unsettled: Int)
+        /// Partitions went before these acknowledgements of theirs were committed, so many for each: their messages are
+        /// delivered again, to the next owner. Said before ``lost(_:unsettled:)`` or ``revoked(_:unsettled:)``, and on closing
+        /// (``CloseSummary/uncommitted``).
+        case uncommitted([KafkaTopicPartition: Int])
         /// Partitions went to another member before anything could be done: what was acknowledged and not yet committed
-        /// is delivered again there.
+        /// is delivered again there, see ``uncommitted(_:)``. That the session has run out (`session.timeout.ms` without an
+        /// answer from the coordinator) the consumer finds by its own clock, also where no broker can be reached; until
+        /// then it hands out what was fetched.
         case lost([KafkaTopicPartition], unsettled: Int)
         /// Everything that a partition held was handed out: the consumer has read to its end. Said once each time the end
         /// is reached, of an empty partition too (librdkafka's `_PARTITION_EOF`).

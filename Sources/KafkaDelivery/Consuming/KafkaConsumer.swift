@@ -94,14 +94,22 @@ public final class KafkaConsumer: Service, Sendable {
     public struct CloseSummary: Sendable, Hashable {
         /// Deliveries that were handed out and had no verdict; their messages are delivered again to the next owner.
         public internal(set) var unsettled = 0
-        /// Partitions with acknowledgements that did not reach the broker; those messages are delivered again too.
-        public internal(set) var uncommittedPartitions = 0
+        /// Acknowledgements that did not reach the broker before their partition went, in the life of the consumer: by
+        /// closing, to another member, or because the session ran out (``Event/uncommitted(_:)``). How many for each partition
+        /// that has any; those messages are delivered again too.
+        public internal(set) var uncommitted: [KafkaTopicPartition: Int] = [:]
         /// Verdicts, in the life of the consumer, that came after their partition had gone to another member, or elsewhere by
         /// a seek, and changed nothing.
         public internal(set) var lateVerdicts = 0
         /// Whether the consumer took its leave in time. Where it did not, the group finds out after `session.timeout.ms`, as
         /// it does of static members, whose leave is not announced.
         public internal(set) var leftGroup = false
+
+        /// How many messages were acknowledged and never committed: the sum of ``uncommitted``.
+        public var uncommittedMessages: Int { uncommitted.values.reduce(0, +) }
+
+        /// How many partitions have such messages.
+        public var uncommittedPartitions: Int { uncommitted.count }
     }
 
     /// Hands out nothing more, waits for the deliveries in hand, commits what was acknowledged, and leaves the group.

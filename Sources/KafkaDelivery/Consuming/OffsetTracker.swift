@@ -66,6 +66,9 @@ struct OffsetTracker {
     /// Where the broker says that the partition is committed, as far as this generation knows.
     private(set) var committed: Int64?
 
+    /// How many deliveries are settled behind one that is not: no commit can include them yet.
+    var settledBehindCount: Int { entries.count - unsettledCount }
+
     /// How many entries the window has, settled ones behind an unsettled one included.
     var windowCount: Int { entries.count }
 
@@ -201,7 +204,10 @@ struct OffsetTracker {
     }
 
     /// The transaction has committed: what it claimed is settled, and the broker has the offset.
-    mutating func settleClaims(at offset: Int64) {
+    ///
+    /// - Returns: How many messages of the generation the broker has with it.
+    mutating func settleClaims(at offset: Int64) -> Sequence {
+        let committedCount = firstSequence + Sequence(entries.prefix { $0.offset < offset }.count)
         for index in entries.indices where entries[index].state == .claimed { entries[index].state = .settled }
         unsettledCount -= claimedCount
         heldCount -= claimedCount
@@ -209,6 +215,7 @@ struct OffsetTracker {
         claimedCount = 0
         removeSettledPrefix()
         didCommit(offset)
+        return committedCount
     }
 
     /// The transaction was aborted: what it claimed is to be handed out again.

@@ -91,14 +91,17 @@ extension PartitionReader {
 
     /// Verdicts change nothing from now on.
     ///
-    /// - Returns: How many deliveries were not settled, and how many were acknowledged in vain.
-    func end() -> (unsettled: Int, isUncommitted: Bool) {
+    /// - Returns: How many deliveries were not settled, and how many were acknowledged in vain: they are not committed, as
+    ///   far as we know.
+    func end() -> (unsettled: Int, uncommitted: Int) {
         queue.removeListener()
         return moving.withLock { _ in
             state.withLock { state in
                 state.phase = .ended
-                let isUncommitted = core.configuration.hasGroup && state.tracker.commitTarget != nil
-                return (state.tracker.unsettledCount, isUncommitted)
+                let tracker = state.tracker
+                guard core.commits, core.configuration.hasGroup else { return (tracker.unsettledCount, 0) }
+                let uncommitted = max(tracker.firstSequence, state.committedSequence) - state.committedSequence
+                return (tracker.unsettledCount, Int(uncommitted) + tracker.settledBehindCount)
             }
         }
     }

@@ -34,7 +34,9 @@ extension PartitionReader {
     func commitTarget(_ state: State) -> Committer.Target? {
         let progress = state.tracker.commitTarget
         guard let starts = state.starts else {
-            return progress.map { Committer.Target(reader: self, offset: $0, run: state.run) }
+            return progress.map {
+                Committer.Target(reader: self, offset: $0, run: state.run, settled: state.tracker.firstSequence)
+            }
         }
         let isCleanEnd = state.phase == .stopped && state.tracker.heldCount == 0
         // A clean end takes back what earlier processes noted, also where there was nothing to hand out.
@@ -57,8 +59,8 @@ extension PartitionReader {
     ///
     /// - Returns: Whether handing out may have waited for it.
     func noteCommitted(_ target: Committer.Target, _ state: inout State) -> Bool {
-        guard state.starts != nil else { return false }
         state.committedSequence = max(state.committedSequence, target.settled)
+        guard state.starts != nil else { return false }
         state.starts?.didCommit(target.offset, target.note, settled: state.committedSequence)
         return state.pending != nil
     }
@@ -67,7 +69,6 @@ extension PartitionReader {
     func noteTransaction(at offset: Int64, _ state: inout State) {
         guard state.starts != nil else { return }
         if state.tracker.windowCount == 0 { state.starts?.settledAll() }
-        state.committedSequence = state.tracker.firstSequence
         state.starts?.didCommit(offset, .none, settled: state.committedSequence)
     }
 

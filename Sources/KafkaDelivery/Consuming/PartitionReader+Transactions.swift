@@ -65,7 +65,7 @@ extension PartitionReader {
     /// The transaction has committed.
     func settleClaims(at offset: Int64) {
         endTransaction { state in
-            state.tracker.settleClaims(at: offset)
+            state.committedSequence = max(state.committedSequence, state.tracker.settleClaims(at: offset))
             noteTransaction(at: offset, &state)
         }
     }

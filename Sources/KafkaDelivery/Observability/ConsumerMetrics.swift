@@ -47,6 +47,7 @@ struct ConsumerMetrics {
     private let deadLetterFailures: Counter
     private let commits: Counter
     private let commitFailures: Counter
+    private let uncommitted: Counter
     private let assigned: Gauge
     private let unsettled: Gauge
     private let oldestUnsettled: Gauge
@@ -75,6 +76,7 @@ struct ConsumerMetrics {
         deadLetterFailures = counter("dead_letter_failures")
         commits = counter("commits")
         commitFailures = counter("commit_failures")
+        uncommitted = counter("uncommitted_acknowledgements")
         assigned = gauge("assigned_partitions")
         unsettled = gauge("unsettled_deliveries")
         oldestUnsettled = gauge("oldest_unsettled_seconds")
@@ -83,6 +85,11 @@ struct ConsumerMetrics {
     /// A commit was answered.
     func noteCommit(failed: Bool) {
         (failed ? commitFailures : commits).increment()
+    }
+
+    /// Acknowledgements did not reach the broker before their partition went.
+    func noteUncommitted(_ messages: Int) {
+        uncommitted.increment(by: messages)
     }
 
     /// A generation begins.
