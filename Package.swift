@@ -101,6 +101,13 @@ let package = Package(
             path: "Tests/PoisonedConsumer",
             swiftSettings: settings
         ),
+        // A process of its own, too: loops outside of any function.
+        .executableTarget(
+            name: "TopLevelLoops",
+            dependencies: ["KafkaDelivery", .product(name: "Logging", package: "swift-log")],
+            path: "Tests/TopLevelLoops",
+            swiftSettings: settings
+        ),
         .testTarget(
             name: "ClusterTests",
             dependencies: [
@@ -109,6 +116,7 @@ let package = Package(
                 "KafkaDeliveryTesting",
                 "PoisonedConsumer",
                 "TestMember",
+                "TopLevelLoops",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "MetricsTestKit", package: "swift-metrics"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),

@@ -25,30 +25,65 @@ extension ConsumerCore {
         return wake
     }
 
-    func putBack(_ reader: PartitionReader, mayHaveMore: Bool) {
-        let resumption = state.withLock { $0.ready.putBack(reader, mayHaveMore: mayHaveMore) }
-        if let resumption { resumption.waiter.continuation.resume(returning: resumption.wake) }
+    /// A loop found nothing to read in a partition, since it was told of it.
+    func foundNothing(in reader: PartitionReader, since news: ReadyPartitions.News) {
+        state.withLock { $0.ready.foundNothing(in: reader, since: news) }
+    }
+
+    /// A loop does not go on with a partition.
+    func putBack(_ reader: PartitionReader) {
+        let resumption = withReady { $0.ready.putBack(reader) }
+        if let resumption { resume([resumption]) }
+    }
+
+    /// A loop has taken a delivery, and others wait for one. Not inlined: most have nobody to hand on to.
+    @inline(never)
+    func handOn(_ reader: PartitionReader) {
+        guard reader.mayHaveMore else { return }
+        let resumption = withReady { $0.ready.handOn(reader) }
+        if let resumption { resume([resumption]) }
+    }
+
+    /// Changes what loops wait for, and notes whether any does.
+    private func withReady<Result>(_ body: (inout State) -> sending Result) -> sending Result {
+        state.withLock { state in
+            defer {
+                let hasWaiters = state.ready.hasWaiters
+                if loopsWait.load(ordering: .relaxed) != hasWaiters { loopsWait.store(hasWaiters, ordering: .relaxed) }
+            }
+            return body(&state)
+        }
     }
 
     func claim(_ reader: PartitionReader) {
-        state.withLock { $0.ready.claim(reader) }
+        let task = TaskIdentity.current
+        state.withLock { $0.ready.claim(reader, by: task) }
     }
 
-    /// Nobody has hold of a partition any longer that was given to a loop over `partitions`. A loop that is started later
-    /// gets it; not the same one, which did not want it.
+    /// A partition that was given to a loop over `partitions` has nobody any longer who could read it. A loop that is started
+    /// later gets it; not the same one, which did not want it.
     func release(_ reader: PartitionReader, from loop: UInt64) {
         resume(
-            state.withLock { state -> [ReadyPartitions.Resumption] in
+            withReady { state -> [ReadyPartitions.Resumption] in
                 guard state.phase == .open, state.failure == nil, !reader.hasEnded else { return [] }
+                // A later loop has it already.
+                guard reader.loop == loop else { return [] }
                 state.unseen.append((reader, givenBackBy: loop))
                 return [state.ready.release(reader)].compactMap(\.self) + state.matchUnseen()
             }
         )
     }
 
-    /// Waits for news of a partition that the caller reads alone.
-    func waitForNews(of reader: PartitionReader) async -> ReadyPartitions.Wake {
-        await wait(for: reader) { state, waiter in state.ready.wait(waiter, for: reader) }
+    /// Waits for news of a partition, in which the caller found nothing to read.
+    ///
+    /// - Parameter news: What it knew when it looked, which this brings up to date.
+    /// - Returns: False where there will be none.
+    func waitForNews(of reader: PartitionReader, since news: inout ReadyPartitions.News) async -> Bool {
+        let known = news
+        let wake = await wait(for: reader) { state, waiter in state.ready.wait(waiter, for: reader, since: known) }
+        guard case .look(_, let latest) = wake else { return false }
+        news = latest
+        return true
     }
 
     /// The next newly assigned partition. Waits for one; nil when the consumer is closed or the task cancelled.
@@ -57,15 +92,16 @@ extension ConsumerCore {
     func nextAssigned(for loop: UInt64) async -> PartitionReader? {
         subscribe()
         if Task.isCancelled { return nil }
+        let task = TaskIdentity.current
         let wake = await wait { state, waiter in
             if state.phase != .open || state.failure != nil { return .ended }
-            if let index = state.unseen.firstIndex(where: { $0.givenBackBy < loop }) {
-                return .partition(state.unseen.remove(at: index).reader)
+            if let reader = state.takeUnseen(for: loop) ?? state.takeLeft(by: task, for: loop) {
+                return .look(reader, 0)
             }
             state.assignmentWaiters.append((waiter, loop))
             return nil
         }
-        guard case .partition(let reader) = wake else { return nil }
+        guard case .look(let reader, _) = wake else { return nil }
         return reader
     }
 
@@ -77,7 +113,7 @@ extension ConsumerCore {
         return await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in
                 let waiter = ReadyPartitions.Waiter(id: id, continuation: continuation)
-                if let wake = state.withLock({ register(&$0, waiter) }) {
+                if let wake = withReady({ register(&$0, waiter) }) {
                     continuation.resume(returning: wake)
                 } else if Task.isCancelled {
                     // Cancelled before the waiter was there: its handler has run already and found nobody.
@@ -90,7 +126,7 @@ extension ConsumerCore {
     }
 
     private func cancelWait(_ id: UInt64, for reader: PartitionReader?) {
-        let waiter = state.withLock { state in
+        let waiter = withReady { state in
             state.ready.cancel(id, for: reader)
                 ?? state.assignmentWaiters.firstIndex { $0.waiter.id == id }
                 .map { state.assignmentWaiters.remove(at: $0).waiter }
@@ -100,9 +136,7 @@ extension ConsumerCore {
 
     /// There is something to read in a partition, or room to read more.
     func signal(_ reader: PartitionReader) {
-        for resumption in state.withLock({ $0.ready.signal(reader) }) {
-            resumption.waiter.continuation.resume(returning: resumption.wake)
-        }
+        resume(withReady { $0.ready.signal(reader) })
     }
 
     var failure: KafkaError? { state.withLock { $0.failure } }
@@ -114,14 +148,46 @@ extension ConsumerCore.State {
         return ready.close() + assignmentWaiters.map { ($0.waiter, .ended) }
     }
 
+    fileprivate mutating func takeUnseen(for loop: UInt64) -> PartitionReader? {
+        guard let index = unseen.firstIndex(where: { $0.givenBackBy < loop }) else { return nil }
+        let reader = unseen.remove(at: index).reader
+        reader.loop = loop
+        return reader
+    }
+
+    /// A partition that an earlier loop of the same task was given, and that the task does not read any longer: it asks for
+    /// another. In top-level code Swift destroys nothing of a loop that was left, and so gives nothing back.
+    fileprivate mutating func takeLeft(by task: TaskIdentity?, for loop: UInt64) -> PartitionReader? {
+        guard let task else { return nil }
+        let left = assigned.values.first { reader in
+            reader.isClaimed && reader.task == task && reader.loop < loop && !reader.hasEnded && reader.waiters.isEmpty
+        }
+        guard let left else { return nil }
+        left.isClaimed = false
+        left.loop = loop
+        return left
+    }
+
     /// Gives partitions to the loops that wait for one.
     mutating func matchUnseen() -> [ReadyPartitions.Resumption] {
         var resumptions: [ReadyPartitions.Resumption] = []
         unseen.removeAll { entry in
             guard let index = assignmentWaiters.firstIndex(where: { $0.loop > entry.givenBackBy }) else { return false }
-            resumptions.append((assignmentWaiters.remove(at: index).waiter, .partition(entry.reader)))
+            let (waiter, loop) = assignmentWaiters.remove(at: index)
+            entry.reader.loop = loop
+            resumptions.append((waiter, .look(entry.reader, 0)))
             return true
         }
         return resumptions
+    }
+}
+
+/// Which task something runs in, for as long as that runs.
+struct TaskIdentity: Equatable {
+    // Of a task only its hash can be kept.
+    private let hash: Int
+
+    static var current: TaskIdentity? {
+        withUnsafeCurrentTask { task in task.map { TaskIdentity(hash: $0.hashValue) } }
     }
 }

@@ -69,6 +69,8 @@ final class ConsumerCore: Sendable {
     let commits: Bool
     /// What to read without joining the group; nil joins it. Set before the first loop begins.
     let assignment = Mutex<[PartitionOffset]?>(nil)
+    /// Whether loops wait for any partition: one that reads looks at it after each delivery, without a lock.
+    let loopsWait = Atomic(false)
     // Loops, librdkafka's threads (through signal) and the consumer's thread meet here. Last in the lock order:
     // nothing else is locked, and librdkafka is not called, while it is held.
     let state = Mutex(State())

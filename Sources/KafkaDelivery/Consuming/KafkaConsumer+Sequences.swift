@@ -1,3 +1,5 @@
+internal import Synchronization
+
 extension KafkaConsumer {
     /// The deliveries of all assigned partitions.
     public struct Deliveries: AsyncSequence, Sendable {
@@ -37,13 +39,14 @@ extension KafkaConsumer {
                     if let delivery = try cursor.takeNow() { return delivery }
                     guard try await cursor.wait(isolation: isolation) else { return nil }
                 }
+                cursor.leave()
                 return nil
             }
         }
     }
 
-    /// Where a loop over all partitions is. A class, because a partition that a loop had in hand when it was left has to
-    /// be given back.
+    /// Where a loop over all partitions is: which one it goes on with. That does not keep others from reading it, see
+    /// ``ReadyPartitions``. A class, because the partition of a loop that was left is somebody else's turn.
     @usableFromInline
     final class Cursor {
         /// After so many deliveries of one partition, others that are ready come first.
@@ -53,6 +56,8 @@ extension KafkaConsumer {
         // Unmanaged: it is a partition's reader for as long as the loop has it in hand, and is not retained and released for
         // each of its messages.
         private var reader: Unmanaged<PartitionReader>?
+        /// What was known of it when the loop was told to look.
+        private var news: ReadyPartitions.News = 0
         private var taken = 0
 
         init(core: ConsumerCore) {
@@ -60,7 +65,7 @@ extension KafkaConsumer {
         }
 
         deinit {
-            putBack(mayHaveMore: true)
+            leave()
         }
 
         /// The next delivery, where there is one without waiting. Not async, and called from the loop itself, where the
@@ -71,15 +76,20 @@ extension KafkaConsumer {
                 switch reader._withUnsafeGuaranteedRef({ $0.take() }) {
                 case .delivery(let delivery):
                     taken += 1
-                    if taken == Self.turn { putBack(mayHaveMore: true) }
+                    if taken == Self.turn {
+                        leave()
+                    } else if core.loopsWait.load(ordering: .relaxed) {
+                        core.handOn(delivery.message.reader)
+                    }
                     return delivery
                 case .empty, .full:
-                    putBack(mayHaveMore: false)
+                    self.reader = nil
+                    core.foundNothing(in: reader.takeRetainedValue(), since: news)
                 case .ended:
                     self.reader = nil
                     reader.release()
                 case .failed(let error):
-                    putBack(mayHaveMore: true)
+                    leave()
                     throw error
                 }
             }
@@ -100,13 +110,12 @@ extension KafkaConsumer {
                 wake = await core.nextReady()
             }
             switch wake {
-            case .partition(let reader):
+            case .look(let reader, let news):
                 // Where copies of an iterator wait at the same time, this may not be the first.
-                putBack(mayHaveMore: true)
+                leave()
                 self.reader = .passRetained(reader)
+                self.news = news
                 taken = 0
-                return true
-            case .again:
                 return true
             case .ended:
                 if !Task.isCancelled, let failure = core.failure { throw failure }
@@ -114,9 +123,11 @@ extension KafkaConsumer {
             }
         }
 
-        private func putBack(mayHaveMore: Bool) {
+        /// Does not go on with the partition.
+        @usableFromInline
+        func leave() {
             guard let reader = reader.take()?.takeRetainedValue() else { return }
-            core.putBack(reader, mayHaveMore: mayHaveMore)
+            core.putBack(reader)
         }
     }
 
@@ -185,6 +196,12 @@ extension KafkaConsumer {
         /// Reads the partition's deliveries. Runs where the loop runs, without changing executors.
         public struct Iterator: AsyncIteratorProtocol {
             let claim: Claim
+            /// What was known of the partition when it was looked at last.
+            private var news: ReadyPartitions.News = 0
+
+            init(claim: Claim) {
+                self.claim = claim
+            }
 
             /// The next delivery; nil when the partition is revoked, the consumer closed or the task cancelled.
             ///
@@ -207,6 +224,7 @@ extension KafkaConsumer {
                     case .nothing: if await !wait(isolation: isolation) { return try end() }
                     }
                 }
+                leave()
                 return nil
             }
 
@@ -230,8 +248,14 @@ extension KafkaConsumer {
 
             /// Waits until there may be one; false where there will be none.
             @usableFromInline
-            func wait(isolation: isolated (any Actor)?) async -> Bool {
-                if case .ended = await claim.core.waitForNews(of: claim.reader) { false } else { true }
+            mutating func wait(isolation: isolated (any Actor)?) async -> Bool {
+                await claim.core.waitForNews(of: claim.reader, since: &news)
+            }
+
+            /// The task was cancelled, perhaps when it had just been told to look: others that wait look in its place.
+            @usableFromInline
+            func leave() {
+                claim.core.putBack(claim.reader)
             }
 
             @usableFromInline
@@ -253,7 +277,7 @@ extension KafkaConsumer {
                     guard ContinuousClock.now < deadline else { return nil }
                     if !isWakeOrdered { claim.core.wake(claim.reader, at: deadline) }
                     isWakeOrdered = true
-                    _ = await claim.core.waitForNews(of: claim.reader)
+                    _ = await claim.core.waitForNews(of: claim.reader, since: &news)
                 }
                 return nil
             }

@@ -52,7 +52,11 @@ public final class KafkaConsumer: Service, Sendable {
     /// The deliveries of all assigned partitions, in order within each partition.
     ///
     /// The loop ends when the consumer is closed or the task is cancelled, and throws ``KafkaError`` where the consumer
-    /// cannot go on. Several loops may run at the same time: each delivery goes to one of them.
+    /// cannot go on.
+    ///
+    /// Several loops may run at the same time: each delivery goes to one of them. While one is busy with a delivery, another
+    /// gets the next, also of the same partition: what is in order then is the handing out. A loop that was left keeps nothing
+    /// from the others, whether its iterator was destroyed or not.
     public var deliveries: Deliveries {
         Deliveries(core: core)
     }
@@ -69,7 +73,8 @@ public final class KafkaConsumer: Service, Sendable {
     /// }
     /// ```
     ///
-    /// Use either this or ``deliveries``, not both at a time: a delivery goes to whoever asks first.
+    /// A partition goes to one of several such loops. Use either this or ``deliveries``, not both at a time: a delivery goes to
+    /// the loop that asks first.
     public var partitions: Partitions {
         Partitions(core: core)
     }

@@ -102,8 +102,14 @@ final class PartitionReader: Sendable {
 
     // Guarded by the lock around the consumer's ReadyPartitions.
     nonisolated(unsafe) var place = ReadyPartitions.Place.idle
+    nonisolated(unsafe) var news: ReadyPartitions.News = 0
+    /// Where it is in the row that it is in.
+    nonisolated(unsafe) var slot = 0
     nonisolated(unsafe) var waiters: [ReadyPartitions.Waiter] = []
     nonisolated(unsafe) var isClaimed = false
+    /// The loop over `partitions` that it was given to last, and the task that read it last.
+    nonisolated(unsafe) var loop: UInt64 = 0
+    nonisolated(unsafe) var task: TaskIdentity?
     nonisolated(unsafe) var hasEnded = false
 
     init(
@@ -127,6 +133,12 @@ final class PartitionReader: Sendable {
     }
 
     // MARK: Reading
+
+    /// Whether there may be something to read for another loop, beside the one that asks.
+    var mayHaveMore: Bool {
+        if queue.count > 0 { return true }
+        return state.withLock { !$0.rejected.isEmpty }
+    }
 
     /// What was found while reading, to be told outside of the lock.
     private struct Findings {

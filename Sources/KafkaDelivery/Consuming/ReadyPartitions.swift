@@ -2,24 +2,30 @@ internal import DequeModule
 
 /// Which partitions have something to read, and who waits for one.
 ///
+/// No loop owns a partition: a loop that was left need not say so (Swift does not destroy the iterator of a loop in top-level
+/// code), and one may take any time for a delivery. So a loop that reads a partition merely goes on with it, and where there
+/// is no other, further loops read it too. What is handed out to whom is decided under the reader's own lock.
+///
 /// A value without threads; the consumer keeps it behind a lock. It neither takes a reader's lock nor calls librdkafka,
 /// because ``signal(_:)`` comes from librdkafka's threads with the partition's queue locked.
 struct ReadyPartitions {
     /// Where a reader stands; kept in the reader, guarded by the lock around this value.
     enum Place {
+        /// There was nothing to read when a loop looked last, and no news since.
         case idle
+        /// There may be something to read, and no loop has begun to.
         case queued
-        /// A loop is reading it.
-        case owned
-        /// A loop is reading it, and there was news since it looked last.
-        case ownedAndSignalled
+        /// There may be something to read, and a loop has begun to. It may have gone since, or be busy with what it got.
+        case shared
     }
 
+    /// How often there was news of a partition: a loop's finding that there is nothing to read counts only where there was
+    /// none since it was told to look.
+    typealias News = UInt64
+
     enum Wake {
-        /// There is a partition to read.
-        case partition(PartitionReader)
-        /// Look again: there was news of the partition that was waited for.
-        case again
+        /// There may be something to read in a partition.
+        case look(PartitionReader, News)
         /// There will be nothing more.
         case ended
     }
@@ -32,96 +38,123 @@ struct ReadyPartitions {
     /// Whom to resume, outside of the lock.
     typealias Resumption = (waiter: Waiter, wake: Wake)
 
-    private var queue: Deque<PartitionReader> = []
+    private var queued = ReaderQueue()
+    private var shared = ReaderQueue()
     private var waiters: Deque<Waiter> = []
     private var isClosed = false
+
+    /// Whether loops wait for any partition.
+    var hasWaiters: Bool { !waiters.isEmpty }
 
     /// There may be something to read.
     mutating func signal(_ reader: PartitionReader) -> [Resumption] {
         // Somebody may speak of a partition that has ended: a verdict that comes late, a transaction's end, `resume`. In the
         // queue it would wait for a loop that may never come, and keep the consumer alive, which keeps the queue.
         guard !reader.hasEnded else { return [] }
+        reader.news += 1
         if !reader.waiters.isEmpty {
+            share(reader)
             defer { reader.waiters = [] }
-            return reader.waiters.map { ($0, .again) }
+            return reader.waiters.map { ($0, .look(reader, reader.news)) }
         }
-        switch reader.place {
-        case .queued, .ownedAndSignalled:
-            return []
-        case .owned:
-            reader.place = .ownedAndSignalled
-            return []
-        case .idle:
-            return enqueue(reader).map { [$0] } ?? []
+        // Also where a loop reads it already: that may be busy with a delivery, and in any case it finds what is there.
+        if let resumption = handOn(reader) { return [resumption] }
+        if reader.place == .idle {
+            // One that has a loop of its own comes after those that have none.
+            if reader.isClaimed { share(reader) } else { queue(reader) }
         }
+        return []
     }
 
-    private mutating func enqueue(_ reader: PartitionReader) -> Resumption? {
-        if let waiter = waiters.popFirst() {
-            reader.place = .owned
-            return (waiter, .partition(reader))
-        }
+    private mutating func queue(_ reader: PartitionReader) {
+        leave(reader)
         reader.place = .queued
-        queue.append(reader)
-        return nil
+        queued.append(reader)
     }
 
-    /// The partition whose turn it is; it belongs to the caller until ``putBack(_:mayHaveMore:)``.
+    private mutating func share(_ reader: PartitionReader) {
+        leave(reader)
+        reader.place = .shared
+        shared.append(reader)
+    }
+
+    private mutating func leave(_ reader: PartitionReader) {
+        switch reader.place {
+        case .idle: break
+        case .queued: queued.remove(reader)
+        case .shared: shared.remove(reader)
+        }
+        reader.place = .idle
+    }
+
+    /// The partition whose turn it is.
     mutating func next() -> Wake? {
         // A partition may still be assigned while the consumer closes: nothing is handed out of it.
         if isClosed { return .ended }
-        if let reader = queue.popFirst() {
-            reader.place = .owned
-            return .partition(reader)
-        }
+        guard let reader = queued.popFirst() ?? shared.popFirst() else { return nil }
+        reader.place = .shared
+        shared.append(reader)
+        return .look(reader, reader.news)
+    }
+
+    /// A loop found nothing to read.
+    mutating func foundNothing(in reader: PartitionReader, since news: News) {
+        // In the queue it is looked at again anyway.
+        if reader.place == .shared, reader.news == news { leave(reader) }
+    }
+
+    /// A loop does not go on with a partition, in which there may be more to read.
+    mutating func putBack(_ reader: PartitionReader) -> Resumption? {
+        guard reader.place == .shared, !reader.hasEnded else { return nil }
+        if let resumption = handOn(reader) { return resumption }
+        if !reader.isClaimed { queue(reader) }
         return nil
     }
 
-    /// Gives a partition back. Where it was signalled meanwhile it is ready again, whatever the caller saw.
-    mutating func putBack(_ reader: PartitionReader, mayHaveMore: Bool) -> Resumption? {
-        let isReady = mayHaveMore || reader.place == .ownedAndSignalled
-        guard reader.place == .owned || reader.place == .ownedAndSignalled else { return nil }
-        reader.place = .idle
-        return isReady ? enqueue(reader) : nil
+    /// There may be more to read in a partition than a loop took: another one that waits reads it, too.
+    mutating func handOn(_ reader: PartitionReader) -> Resumption? {
+        guard !reader.hasEnded, let waiter = waiters.popFirst() else { return nil }
+        share(reader)
+        return (waiter, .look(reader, reader.news))
     }
 
-    /// Waits for any partition; false where there is no need to.
+    /// Waits for any partition; what there is already where there is no need to.
     mutating func wait(_ waiter: Waiter) -> Wake? {
         if let wake = next() { return wake }
         waiters.append(waiter)
         return nil
     }
 
-    /// Takes a partition for a loop of its own.
-    mutating func claim(_ reader: PartitionReader) {
-        if reader.place == .queued { queue.removeAll { $0 === reader } }
-        reader.place = .ownedAndSignalled
+    /// A partition has a loop of its own: the others look at it last.
+    mutating func claim(_ reader: PartitionReader, by task: TaskIdentity?) {
+        guard !reader.hasEnded else { return }
+        reader.task = task
+        guard !reader.isClaimed else { return }
         reader.isClaimed = true
+        if reader.place == .queued { share(reader) }
     }
 
-    /// Gives a partition back that was taken for a loop of its own, where it was.
+    /// A partition has a loop of its own no longer, where it had one.
     mutating func release(_ reader: PartitionReader) -> Resumption? {
         guard reader.isClaimed else { return nil }
         reader.isClaimed = false
-        reader.place = .idle
-        return enqueue(reader)
+        if let resumption = handOn(reader) { return resumption }
+        queue(reader)
+        return nil
     }
 
-    /// Waits for news of one partition that the caller owns.
-    mutating func wait(_ waiter: Waiter, for reader: PartitionReader) -> Wake? {
+    /// Waits for news of one partition, in which the caller found nothing to read.
+    mutating func wait(_ waiter: Waiter, for reader: PartitionReader, since news: News) -> Wake? {
         if reader.hasEnded || isClosed { return .ended }
-        if reader.place == .ownedAndSignalled {
-            reader.place = .owned
-            return .again
-        }
+        if reader.news != news { return .look(reader, reader.news) }
+        foundNothing(in: reader, since: news)
         reader.waiters.append(waiter)
         return nil
     }
 
     /// Forgets a partition that ended.
     mutating func end(_ reader: PartitionReader) -> [Resumption] {
-        if reader.place == .queued { queue.removeAll { $0 === reader } }
-        reader.place = .idle
+        leave(reader)
         reader.hasEnded = true
         defer { reader.waiters = [] }
         return reader.waiters.map { ($0, .ended) }

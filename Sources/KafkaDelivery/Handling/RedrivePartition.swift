@@ -42,6 +42,8 @@ final class RedrivePartition {
     private var position: Int64 = 0
     /// Whether no more can be remembered.
     private var isScattered = false
+    /// What was known of the partition when it was looked at last.
+    private var news: ReadyPartitions.News = 0
 
     init(_ partition: KafkaConsumer.Partition, end: Int64, run: RedriveRun) {
         self.partition = partition
@@ -107,7 +109,7 @@ final class RedrivePartition {
                 if !isWakeOrdered { partition.claim.core.wake(reader, at: deadline) }
                 isWakeOrdered = true
             }
-            if case .ended = await partition.claim.core.waitForNews(of: reader) {
+            if await !partition.claim.core.waitForNews(of: reader, since: &news) {
                 if let failure = partition.claim.core.failure { throw failure }
                 return .ended
             }

@@ -63,6 +63,9 @@ final class RdKafkaQueue: Sendable {
         rd_kafka_consume_queue(handle.raw, 0)
     }
 
+    /// How many fetched messages, and whatever else librdkafka puts there, wait in it.
+    var count: Int { rd_kafka_queue_length(handle.raw) }
+
     /// Calls `notify` whenever the queue stops being empty, on one of librdkafka's threads and with the queue locked:
     /// it must not call librdkafka.
     func setListener(_ notify: @escaping @Sendable () -> Void) {

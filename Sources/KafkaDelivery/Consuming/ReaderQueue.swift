@@ -1,0 +1,46 @@
+internal import DequeModule
+
+/// Partitions in a row, out of which one is taken anywhere without searching for it. A partition is in one row at most.
+///
+/// A value without threads, behind the lock around ``ReadyPartitions``, which guards ``PartitionReader/slot`` too.
+struct ReaderQueue {
+    // A partition that leaves from the middle leaves its slot behind, empty.
+    private var slots: Deque<PartitionReader?> = []
+    /// The number of the first slot.
+    private var first = 0
+    private var count = 0
+
+    var isEmpty: Bool { count == 0 }
+
+    mutating func append(_ reader: PartitionReader) {
+        // Not more empty slots than taken ones, give or take: else a first one that stays lets the row grow for ever.
+        if slots.count > 2 * count + 16 { compact() }
+        reader.slot = first + slots.count
+        slots.append(reader)
+        count += 1
+    }
+
+    mutating func popFirst() -> PartitionReader? {
+        while let slot = slots.popFirst() {
+            first += 1
+            guard let reader = slot else { continue }
+            count -= 1
+            return reader
+        }
+        return nil
+    }
+
+    mutating func remove(_ reader: PartitionReader) {
+        let index = reader.slot - first
+        guard slots.indices.contains(index), slots[index] === reader else { return }
+        slots[index] = nil
+        count -= 1
+    }
+
+    private mutating func compact() {
+        let readers = slots.compactMap(\.self)
+        first = 0
+        slots = Deque(readers)
+        for (index, reader) in readers.enumerated() { reader.slot = index }
+    }
+}
