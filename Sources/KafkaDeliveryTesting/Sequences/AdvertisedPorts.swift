@@ -9,38 +9,50 @@ struct AdvertisedPorts {
     let ports: [UInt16: UInt16]
 
     /// - Parameters:
-    ///   - frame: A response of librdkafka's mock: `Metadata` up to version 2, `FindCoordinator` up to version 2, which is
-    ///     what 2.0.2 offers; others are left alone.
+    ///   - frame: A response of librdkafka's mock: `Metadata` and `FindCoordinator` are changed, others left alone.
     ///   - kind: The request's API key.
-    ///   - version: The request's version.
-    func replace(in frame: inout [UInt8], kind: Int16, version: Int16) {
-        for offset in offsets(in: frame[...], kind: kind, version: version) {
+    ///   - version: The request's version, one of ``UnderstoodVersions``.
+    /// - Returns: False where the response cannot be read.
+    func replace(in frame: inout [UInt8], kind: Int16, version: Int16) -> Bool {
+        guard let offsets = offsets(in: frame[...], kind: kind, version: version) else { return false }
+        for offset in offsets {
             guard let old = frame.bigEndian(Int32.self, at: offset), let port = UInt16(exactly: old),
                 let new = ports[port]
             else { continue }
             frame.replaceSubrange(offset..<offset + 4, with: Int32(new).bigEndianBytes)
         }
+        return true
     }
 
-    private func offsets(in frame: ArraySlice<UInt8>, kind: Int16, version: Int16) -> [Int] {
-        var reader = WireReader(frame)
-        guard (0...2).contains(version), reader.skip(8) else { return [] }
-        var offsets: [Int] = []
+    private func offsets(in frame: ArraySlice<UInt8>, kind: Int16, version: Int16) -> [Int]? {
         switch kind {
-        case Self.metadata:
-            guard let count = reader.count() else { return [] }
-            for _ in 0..<count {
-                guard let offset = Self.broker(&reader), version == 0 || reader.string() != nil else { return offsets }
-                offsets.append(offset)
+        case Self.metadata: Self.brokers(in: frame, version)
+        case Self.findCoordinator: Self.coordinator(in: frame, version)
+        default: []
+        }
+    }
+
+    private static func brokers(in frame: ArraySlice<UInt8>, _ version: Int16) -> [Int]? {
+        var reader = WireReader(frame)
+        guard reader.skip(8), version < 9 || reader.endFlexibleHeader(), version < 3 || reader.skip(4),
+            let count = reader.count()
+        else { return nil }
+        var offsets: [Int] = []
+        for _ in 0..<count {
+            guard let offset = broker(&reader), version == 0 || reader.string() != nil, reader.skipTags() else {
+                return nil
             }
-        case Self.findCoordinator:
-            guard version == 0 || reader.skip(4), reader.skip(2), version == 0 || reader.string() != nil,
-                let offset = Self.broker(&reader)
-            else { return [] }
             offsets.append(offset)
-        default: break
         }
         return offsets
+    }
+
+    private static func coordinator(in frame: ArraySlice<UInt8>, _ version: Int16) -> [Int]? {
+        var reader = WireReader(frame)
+        guard reader.skip(8), version < 3 || reader.endFlexibleHeader(), version == 0 || reader.skip(4), reader.skip(2),
+            version == 0 || reader.string() != nil, let offset = broker(&reader)
+        else { return nil }
+        return [offset]
     }
 
     /// Reads number, host and port.

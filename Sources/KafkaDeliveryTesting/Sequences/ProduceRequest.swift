@@ -1,4 +1,4 @@
-/// What a broker has to know of a `Produce` request (versions 3 to 8) to check its sequence numbers.
+/// What a broker has to know of a `Produce` request (versions 3 to 9) to check its sequence numbers.
 struct ProduceRequest {
     struct Part {
         let partition: SequenceKeeper.Partition
@@ -22,11 +22,22 @@ struct ProduceRequest {
 
     var isIdempotent: Bool { parts.contains { $0.batch != nil } }
 
+    /// The first version with record batches, which sequence numbers are in.
+    private static let earliest: Int16 = 3
+    /// The first version with compact strings and arrays, and tagged fields.
+    private static let flexible: Int16 = 9
+
+    /// Whether a request of this version may be an idempotent producer's.
+    static func mayBeIdempotent(_ version: Int16) -> Bool { version >= earliest }
+
     /// Nil where it is something else, or of a version that is not known here.
     init?(frame: ArraySlice<UInt8>) {
         var reader = WireReader(frame)
         guard reader.skip(4), reader.number(Int16.self) == Self.kind, let version = reader.number(Int16.self),
-            (3...8).contains(version), let correlationID = reader.number(Int32.self), reader.string() != nil,
+            Self.mayBeIdempotent(version), UnderstoodVersions.includes(kind: Self.kind, version: version),
+            let correlationID = reader.number(Int32.self),
+            // The client's name is not compact in any version.
+            reader.string() != nil, version < Self.flexible || reader.endFlexibleHeader(),
             reader.string() != nil, let acknowledgements = reader.number(Int16.self), reader.skip(4),
             let topics = reader.count()
         else { return nil }
@@ -34,18 +45,18 @@ struct ProduceRequest {
         for _ in 0..<topics {
             guard let topic = reader.string(), let partitions = reader.count() else { return nil }
             for _ in 0..<partitions {
-                guard let partition = reader.number(Int32.self), let count = reader.number(Int32.self) else {
+                guard let partition = reader.number(Int32.self), let records = reader.data(), reader.skipTags() else {
                     return nil
                 }
-                let start = frame.startIndex + reader.offset
-                guard reader.skip(max(Int(count), 0)) else { return nil }
+                let start = frame.startIndex
                 parts.append(
                     Part(
                         partition: SequenceKeeper.Partition(topic: topic, partition: partition),
-                        batch: Self.batch(frame[start..<start + max(Int(count), 0)])
+                        batch: Self.batch(frame[start + records.lowerBound..<start + records.upperBound])
                     )
                 )
             }
+            guard reader.skipTags() else { return nil }
         }
         self.version = version
         self.correlationID = correlationID
@@ -64,44 +75,64 @@ struct ProduceRequest {
 
     /// The response, with an answer for each part.
     func response(_ answers: [Answer]) -> [UInt8] {
-        var body = correlationID.bigEndianBytes
+        var writer = WireWriter(isFlexible: version >= Self.flexible)
+        writer.write(correlationID)
+        writer.endStructure()
         // A topic may be named twice; each part is then a topic of its own, which the protocol allows.
-        body += Int32(parts.count).bigEndianBytes
+        writer.write(count: parts.count)
         for (part, answer) in zip(parts, answers) {
-            let topic = Array(part.partition.topic.utf8)
-            body += Int16(topic.count).bigEndianBytes + topic
-            body += Int32(1).bigEndianBytes
-            body += part.partition.partition.bigEndianBytes + answer.error.bigEndianBytes + answer.offset.bigEndianBytes
+            writer.write(part.partition.topic)
+            writer.write(count: 1)
+            writer.write(part.partition.partition)
+            writer.write(answer.error)
+            writer.write(answer.offset)
             // The time of appending: none.
-            body += Int64(-1).bigEndianBytes
+            writer.write(Int64(-1))
             // The offset the log begins at: unknown.
-            if version >= 5 { body += Int64(-1).bigEndianBytes }
+            if version >= 5 { writer.write(Int64(-1)) }
             if version >= 8 {
                 // No errors of single messages, and no sentence.
-                body += Int32(0).bigEndianBytes + Int16(-1).bigEndianBytes
+                writer.write(count: 0)
+                writer.write(nil)
             }
+            writer.endStructure()
+            writer.endStructure()
         }
         // Not throttled.
-        body += Int32(0).bigEndianBytes
-        return Int32(body.count).bigEndianBytes + body
+        writer.write(Int32(0))
+        writer.endStructure()
+        return Int32(writer.bytes.count).bigEndianBytes + writer.bytes
     }
 
     /// What librdkafka's mock answered, in the order of its response; nil where it cannot be read.
     func answers(in frame: ArraySlice<UInt8>) -> [(SequenceKeeper.Partition, Answer)]? {
         var reader = WireReader(frame)
-        guard reader.skip(8), let topics = reader.count() else { return nil }
+        guard reader.skip(8), version < Self.flexible || reader.endFlexibleHeader(), let topics = reader.count() else {
+            return nil
+        }
         var answers: [(SequenceKeeper.Partition, Answer)] = []
         for _ in 0..<topics {
             guard let topic = reader.string(), let partitions = reader.count() else { return nil }
             for _ in 0..<partitions {
                 // The mock writes where the log begins from version 6 on, not 5 as the protocol has it.
                 guard let partition = reader.number(Int32.self), let error = reader.number(Int16.self),
-                    let offset = reader.number(Int64.self), reader.skip(version >= 6 ? 16 : 8)
+                    let offset = reader.number(Int64.self), reader.skip(version >= 6 ? 16 : 8),
+                    version < 8 || skipErrorsOfMessages(&reader), reader.skipTags()
                 else { return nil }
                 let place = SequenceKeeper.Partition(topic: topic, partition: partition)
                 answers.append((place, Answer(error: error, offset: offset)))
             }
+            guard reader.skipTags() else { return nil }
         }
         return answers
+    }
+
+    /// Which messages of a batch were refused, each with a sentence, and a sentence about all of them (KIP-467).
+    private func skipErrorsOfMessages(_ reader: inout WireReader) -> Bool {
+        guard let errors = reader.count() else { return false }
+        for _ in 0..<errors {
+            guard reader.skip(4), reader.string() != nil, reader.skipTags() else { return false }
+        }
+        return reader.string() != nil
     }
 }

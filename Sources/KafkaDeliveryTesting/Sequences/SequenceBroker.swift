@@ -1,3 +1,5 @@
+internal import Foundation
+internal import KafkaDelivery
 internal import Synchronization
 
 /// What the connections of a ``SequenceFilter`` share: what the cluster remembers of idempotent producers, and which
@@ -12,6 +14,7 @@ final class SequenceBroker: Sendable {
         /// Counts how often partitions became free.
         var releases = 0
         var ports = AdvertisedPorts(ports: [:])
+        var refusals: Set<String> = []
     }
 
     // One thread uses it; the ports are set by another, before the first connection.
@@ -23,6 +26,16 @@ final class SequenceBroker: Sendable {
     }
 
     var releases: Int { state.withLock { $0.releases } }
+
+    /// Says that a connection cannot be followed any further, once for each reason. What was counted behind it would be wrong,
+    /// so the connection is cut, and the clients' calls run into their time-outs.
+    func refuse(_ what: String) {
+        let isNew = state.withLock { $0.refusals.insert(what).inserted }
+        guard isNew else { return }
+        let version = LibrdkafkaVersion.current
+        let line = "MockCluster, checking sequences, cut a connection: \(what), on librdkafka \(version)\n"
+        FileHandle.standardError.write(Data(line.utf8))
+    }
 
     /// Takes the partitions of a request, all or none.
     ///

@@ -96,7 +96,13 @@ final class SequenceFilter: RelayFilter {
             pipes.cut()
             return false
         }
-        if kind == ProduceRequest.kind, let request = ProduceRequest(frame: frame[...]) {
+        guard UnderstoodVersions.includes(kind: kind, version: version) else {
+            return refuse("version \(version) of request \(kind) was not offered and is not understood", &pipes)
+        }
+        if kind == ProduceRequest.kind, ProduceRequest.mayBeIdempotent(version) {
+            guard let request = ProduceRequest(frame: frame[...]) else {
+                return refuse("a Produce request of version \(version) cannot be read", &pipes)
+            }
             // Nothing says when that is done.
             if request.acknowledgements == 0 {
                 pipes.toBroker.append(frame)
@@ -107,6 +113,13 @@ final class SequenceFilter: RelayFilter {
         unanswered[id] = (kind, version)
         pipes.toBroker.append(frame)
         return true
+    }
+
+    /// Ends a connection that cannot be followed. Always false.
+    private func refuse(_ what: String, _ pipes: inout RelayPipes) -> Bool {
+        broker.refuse(what)
+        pipes.cut()
+        return false
     }
 
     private func take(_ request: ProduceRequest, _ frame: [UInt8], _ pipes: inout RelayPipes) -> Bool {
@@ -142,9 +155,21 @@ final class SequenceFilter: RelayFilter {
         if let id = response.bigEndian(Int32.self, at: 4), let request = unanswered.removeValue(forKey: id) {
             if let produce = current, produce.correlationID == id {
                 current = nil
-                broker.release(produce, produce.answers(in: response[...]) ?? [])
+                let answers = produce.answers(in: response[...])
+                broker.release(produce, answers ?? [])
+                guard answers != nil else {
+                    _ = refuse("the answer to a Produce request of version \(produce.version) cannot be read", &pipes)
+                    return
+                }
             }
-            ports.replace(in: &response, kind: request.kind, version: request.version)
+            let isUnderstood =
+                request.kind == UnderstoodVersions.kind
+                ? UnderstoodVersions.limit(&response, version: request.version)
+                : ports.replace(in: &response, kind: request.kind, version: request.version)
+            guard isUnderstood else {
+                _ = refuse("the answer to request \(request.kind) of version \(request.version) cannot be read", &pipes)
+                return
+            }
         }
         pipes.toClient.append(response)
     }
