@@ -44,6 +44,9 @@ public struct KafkaSecurity: Sendable, Hashable {
 
     /// A user name and a password that never travels (`sasl.mechanism=SCRAM-SHA-…`).
     ///
+    /// Kafka 4 needs librdkafka 2.6.1 or newer for it: older ones send the client's nonce twice, and are refused as if the
+    /// password were wrong. ``plain(userName:password:encrypted:certificateAuthority:)`` and certificates work with any.
+    ///
     /// - Parameters:
     ///   - hash: The hash that the broker has for this user.
     ///   - userName: The user.

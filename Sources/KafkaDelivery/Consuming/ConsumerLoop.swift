@@ -151,7 +151,7 @@ final class ConsumerLoop {
         case .log:
             event.log(to: core.logger)
         case .error:
-            guard let error = event.error else { return }
+            guard let error = event.error.map(core.client.explain) else { return }
             // Without a group there is one all the same for librdkafka, and nobody has to be allowed to use it.
             if !core.configuration.hasGroup, error.code == "GROUP_AUTHORIZATION_FAILED" { return }
             if event.isFatal {

@@ -177,7 +177,7 @@ extension ProducerCore {
     }
 
     private func handleError(_ event: borrowing RdKafkaEvent, _ serving: inout Serving) {
-        guard let error = event.error else { return }
+        guard let error = event.error.map(client.explain) else { return }
         if event.isFatal {
             logger.error("Producer failed for good", metadata: ["kafka_error": "\(client.fatalError ?? error)"])
         } else {

@@ -54,6 +54,8 @@ final class ProducerCore: Sendable {
         guard BlockingThread.start("kafka-producer", { self.serveQueue() }) else {
             throw KafkaError(.client, recovery: .retry, reason: "the system has no thread left for the producer")
         }
+        // A transactional producer asks its coordinator, and is waited for.
+        if properties == nil, configuration.idempotence { client.hastenProducerID() }
     }
 }
 

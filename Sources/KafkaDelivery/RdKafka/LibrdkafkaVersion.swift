@@ -40,9 +40,31 @@ extension LibrdkafkaVersion {
     /// SCRAM sends the client's nonce once. Before, it is sent twice, which Kafka 4 refuses like a wrong password.
     var logsIntoKafka4WithScram: Bool { self >= Self(2, 6, 1) }
 
+    /// What a client that cannot log in should know beside what the broker says.
+    ///
+    /// - Parameter mechanism: `sasl.mechanism`.
+    func explain(_ error: KafkaError, mechanism: String) -> KafkaError {
+        guard error.kind == .authentication, mechanism.uppercased().hasPrefix("SCRAM"), !logsIntoKafka4WithScram else {
+            return error
+        }
+        return KafkaError(
+            error.kind,
+            persistence: error.persistence,
+            recovery: error.recovery,
+            reason: "\(error.reason); the password may be right all the same, for SCRAM of librdkafka \(self) "
+                + "cannot log in to Kafka 4: librdkafka 2.6.1 and newer can, and PLAIN with any",
+            code: error.code
+        )
+    }
+
     /// A commit that meets the group's next generation costs the commit. Before, it costs the whole assignment, and
     /// ``GroupLog`` tells when not to commit.
     var keepsAssignmentAfterStaleCommit: Bool { self >= Self(2, 10, 0) }
+
+    /// A client keeps no connection of its bootstrap servers once it knows the brokers (librdkafka's 4557), and connects to those
+    /// anew. Its producer id is asked for when the first metadata arrive: before, over the connection that they came on; since
+    /// then there is none at that moment, and it tries again half a second later. ``RdKafkaClient/hastenProducerID()`` helps.
+    var forgetsBootstrapServers: Bool { self >= Self(2, 10, 0) }
 
     /// `group.protocol=consumer`, KIP-848. Before 2.12 it was a preview with parts missing.
     var hasConsumerGroupProtocol: Bool { self >= Self(2, 12, 0) }

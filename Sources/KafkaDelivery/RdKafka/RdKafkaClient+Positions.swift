@@ -29,13 +29,25 @@ extension RdKafkaClient {
         // By topic: librdkafka writes a topic into the request whenever it changes from one entry to the next.
         let entries = Set(partitions).sorted().map { PartitionOffset(partition: $0, offset: timestamp) }
         guard !entries.isEmpty else { return [:] }
-        let answer = try ask(until: deadline) { timeout in
-            entries.withList { list in
-                let code = rd_kafka_offsets_for_times(raw, list, timeout.milliseconds)
-                return (code, [PartitionOffset](list))
+        while true {
+            do throws(KafkaError) {
+                return try ask(until: deadline) { timeout in
+                    entries.withList { list in
+                        let code = rd_kafka_offsets_for_times(raw, list, timeout.milliseconds)
+                        return (code, [PartitionOffset](list))
+                    }
+                }.offsets
+            } catch {
+                guard error.isLocallyUnknown else { throw error }
+                // Since 2.10.0 librdkafka forgets all partitions where all brokers are away, and says of each that there is no
+                // such partition. So a broker is asked, and there is none only where one says so.
+                for (topic, asked) in Dictionary(grouping: entries, by: \.partition.topic) {
+                    let existing = Set(try self.partitions(of: topic, until: deadline))
+                    guard asked.allSatisfy({ existing.contains($0.partition.partition) }) else { throw error }
+                }
+                Self.pause()
             }
         }
-        return answer.offsets
     }
 
     /// What the group has committed for each partition; those for which it has nothing are not in it.

@@ -24,6 +24,7 @@ final class RdKafkaClient: @unchecked Sendable {
     private let isJoining = Atomic(false)
 
     struct Credentials {
+        let mechanism: String
         let userName: String
         let password: String
     }
@@ -95,6 +96,11 @@ final class RdKafkaClient: @unchecked Sendable {
             reason: error.reason,
             code: error.code
         )
+    }
+
+    /// Adds to an error what this client knows of it.
+    func explain(_ error: KafkaError) -> KafkaError {
+        LibrdkafkaVersion.current.explain(error, mechanism: credentials.mechanism)
     }
 
     /// Makes every broker thread look at once at what it has to do.

@@ -131,6 +131,7 @@ struct RdKafkaConfiguration {
 
     private var credentials: RdKafkaClient.Credentials {
         RdKafkaClient.Credentials(
+            mechanism: value(of: RdKafkaProperty.mechanism) ?? value(of: "sasl.mechanisms") ?? "",
             userName: value(of: RdKafkaProperty.userName) ?? "",
             password: value(of: RdKafkaProperty.password) ?? ""
         )

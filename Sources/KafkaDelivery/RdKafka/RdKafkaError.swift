@@ -78,6 +78,11 @@ extension KafkaError {
         code == RD_KAFKA_RESP_ERR_OFFSET_METADATA_TOO_LARGE.name
     }
 
+    /// Whether librdkafka knows no such topic or partition, which need not mean that the brokers do not.
+    var isLocallyUnknown: Bool {
+        code == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION.name || code == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC.name
+    }
+
     /// Whether it says of all brokers together that none can be reached, and of none why.
     var isOfAllBrokers: Bool {
         code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN.name
