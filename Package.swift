@@ -37,10 +37,18 @@ let package = Package(
             pkgConfig: "rdkafka",
             providers: [.apt(["librdkafka-dev"]), .brew(["librdkafka"])]
         ),
+        .systemLibrary(name: "CThreads"),
+        // What every way of delivering shares: outcomes, and waiting. The products export it again.
+        .target(
+            name: "DeliveryCore",
+            dependencies: ["CThreads", .product(name: "DequeModule", package: "swift-collections")],
+            swiftSettings: settings
+        ),
         .target(
             name: "KafkaDelivery",
             dependencies: [
                 "CRdKafka",
+                "DeliveryCore",
                 .product(name: "CoreMetrics", package: "swift-metrics"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
@@ -52,6 +60,7 @@ let package = Package(
             name: "KafkaDeliveryTesting",
             dependencies: [
                 "CRdKafka",
+                "DeliveryCore",
                 "KafkaDelivery",
                 .product(name: "DequeModule", package: "swift-collections"),
             ],
@@ -78,6 +87,11 @@ let package = Package(
                 .product(name: "Logging", package: "swift-log"),
             ],
             path: "Tests/TestMember",
+            swiftSettings: settings
+        ),
+        .testTarget(
+            name: "DeliveryCoreTests",
+            dependencies: ["DeliveryCore"],
             swiftSettings: settings
         ),
         .testTarget(

@@ -9,9 +9,6 @@
 
 #include <pthread.h>
 #include <stdint.h>
-#ifdef __linux__
-#include <sys/prctl.h>
-#endif
 
 _Static_assert(RD_KAFKA_VERSION >= 0x020002ff,
                "KafkaDelivery needs librdkafka 2.0.2 or newer: apt-get install librdkafka-dev, brew install librdkafka");
@@ -44,15 +41,6 @@ static inline rd_kafka_resp_err_t kafka_delivery_produce(
     if (rd_kafka_produce(topic, partition, RD_KAFKA_MSG_F_COPY, (void *)value, value_count, key, key_count, opaque) == 0)
         return RD_KAFKA_RESP_ERR_NO_ERROR;
     return rd_kafka_last_error();
-}
-
-/// Names the calling thread, as debuggers and `top -H` show it.
-static inline void kafka_delivery_name_thread(const char *name) {
-#ifdef __linux__
-    prctl(PR_SET_NAME, name, 0, 0, 0);
-#else
-    pthread_setname_np(name);
-#endif
 }
 
 /// The calling thread, never 0; pthread_t is a different type on each system.

@@ -1,3 +1,5 @@
+@_exported public import DeliveryCore
+
 /// What went wrong, whether the message may have been stored all the same, and what to do about it.
 ///
 /// ```swift
@@ -11,7 +13,7 @@
 ///     }
 /// }
 /// ```
-public struct KafkaError: Error, Sendable, Hashable {
+public struct KafkaError: DeliveryError, Sendable, Hashable {
     /// What happened. More kinds may be added, so switch with a `default`.
     public enum Kind: String, Sendable, Hashable {
         /// No broker could be reached for as long as the operation was allowed to take.
@@ -50,26 +52,11 @@ public struct KafkaError: Error, Sendable, Hashable {
         case client
     }
 
-    /// Whether a message that could not be confirmed may be in the topic
-    /// (`rd_kafka_message_status`, KIP-360's vocabulary).
-    public enum Persistence: String, Sendable, Hashable {
-        /// It is certainly not stored.
-        case notPersisted
-        /// It was handed to the network, and no answer says what became of it. Of a transaction: it may be committed.
-        case possiblyPersisted
-    }
+    /// Whether a message that could not be confirmed may be in the topic (`rd_kafka_message_status`).
+    public typealias Persistence = DeliveryPersistence
 
     /// What can be done about it.
-    public enum Recovery: String, Sendable, Hashable {
-        /// The same call may succeed later.
-        case retry
-        /// The same call will fail again: change the message, the configuration or the permissions first.
-        case fixRequest
-        /// Abort the transaction, then begin another.
-        case abortTransaction
-        /// This client is done; close it and make a new one.
-        case recreateClient
-    }
+    public typealias Recovery = DeliveryRecovery
 
     /// What happened.
     public let kind: Kind

@@ -110,17 +110,10 @@ extension ConsumerCore {
         for reader: PartitionReader? = nil,
         _ register: (inout State, ReadyPartitions.Waiter) -> ReadyPartitions.Wake?
     ) async -> ReadyPartitions.Wake {
-        return await withTaskCancellationHandler {
-            await withCheckedContinuation { continuation in
-                let waiter = ReadyPartitions.Waiter(id: id, continuation: continuation)
-                if let wake = withReady({ register(&$0, waiter) }) {
-                    continuation.resume(returning: wake)
-                } else if Task.isCancelled {
-                    // Cancelled before the waiter was there: its handler has run already and found nobody.
-                    cancelWait(id, for: reader)
-                }
-            }
-        } onCancel: {
+        await waitCancellably(as: id) { id, continuation in
+            let waiter = ReadyPartitions.Waiter(id: id, continuation: continuation)
+            if let wake = withReady({ register(&$0, waiter) }) { continuation.resume(returning: wake) }
+        } onCancel: { id in
             cancelWait(id, for: reader)
         }
     }

@@ -143,16 +143,11 @@ extension ConsumerCore {
 
     func commit() async -> KafkaError? {
         guard configuration.hasGroup else { return .noGroup }
-        let id = WaiterID.next()
-        return await withTaskCancellationHandler {
-            await withCheckedContinuation { continuation in
-                if !send(.commit(CommitWaiter(id: id, continuation: continuation))) {
-                    continuation.resume(returning: .closed(persistence: nil))
-                } else if Task.isCancelled {
-                    send(.cancelCommit(id))
-                }
+        return await waitCancellably { id, continuation in
+            if !send(.commit(CommitWaiter(id: id, continuation: continuation))) {
+                continuation.resume(returning: .closed(persistence: nil))
             }
-        } onCancel: {
+        } onCancel: { id in
             send(.cancelCommit(id))
         }
     }

@@ -120,20 +120,15 @@ private final class EventBuffer: Sendable {
     }
 
     func next() async -> KafkaConsumer.Event? {
-        let id = WaiterID.next()
-        return await withTaskCancellationHandler {
-            await withCheckedContinuation { continuation in
-                let now = state.withLock { state -> KafkaConsumer.Event?? in
-                    if let event = state.events.popFirst() { return event }
-                    if state.isFinished { return .some(nil) }
-                    state.waiters.append(Waiter(id: id, continuation: continuation))
-                    return nil
-                }
-                if let now { continuation.resume(returning: now) }
-                // Cancelled before the waiter was there: its handler has run already and found nobody.
-                if Task.isCancelled { cancel(id) }
+        await waitCancellably { id, continuation in
+            let now = state.withLock { state -> KafkaConsumer.Event?? in
+                if let event = state.events.popFirst() { return event }
+                if state.isFinished { return .some(nil) }
+                state.waiters.append(Waiter(id: id, continuation: continuation))
+                return nil
             }
-        } onCancel: {
+            if let now { continuation.resume(returning: now) }
+        } onCancel: { id in
             cancel(id)
         }
     }

@@ -94,19 +94,14 @@ public final class KafkaInMemoryDeduplicator: KafkaDeduplicator {
     }
 
     private func waitForEnd(of key: KafkaBytes) async throws {
-        let id = WaiterID.next()
-        await withTaskCancellationHandler {
-            await withCheckedContinuation { continuation in
-                let isOver = state.withLock { state in
-                    guard state.running[key] != nil else { return true }
-                    state.running[key]?.append((id, continuation))
-                    return false
-                }
-                if isOver { return continuation.resume() }
-                // Cancelled before the waiter was there: its handler has run already and found nobody.
-                if Task.isCancelled { cancelWait(id, of: key) }
+        await waitCancellably { id, continuation in
+            let isOver = state.withLock { state in
+                guard state.running[key] != nil else { return true }
+                state.running[key]?.append((id, continuation))
+                return false
             }
-        } onCancel: {
+            if isOver { continuation.resume() }
+        } onCancel: { id in
             cancelWait(id, of: key)
         }
         try Task.checkCancellation()

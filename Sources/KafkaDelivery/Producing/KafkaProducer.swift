@@ -16,7 +16,7 @@ public import ServiceLifecycle
 ///
 /// Every send has exactly one outcome: a ``KafkaDeliveryReport``, or a ``KafkaError`` that says whether the message may
 /// be stored. All methods can be called from any task at any time.
-public final class KafkaProducer: Service, Sendable {
+public final class KafkaProducer: Service, Destination {
     private let core: ProducerCore
     private let closeTimeout: Duration
 

@@ -76,12 +76,3 @@ extension KafkaProducer {
         }
     }
 }
-
-/// Numbers that tell waiters apart, so that cancelling one wakes that one.
-enum WaiterID {
-    private static let last = Atomic<UInt64>(0)
-
-    static func next() -> UInt64 {
-        last.wrappingAdd(1, ordering: .relaxed).newValue
-    }
-}

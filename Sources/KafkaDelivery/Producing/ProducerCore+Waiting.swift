@@ -74,17 +74,13 @@ extension ProducerCore {
     ///
     /// - Parameter isForTheEnd: Whether to wait for the latter, and not to be cancelled.
     private func wait(forTheEnd isForTheEnd: Bool) async -> KafkaError? {
-        let id = WaiterID.next()
-        return await withTaskCancellationHandler {
-            await withCheckedContinuation { continuation in
-                let barrier = SendLedger.Barrier(id: id, isForTheEnd: isForTheEnd, continuation: continuation)
-                guard ledger.withLock({ $0.add(barrier) }) else { return continuation.resume(returning: nil) }
-                if lingers { sendLingering() }
-                // The thread knows which sends there are.
-                sleep.interrupt()
-                if !isForTheEnd, Task.isCancelled { cancelBarrier(id) }
-            }
-        } onCancel: {
+        await waitCancellably { id, continuation in
+            let barrier = SendLedger.Barrier(id: id, isForTheEnd: isForTheEnd, continuation: continuation)
+            guard ledger.withLock({ $0.add(barrier) }) else { return continuation.resume(returning: nil) }
+            if lingers { sendLingering() }
+            // The thread knows which sends there are.
+            sleep.interrupt()
+        } onCancel: { id in
             if !isForTheEnd { cancelBarrier(id) }
         }
     }

@@ -140,26 +140,21 @@ extension ProducerCore {
 
     /// Waits until the thread has handed the message to librdkafka, or could not.
     private func waitForRoom(_ message: KafkaMessage, _ block: SendBlock) async -> KafkaError? {
-        let id = WaiterID.next()
         let deadline = Moment.now.advanced(by: messageTimeout.asTimeout)
-        return await withTaskCancellationHandler {
-            await withCheckedContinuation { continuation in
-                let waiter = SendLedger.RoomWaiter(
-                    id: id,
-                    message: message,
-                    block: block,
-                    deadline: deadline,
-                    continuation: continuation
-                )
-                switch ledger.withLock({ $0.wait(waiter) }) {
-                case .none: break
-                case .interrupt: sleep.interrupt()
-                case .refuse(let error): continuation.resume(returning: error)
-                }
-                // Cancelled before the waiter was there: its handler has run already and found nobody.
-                if Task.isCancelled { cancelWait(id) }
+        return await waitCancellably { id, continuation in
+            let waiter = SendLedger.RoomWaiter(
+                id: id,
+                message: message,
+                block: block,
+                deadline: deadline,
+                continuation: continuation
+            )
+            switch ledger.withLock({ $0.wait(waiter) }) {
+            case .none: break
+            case .interrupt: sleep.interrupt()
+            case .refuse(let error): continuation.resume(returning: error)
             }
-        } onCancel: {
+        } onCancel: { id in
             cancelWait(id)
         }
     }

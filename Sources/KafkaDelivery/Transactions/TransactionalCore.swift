@@ -50,20 +50,13 @@ final class TransactionalCore: Sendable {
 extension TransactionalCore {
     func takeTurn() async throws(KafkaError) {
         if Task.isCancelled { throw .cancelled(persistence: .notPersisted) }
-        let id = WaiterID.next()
-        let error: KafkaError? = await withTaskCancellationHandler {
-            await withCheckedContinuation { continuation in
-                let admission = state.withLock {
-                    $0.turns.take(TransactionTurns.Waiter(id: id, continuation: continuation))
-                }
-                switch admission {
-                case .granted: continuation.resume(returning: nil)
-                case .refused(let error): continuation.resume(returning: error)
-                // Cancelled before the waiter was there: its handler has run already and found nobody.
-                case .waits: if Task.isCancelled { cancelWait(id) }
-                }
+        let error: KafkaError? = await waitCancellably { id, continuation in
+            switch state.withLock({ $0.turns.take(TransactionTurns.Waiter(id: id, continuation: continuation)) }) {
+            case .granted: continuation.resume(returning: nil)
+            case .refused(let error): continuation.resume(returning: error)
+            case .waits: break
             }
-        } onCancel: {
+        } onCancel: { id in
             cancelWait(id)
         }
         if let error { throw error }

@@ -1,6 +1,6 @@
 import Testing
 
-@testable import KafkaDelivery
+@testable import DeliveryCore
 
 /// A moment is an instant of the continuous clock with a layout of its own.
 struct MomentTests {

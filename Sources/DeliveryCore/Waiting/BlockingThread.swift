@@ -1,4 +1,4 @@
-internal import CRdKafka
+internal import CThreads
 
 #if canImport(Glibc)
     internal import Glibc
@@ -52,7 +52,7 @@ package enum BlockingThread {
 
     private static func main(_ argument: UnsafeMutableRawPointer) -> UnsafeMutableRawPointer? {
         let body = Unmanaged<Body>.fromOpaque(argument).takeRetainedValue()
-        kafka_delivery_name_thread(body.name)
+        delivery_name_thread(body.name)
         body.run()
         return nil
     }

@@ -5,7 +5,15 @@ internal import Synchronization
 ///
 /// One at a time, so that however many tasks ask, one thread waits for the brokers; every call carries its own deadline,
 /// which it may have passed before its turn comes.
-final class BlockingQueue: Sendable {
+package final class BlockingQueue: Sendable {
+    /// Why a call's result was not waited for.
+    package enum Unanswered {
+        /// The task was cancelled; the call is made all the same.
+        case cancelled
+        /// The system has no thread for it, and it is not made.
+        case noThread
+    }
+
     private struct State {
         var jobs: Deque<@Sendable () -> Void> = []
         var isRunning = false
@@ -15,21 +23,21 @@ final class BlockingQueue: Sendable {
     // Jobs come from tasks and are taken by the thread.
     private let state = Mutex(State())
 
-    init(_ name: String) {
+    package init(_ name: String) {
         self.name = name
     }
 
     /// Runs something when its turn comes.
     ///
     /// - Returns: False where the system has no thread for it; it then never runs.
-    func add(_ job: @escaping @Sendable () -> Void) -> Bool {
+    package func add(_ job: @escaping @Sendable () -> Void) -> Bool {
         let isRunning = state.withLock { state in
             state.jobs.append(job)
             defer { state.isRunning = true }
             return state.isRunning
         }
         if isRunning || BlockingThread.start(name, { self.work() }) { return true }
-        // Whoever added one meanwhile was told that it would run: those are run here, which is better than never.
+        // The tasks that added one meanwhile were told that it would run: those are run here, which is better than never.
         let jobs = state.withLock { state in
             state.isRunning = false
             defer { state.jobs = [] }
@@ -51,23 +59,21 @@ final class BlockingQueue: Sendable {
         }
     }
 
-    /// Waits for the result of a call that blocks, without blocking. A task that is cancelled does not wait for it any
-    /// longer; the call is made all the same.
-    func run<Value: Sendable>(
-        _ body: @escaping @Sendable () -> Result<Value, KafkaError>
-    ) async -> Result<Value, KafkaError> {
-        let waiter = OneWaiter<Result<Value, KafkaError>>()
-        return await withTaskCancellationHandler {
-            await withCheckedContinuation { continuation in
-                waiter.wait(continuation)
-                if !add({ waiter.resume(returning: body()) }) {
-                    waiter.resume(returning: .failure(.noThread))
-                }
-                // Cancelled before the waiter was there: its handler has run already and found nobody.
-                if Task.isCancelled { waiter.resume(returning: .failure(.cancelled(persistence: nil))) }
-            }
-        } onCancel: {
-            waiter.resume(returning: .failure(.cancelled(persistence: nil)))
+    /// Waits for the result of a call that blocks, without blocking.
+    ///
+    /// - Parameters:
+    ///   - unanswered: What to return where the call's own result is not waited for.
+    ///   - body: What blocks.
+    package func run<Value: Sendable>(
+        otherwise unanswered: @escaping @Sendable (Unanswered) -> Value,
+        _ body: @escaping @Sendable () -> Value
+    ) async -> Value {
+        let waiter = OneWaiter<Value>()
+        return await waitCancellably { _, continuation in
+            waiter.wait(continuation)
+            if !add({ waiter.resume(returning: body()) }) { waiter.resume(returning: unanswered(.noThread)) }
+        } onCancel: { _ in
+            waiter.resume(returning: unanswered(.cancelled))
         }
     }
 }
@@ -83,12 +89,4 @@ private final class OneWaiter<Value: Sendable>: Sendable {
     func resume(returning value: Value) {
         continuation.withLock { $0.take() }?.resume(returning: value)
     }
-}
-
-extension KafkaError {
-    static let noThread = KafkaError(
-        .client,
-        recovery: .retry,
-        reason: "the system has no thread left for a call that waits"
-    )
 }

@@ -1,0 +1,20 @@
+// What Swift cannot import of the system's threads: `prctl` is variadic, `pthread_setname_np` needs _GNU_SOURCE.
+
+#ifndef DELIVERY_THREADS_SHIM_H
+#define DELIVERY_THREADS_SHIM_H
+
+#include <pthread.h>
+#ifdef __linux__
+#include <sys/prctl.h>
+#endif
+
+/// Names the calling thread, as debuggers and `top -H` show it.
+static inline void delivery_name_thread(const char *name) {
+#ifdef __linux__
+    prctl(PR_SET_NAME, name, 0, 0, 0);
+#else
+    pthread_setname_np(name);
+#endif
+}
+
+#endif

@@ -1,0 +1,22 @@
+/// What every error about a delivery says, wherever the message was to go: whether it may be stored all the same, and what
+/// to do.
+///
+/// ```swift
+/// func deliver(_ order: Order, to destination: some Destination<KafkaMessage>) async throws {
+///     do {
+///         try await destination.send(message(for: order))
+///     } catch where error.persistence == .notPersisted && error.recovery == .retry {
+///         …                                       // certainly not stored; the same call may succeed later
+///     }
+/// }
+/// ```
+public protocol DeliveryError: Error, CustomStringConvertible {
+    /// Whether the message may be stored; nil where the error is not about a message.
+    var persistence: DeliveryPersistence? { get }
+
+    /// What can be done about it.
+    var recovery: DeliveryRecovery { get }
+
+    /// What happened, in a sentence for a person. Values of secret settings never appear in it.
+    var reason: String { get }
+}
