@@ -123,7 +123,7 @@ struct TransactionNetworkTests {
     @Test func theAnswerToACommitMayComeWhenNobodyWaitsAnyMore() async throws {
         let fixture = try await Fixture(operationTimeout: .seconds(20))
         let core = try await fixture.producer.core.ready()
-        let client = core.client
+        let client = try #require(core.client)
         #expect(client.beginTransaction() == nil)
         let pending = try await core.enqueue(KafkaMessage(topic: fixture.output, value: "late"))
         _ = try await pending.report
@@ -235,10 +235,10 @@ struct TransactionNetworkTests {
     @Test func aClientIsDestroyedWhenItsProducerIsClosedOrMadeAnew() async throws {
         let cluster = try TestCluster()
         let producer = try KafkaTransactionalProducer(cluster.transactionalConfiguration(), logger: .test)
-        let first = try await producer.core.ready().client.end
+        let first = try await producer.core.ready().clientEnd
         try await producer.recreate()
         #expect(await first.wait(until: .now.advanced(by: .seconds(30))))
-        let second = try await producer.core.ready().client.end
+        let second = try await producer.core.ready().clientEnd
         #expect(second !== first)
         await producer.close()
         #expect(await second.wait(until: .now.advanced(by: .seconds(30))))

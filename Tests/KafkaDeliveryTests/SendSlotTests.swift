@@ -152,6 +152,26 @@ struct SendInboxTests {
         #expect(abandoned.count == 1 && abandoned[0] === claim.block)
         #expect(sends.summary.unknown == 1)
     }
+
+    /// Its report may be read while a sender is still in the call with which it handed its message over.
+    @Test func aSealedInboxKnowsWhenEverySenderHasReturned() {
+        let inbox = SendInbox(ReportDemand())
+        let claims = (0..<SendBlock.sharedCapacity + 3).compactMap { _ in inbox.claim() }
+        let isPut = inbox.put(SendBlock(capacity: 100, ReportDemand()))
+        #expect(isPut)
+        inbox.close()
+        _ = inbox.seal()
+        for _ in claims {
+            let haveReturned = inbox.haveAllReturned
+            #expect(!haveReturned)
+            inbox.noteReturn()
+        }
+        let haveSingleOnes = inbox.haveAllReturned
+        #expect(!haveSingleOnes, "the batch has not")
+        inbox.noteReturn()
+        let haveAll = inbox.haveAllReturned
+        #expect(haveAll)
+    }
 }
 
 /// When the producer's thread may leave reports to senders.

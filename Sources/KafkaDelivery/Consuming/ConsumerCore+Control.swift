@@ -80,16 +80,16 @@ extension ConsumerCore {
             guard offset >= 0 else { throw .invalidArgument("offset \(offset) is less than 0", persistence: nil) }
             return Dictionary(uniqueKeysWithValues: partitions.map { ($0, offset) })
         case .beginning:
-            return try client.offsets(at: PartitionOffset.beginning, of: partitions, until: deadline)
+            return try usableClient().offsets(at: PartitionOffset.beginning, of: partitions, until: deadline)
         case .end:
-            return try client.offsets(at: PartitionOffset.end, of: partitions, until: deadline)
+            return try usableClient().offsets(at: PartitionOffset.end, of: partitions, until: deadline)
         case .timestamp(let timestamp):
             // Less than zero would be asked for as a logical offset.
             let milliseconds = max(timestamp.millisecondsSince1970, 0)
-            let found = try client.offsets(at: milliseconds, of: partitions, until: deadline)
+            let found = try usableClient().offsets(at: milliseconds, of: partitions, until: deadline)
             return try complete(found.filter { $0.value >= 0 }, of: partitions, with: PartitionOffset.end, deadline)
         case .committed:
-            let committed = try configuration.hasGroup ? client.committed(partitions, until: deadline) : [:]
+            let committed = try configuration.hasGroup ? usableClient().committed(partitions, until: deadline) : [:]
             let missing = partitions.filter { committed[$0] == nil }
             switch configuration.newGroupStart {
             case .beginning: return try complete(committed, of: partitions, with: PartitionOffset.beginning, deadline)
@@ -113,7 +113,7 @@ extension ConsumerCore {
         _ deadline: ContinuousClock.Instant
     ) throws(KafkaError) -> [KafkaTopicPartition: Int64] {
         let missing = partitions.filter { known[$0] == nil }
-        let found = try client.offsets(at: logical, of: missing, until: deadline)
+        let found = try usableClient().offsets(at: logical, of: missing, until: deadline)
         return known.merging(found) { known, _ in known }
     }
 

@@ -58,8 +58,10 @@ final class ConsumerCore: Sendable {
         case closed
     }
 
-    let client: RdKafkaClient
-    let queue: RdKafkaQueue
+    private let openClient: OpenClient
+    /// The consumer's queue; nil once it is closed. Tasks that interrupt the thread meet its end here; librdkafka is not called
+    /// under it.
+    private let openQueue: Mutex<RdKafkaQueue?>
     let configuration: KafkaConsumer.Configuration
     let logger: Logger
     let events = EventHub()
@@ -92,22 +94,53 @@ final class ConsumerCore: Sendable {
         commits: Bool = true
     ) throws(KafkaError) {
         self.commits = commits
-        self.client = try configuration.rdKafka().makeConsumer()
+        let client = try configuration.rdKafka().makeConsumer()
         guard let queue = RdKafkaQueue.consumer(of: client) else {
             throw KafkaError(.client, recovery: .retry, reason: "librdkafka gave no queue for the consumer")
         }
-        self.queue = queue
+        self.openClient = OpenClient(client)
+        self.openQueue = Mutex(queue)
         self.configuration = configuration
         self.logger = logger
         self.backoff = backoff
         client.groupLog?.wake(queue.raw)
-        guard BlockingThread.start("kafka-consumer", { ConsumerLoop(self).run() }) else {
+        guard BlockingThread.start("kafka-consumer", { self.serve() }) else {
+            letGoOfClient()
             throw KafkaError(.client, recovery: .retry, reason: "the system has no thread left for the consumer")
         }
     }
 
-    deinit {
-        client.groupLog?.wake(nil)
+    /// The client; nil when the consumer is closed.
+    var client: RdKafkaClient? { openClient.client }
+
+    /// The end of the client, also of one that is closed.
+    var clientEnd: ClientEnd { openClient.end }
+
+    /// The client, to be held for a call.
+    func usableClient() throws(KafkaError) -> RdKafkaClient {
+        guard let client else { throw .closed(persistence: nil) }
+        return client
+    }
+
+    /// Runs on the consumer's thread until it is closed.
+    private func serve() {
+        runLoop()
+        letGoOfClient()
+    }
+
+    /// A function of its own: what the loop holds is gone when it returns.
+    @inline(never)
+    private func runLoop() {
+        guard let client, let queue = openQueue.withLock({ $0 }) else { return }
+        ConsumerLoop(self, client, queue).run()
+    }
+
+    /// Lets the client be destroyed, as soon as no delivery holds it any longer.
+    private func letGoOfClient() {
+        client?.groupLog?.wake(nil)
+        let queue = openQueue.withLock { $0.take() }
+        _ = consume queue
+        openClient.letGo()
     }
 }
 
@@ -138,7 +171,7 @@ extension ConsumerCore {
             state.commands.append(.subscribe)
             return true
         }
-        if isFirst { queue.interrupt() }
+        if isFirst { interrupt() }
     }
 
     func commit() async -> KafkaError? {
@@ -168,11 +201,12 @@ extension ConsumerCore {
         }
         guard let resumptions else { return }
         resume(resumptions)
-        queue.interrupt()
+        interrupt()
     }
 
     @discardableResult
     func close(within timeout: Duration) async -> KafkaConsumer.CloseSummary {
+        let deadline = ContinuousClock.now.advanced(by: timeout.asTimeout)
         beginClosing(within: timeout)
         // Closing is not cut short by cancellation: it ends by its deadline.
         await withCheckedContinuation { continuation in
@@ -182,6 +216,7 @@ extension ConsumerCore {
             }
             if isClosed { continuation.resume() }
         }
+        await clientEnd.waitAfterClosing(until: deadline)
         return state.withLock { $0.summary }
     }
 
@@ -193,7 +228,7 @@ extension ConsumerCore {
             state.commands.append(command)
             return true
         }
-        if isAlive { queue.interrupt() }
+        if isAlive { interrupt() }
         return isAlive
     }
 
@@ -205,11 +240,11 @@ extension ConsumerCore {
         guard configuration.hasGroup else { return }
         let count = uncommitted.wrappingAdd(1, ordering: .relaxed).newValue
         // The first one starts the clock, the last one that may wait ends it.
-        if count == 1 || count == configuration.maximumUncommitted { queue.interrupt() }
+        if count == 1 || count == configuration.maximumUncommitted { interrupt() }
     }
 
     func interrupt() {
-        queue.interrupt()
+        openQueue.withLock { $0 }?.interrupt()
     }
 
     /// A message of a partition waits for the consumer's thread. Not inlined: making a command is no small thing, and who calls

@@ -14,7 +14,7 @@ extension ConsumerLoop {
         let starts = startingPoints(partitions)
         var assigned: [PartitionReader] = []
         for start in starts {
-            guard let queue = RdKafkaQueue.partition(start.partition, of: core.client) else { continue }
+            guard let queue = RdKafkaQueue.partition(start.partition, of: client) else { continue }
             let reader = PartitionReader(
                 start.partition,
                 generation: generation,
@@ -28,9 +28,9 @@ extension ConsumerLoop {
         }
         beginCountingStarts(assigned)
         let sought = assigned.filter { isSought($0.partition) && $0.beginSeek() }
-        if let error = core.client.assign(starts) {
+        if let error = client.assign(starts) {
             // The group waits for an answer, and so it gets one.
-            _ = core.client.unassign(starts)
+            _ = client.unassign(starts)
             return fail(error)
         }
         let placed = starts.map(\.partition).filter { !isSought($0) }
@@ -108,7 +108,7 @@ extension ConsumerLoop {
     func advanceRevocation() {
         guard var current = revocation else { return }
         let now = clock.now
-        if closing?.isLeaving == true || core.client.isAssignmentLost { return finishRevocation(current) }
+        if closing?.isLeaving == true || client.isAssignmentLost { return finishRevocation(current) }
         if current.commitDeadline == nil {
             guard now >= current.drainDeadline || current.readers.allSatisfy(isDrained) else { return }
             current.commitDeadline = now.advanced(by: core.configuration.revocationLimit.asTimeout)
@@ -128,11 +128,11 @@ extension ConsumerLoop {
     private func finishRevocation(_ revocation: Revocation) {
         self.revocation = nil
         noteRebalance()
-        let isLost = core.client.isAssignmentLost
+        let isLost = client.isAssignmentLost
         let (unsettled, uncommitted) = endReaders(revocation.readers)
         closing?.unsettled += unsettled
         giveBack(revocation.partitions)
-        if closing == nil, !isLost, core.client.isCooperative {
+        if closing == nil, !isLost, client.isCooperative {
             // The member joins again at once, for a generation that the group may be in before the answer is here.
             committer.hold(until: clock.now.advanced(by: .seconds(10)))
         }
@@ -157,10 +157,10 @@ extension ConsumerLoop {
     private func giveBack(_ partitions: [PartitionOffset]) {
         switch closing?.answers ?? .all {
         case .all:
-            if let error = core.client.unassign(partitions) { core.report(error) }
+            if let error = client.unassign(partitions) { core.report(error) }
         case .last:
             closing?.answers = .none
-            let client = core.client
+            let client = client
             if !BlockingThread.start("kafka-leave", { client.unassignAll() }) { client.unassignAll() }
         case .none:
             break

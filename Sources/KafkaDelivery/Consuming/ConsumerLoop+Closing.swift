@@ -39,12 +39,12 @@ extension ConsumerLoop {
             closing?.stage = .leaving
             leave()
         case .leaving:
-            isFinished = core.client.isConsumerClosed
+            isFinished = client.isConsumerClosed
             guard isFinished || now >= current.deadline else { return }
             closing?.stage = .leavingUnattended
             finish()
         case .leavingUnattended:
-            isFinished = core.client.isConsumerClosed
+            isFinished = client.isConsumerClosed
         }
     }
 
@@ -52,8 +52,8 @@ extension ConsumerLoop {
         // An eager group's revocation that is under way is not answered at all: told to leave, librdkafka does not wait for
         // it any more, and answered before it would join again first. A cooperative group's is answered afterwards:
         // librdkafka 2.0.2 leaves without saying so to the group where it is told while partitions are on their way back.
-        closing?.answers = revocation == nil || core.client.isCooperative ? .last : .none
-        if let error = core.client.closeConsumer(eventsTo: core.queue) {
+        closing?.answers = revocation == nil || client.isCooperative ? .last : .none
+        if let error = client.closeConsumer(eventsTo: queue) {
             // After a fatal error there is no group to leave.
             core.logger.debug("Group not left", metadata: ["kafka_error": "\(error)"])
             isFinished = true
@@ -64,7 +64,7 @@ extension ConsumerLoop {
     }
 
     private func finish() {
-        let hasLeft = core.client.isConsumerClosed
+        let hasLeft = client.isConsumerClosed
         if !hasLeft { core.logger.warning("Consumer closed without leaving its group in time") }
         let (unsettled, uncommitted) = endReaders(Array(readers.values))
         reportUncommitted(uncommitted)

@@ -21,7 +21,7 @@ extension ConsumerLoop {
         }
         committer.note(
             // A revocation asks for a commit before the member joins again.
-            isJoining: revocation == nil && core.client.groupLog?.isJoining == true,
+            isJoining: revocation == nil && client.groupLog?.isJoining == true,
             at: now,
             limit: closing == nil ? .seconds(10) : .milliseconds(500)
         )
@@ -30,7 +30,7 @@ extension ConsumerLoop {
             core.resetUncommittedCount()
             if let (offsets, id) = committer.begin(readers.values, at: now) {
                 starts.noteCommit(offsets)
-                if let error = core.client.commit(offsets, resultTo: core.queue, opaque: id) { endCommit([], error) }
+                if let error = client.commit(offsets, resultTo: queue, opaque: id) { endCommit([], error) }
             }
         }
         resume(committer.settledWaiters(at: now))

@@ -42,10 +42,10 @@ extension ConsumerLoop {
 
     /// Asks for what is committed, on a thread of its own, for the question blocks.
     private func readNotes(of readers: [PartitionReader]) {
-        let core = core
+        let (core, client) = (core, client)
         let partitions = readers.map(\.partition)
         let isStarted = BlockingThread.start("kafka-committed") {
-            core.send(.committed(readers, core.client.committed(partitions, within: Self.readTimeout)))
+            core.send(.committed(readers, client.committed(partitions, within: Self.readTimeout)))
         }
         if !isStarted { starts.unread.append((clock.now.advanced(by: Self.readInterval), readers)) }
     }

@@ -53,7 +53,7 @@ extension ConsumerLoop {
             metadata: ["kafka_partitions": "\(stuck.map(\.partition))"]
         )
         isSubscribed = false
-        if let error = core.client.unsubscribe() { core.report(error) }
+        if let error = client.unsubscribe() { core.report(error) }
     }
 
     /// Brings metrics up to date, where that is due.

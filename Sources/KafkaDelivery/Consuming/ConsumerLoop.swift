@@ -53,6 +53,8 @@ final class ConsumerLoop {
     }
 
     let core: ConsumerCore
+    let client: RdKafkaClient
+    let queue: RdKafkaQueue
     let clock = ContinuousClock()
     var readers: [KafkaTopicPartition: PartitionReader] = [:]
     var committer = Committer()
@@ -78,8 +80,10 @@ final class ConsumerLoop {
     var isSubscribed = false
     var isFinished = false
 
-    init(_ core: ConsumerCore) {
+    init(_ core: ConsumerCore, _ client: RdKafkaClient, _ queue: RdKafkaQueue) {
         self.core = core
+        self.client = client
+        self.queue = queue
         self.metrics = ConsumerMetrics(core.configuration)
         self.watch = HandlingWatch(
             limit: core.configuration.maximumHandlingTime,
@@ -89,7 +93,7 @@ final class ConsumerLoop {
 
     func run() {
         while true {
-            core.client.groupLog?.write(to: core.logger)
+            client.groupLog?.write(to: core.logger)
             for command in core.takeCommands() { handle(command) }
             soundAlarms()
             advanceStarts()
@@ -101,8 +105,8 @@ final class ConsumerLoop {
             advanceMetrics()
             advanceClosing()
             if isFinished { return }
-            if let event = core.queue.poll(timeout: nextTimeout()) { handle(event) }
-            while let event = core.queue.poll(timeout: 0) { handle(event) }
+            if let event = queue.poll(timeout: nextTimeout()) { handle(event) }
+            while let event = queue.poll(timeout: 0) { handle(event) }
         }
     }
 
@@ -141,7 +145,7 @@ final class ConsumerLoop {
     private func handle(_ event: consuming RdKafkaEvent) {
         switch event.kind {
         case .rebalance:
-            core.client.noteJoined()
+            client.noteJoined()
             switch event.errorCode {
             case RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS: assign(event.partitions)
             default: revoke(event.partitions)
@@ -151,11 +155,11 @@ final class ConsumerLoop {
         case .log:
             event.log(to: core.logger)
         case .error:
-            guard let error = event.error.map(core.client.explain) else { return }
+            guard let error = event.error.map(client.explain) else { return }
             // Without a group there is one all the same for librdkafka, and nobody has to be allowed to use it.
             if !core.configuration.hasGroup, error.code == "GROUP_AUTHORIZATION_FAILED" { return }
             if event.isFatal {
-                let fatal = core.client.fatalError ?? error
+                let fatal = client.fatalError ?? error
                 core.logger.error("Consumer failed for good", metadata: ["kafka_error": "\(fatal)"])
                 fail(fatal)
             } else {
@@ -173,10 +177,10 @@ final class ConsumerLoop {
             assign(assignment)
         } else if configuration.joinsGroup {
             // The first time, the group is joined, and what is assigned is waited for.
-            if !isSubscribed { core.client.noteJoining() }
+            if !isSubscribed { client.noteJoining() }
             isSubscribed = true
             let topics = configuration.topics + moreTopics.subtracting(configuration.topics).sorted()
-            if let error = core.client.subscribe(to: topics) { fail(error) }
+            if let error = client.subscribe(to: topics) { fail(error) }
         } else {
             let partitions = Set(configuration.partitions).sorted()
             assign(partitions.map { PartitionOffset(partition: $0, offset: PartitionOffset.none) })

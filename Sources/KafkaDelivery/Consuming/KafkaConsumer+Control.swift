@@ -94,8 +94,8 @@ extension KafkaConsumer {
     /// What the group has committed: for each partition the offset of the message to be read next. Those for which it has
     /// nothing are not in it. They do not have to be assigned (`OffsetFetch`).
     ///
-    /// - Throws: ``KafkaError``: `timedOut` and others that may pass after `timeout`; `cancelled`; `invalidArgument` where
-    ///   the consumer has no group; what the broker says.
+    /// - Throws: ``KafkaError``: `timedOut` and others that may pass after `timeout`; `cancelled`; `closed`; `invalidArgument`
+    ///   where the consumer has no group; what the broker says.
     public func committed(
         _ partitions: [KafkaTopicPartition],
         within timeout: Duration = .seconds(10)
@@ -103,7 +103,7 @@ extension KafkaConsumer {
         guard core.configuration.hasGroup else { throw .noGroup }
         let deadline = ContinuousClock.now.advanced(by: timeout.asTimeout)
         return try await core.blocking.run { [core] in
-            Result { () throws(KafkaError) in try core.client.committed(partitions, until: deadline) }
+            Result { () throws(KafkaError) in try core.usableClient().committed(partitions, until: deadline) }
         }.get()
     }
 
@@ -120,7 +120,7 @@ extension KafkaConsumer {
     /// to be assigned.
     ///
     /// - Throws: ``KafkaError``: `timedOut` and others that may pass after `timeout`; `unknownTopicOrPartition`;
-    ///   `cancelled`; what the broker says.
+    ///   `cancelled`; `closed`; what the broker says.
     public func watermarks(
         of partitions: [KafkaTopicPartition],
         within timeout: Duration = .seconds(10)
@@ -146,7 +146,8 @@ extension KafkaConsumer {
             Result { () throws(KafkaError) in
                 let committed =
                     try core.configuration.hasGroup
-                    ? core.client.committed(partitions, until: deadline) : core.assigned.compactMapValues(\.position)
+                    ? core.usableClient().committed(partitions, until: deadline)
+                    : core.assigned.compactMapValues(\.position)
                 return try core.watermarks(of: partitions, until: deadline).reduce(into: [:]) { lags, entry in
                     lags[entry.key] = max(entry.value.end - (committed[entry.key] ?? entry.value.beginning), 0)
                 }
@@ -161,8 +162,8 @@ extension ConsumerCore {
         of partitions: [KafkaTopicPartition],
         until deadline: ContinuousClock.Instant
     ) throws(KafkaError) -> [KafkaTopicPartition: KafkaConsumer.Watermarks] {
-        let ends = try client.offsets(at: PartitionOffset.end, of: partitions, until: deadline)
-        let beginnings = try client.offsets(at: PartitionOffset.beginning, of: partitions, until: deadline)
+        let ends = try usableClient().offsets(at: PartitionOffset.end, of: partitions, until: deadline)
+        let beginnings = try usableClient().offsets(at: PartitionOffset.beginning, of: partitions, until: deadline)
         return beginnings.reduce(into: [:]) { result, entry in
             guard let end = ends[entry.key] else { return }
             result[entry.key] = KafkaConsumer.Watermarks(beginning: entry.value, end: max(end, entry.value))

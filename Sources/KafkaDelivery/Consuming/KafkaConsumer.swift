@@ -122,6 +122,10 @@ public final class KafkaConsumer: Service, Sendable {
     /// A delivery that nobody holds any longer is not waited for. Ends by the deadline, whatever the brokers do. Closing
     /// again, or from several tasks, is allowed; the earliest deadline counts.
     ///
+    /// Within that time librdkafka's threads have ended too, and the process may, where the consumer has left its group and the
+    /// application holds no delivery any longer. Deliveries keep the client: closing does not wait for these, and its threads
+    /// end when the last one is let go of.
+    ///
     /// - Parameter timeout: How long all of that may take together.
     /// - Returns: How it ended.
     @discardableResult

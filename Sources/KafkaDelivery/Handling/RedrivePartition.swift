@@ -273,7 +273,7 @@ final class RedrivePartition {
         let deadline = ContinuousClock.now.advanced(by: patience)
         while reader.isOurs {
             do {
-                return try reader.core.client.commit(offset)
+                return try reader.core.usableClient().commit(offset)
             } catch {
                 guard error.recovery == .retry, ContinuousClock.now < deadline else {
                     if reader.isOurs { throw error }

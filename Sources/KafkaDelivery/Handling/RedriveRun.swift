@@ -102,12 +102,16 @@ final class RedriveRun: Sendable {
             Result { () throws(KafkaError) in
                 let deadline = ContinuousClock.now.advanced(by: Self.inquiryTimeout)
                 var numbers = [partition].compactMap(\.self)
-                if partition == nil { numbers = try Self.partitions(of: topic, core.client, until: deadline) }
+                if partition == nil { numbers = try Self.partitions(of: topic, core.usableClient(), until: deadline) }
                 let partitions = numbers.map { KafkaTopicPartition(topic: topic, partition: $0) }
-                let committed = try core.client.committedEntries(partitions, until: deadline)
-                let begins = try core.client.offsets(at: PartitionOffset.beginning, of: partitions, until: deadline)
+                let committed = try core.usableClient().committedEntries(partitions, until: deadline)
+                let begins = try core.usableClient().offsets(
+                    at: PartitionOffset.beginning,
+                    of: partitions,
+                    until: deadline
+                )
                 // To `read_committed` the end is where the first open transaction begins.
-                let ends = try core.client.offsets(at: PartitionOffset.end, of: partitions, until: deadline)
+                let ends = try core.usableClient().offsets(at: PartitionOffset.end, of: partitions, until: deadline)
                 var extents: [Int: Extent] = [:]
                 for entry in committed {
                     let begin = max(begins[entry.partition] ?? 0, 0)

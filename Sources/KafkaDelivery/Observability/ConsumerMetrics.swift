@@ -117,7 +117,7 @@ struct ConsumerMetrics {
             guard let snapshot = export(partition) else { continue }
             unsettledCount += snapshot.unsettled
             if let oldest = snapshot.oldest { age = max(age, watch.age(of: oldest, at: now)) }
-            let end = core.client.cachedEnd(of: partition)
+            let end = core.client?.cachedEnd(of: partition) ?? 0
             if let unfinished = snapshot.unfinished, end >= 0 {
                 partitions[partition]?.lag.record(max(end - unfinished, 0))
             }

@@ -12,12 +12,14 @@ public import ServiceLifecycle
 ///
 /// The producer works from the moment it is made. Give it to a `ServiceGroup` for an orderly end, use
 /// ``withKafkaProducer(_:logger:_:)``, or call ``close(within:)``. A producer that is dropped without any of these goes
-/// on in the background for at most ``Configuration/closeTimeout``, so that what was accepted is still sent.
+/// on in the background for at most ``Configuration/closeTimeout``, so that what was accepted is still sent. A process that
+/// ends meanwhile may end with a signal, where connections are encrypted: `exit` takes OpenSSL apart under librdkafka's threads.
+/// So close what you make.
 ///
 /// Every send has exactly one outcome: a ``KafkaDeliveryReport``, or a ``KafkaError`` that says whether the message may
 /// be stored. All methods can be called from any task at any time.
 public final class KafkaProducer: Service, Destination {
-    private let core: ProducerCore
+    let core: ProducerCore
     private let closeTimeout: Duration
 
     /// Makes a producer. It connects in the background; brokers that cannot be reached show when a send fails.
@@ -135,6 +137,9 @@ public final class KafkaProducer: Service, Destination {
     /// When the time is over what is left gets its outcome at once: `notPersisted` where it had not been sent,
     /// otherwise `possiblyPersisted`. Ends by the deadline and a second, whatever the brokers do. Closing again, or from
     /// several tasks, is allowed; the earliest deadline counts.
+    ///
+    /// Within that time librdkafka's threads have ended too, and the process may; but for one that hangs in a name look-up,
+    /// which is not waited for any longer.
     ///
     /// - Parameter timeout: How long to wait for what is under way; zero does not wait.
     /// - Returns: What became of it.

@@ -45,6 +45,7 @@ extension ProducerCore {
                 progress.handled += 1
             }
         }
+        if isOpen { inbox.noteReturn() }
         if !isOpen {
             // Nobody else knows of it.
             block.end()

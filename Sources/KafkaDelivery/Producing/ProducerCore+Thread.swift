@@ -7,7 +7,12 @@ extension ProducerCore {
     /// Runs on the producer's thread until it is closed: sleeps until librdkafka has a report, or somebody interrupts.
     func serveQueue() {
         executor.begin()
-        defer { executor.end() }
+        serveUntilClosed()
+        executor.end()
+        letGoOfClient()
+    }
+
+    private func serveUntilClosed() {
         while true {
             executor.runJobs()
             guard let timeout = serving.withLock({ serveWaiting(&$0) }) else { return }
@@ -155,7 +160,7 @@ extension ProducerCore {
                 code: error.code
             )
         }
-        if error.kind == .closed, client.fatalError == nil, let cause = connectionError {
+        if error.kind == .closed, fatalError == nil, let cause = connectionError {
             return KafkaError(
                 .closed,
                 persistence: error.persistence,
@@ -164,7 +169,7 @@ extension ProducerCore {
                 code: error.code
             )
         }
-        if error.kind == .fatal || error.kind == .closed, let fatal = client.fatalError {
+        if error.kind == .fatal || error.kind == .closed, let fatal = fatalError {
             return KafkaError(
                 fatal.kind,
                 persistence: error.persistence,
@@ -177,9 +182,10 @@ extension ProducerCore {
     }
 
     private func handleError(_ event: borrowing RdKafkaEvent, _ serving: inout Serving) {
-        guard let error = event.error.map(client.explain) else { return }
+        guard let bare = event.error else { return }
+        let error = client?.explain(bare) ?? bare
         if event.isFatal {
-            logger.error("Producer failed for good", metadata: ["kafka_error": "\(client.fatalError ?? error)"])
+            logger.error("Producer failed for good", metadata: ["kafka_error": "\(fatalError ?? error)"])
         } else {
             serving.note(error)
             // As the consumer's: a broker that is away comes back by itself, the rest has to be put right by somebody.
@@ -296,7 +302,7 @@ extension ProducerCore {
         }
         guard let purgeDeadline = closing.purgeDeadline else {
             if now >= closing.deadline {
-                client.purge()
+                client?.purge()
                 // librdkafka answers a purge at once, except for a broker thread that hangs in a name look-up.
                 ledger.withLock { $0.notePurge(reportedBy: now.advanced(by: .seconds(1))) }
             }

@@ -36,7 +36,7 @@ extension ProducerCore {
         let isStarted = BlockingThread.start("kafka-flush") { [self] in
             while isAwaited() {
                 // All is sent, and who waits is told by the producer's thread, where a task may be computing.
-                if client.flush(within: .milliseconds(50)) { RdKafkaClient.pause(milliseconds: 1) }
+                if client?.flush(within: .milliseconds(50)) ?? true { RdKafkaClient.pause(milliseconds: 1) }
             }
         }
         if !isStarted { isFlushing.withLock { $0 = false } }
@@ -51,11 +51,15 @@ extension ProducerCore {
     }
 
     /// Begins to close, or brings an earlier deadline forward, and waits for the end.
+    ///
+    /// - Parameter patience: How long it may take beyond that until librdkafka's threads have ended.
     @discardableResult
-    func close(within timeout: Duration) async -> KafkaProducer.CloseSummary {
+    func close(within timeout: Duration, patience: Duration = .seconds(1)) async -> KafkaProducer.CloseSummary {
+        let deadline = ContinuousClock.now.advanced(by: timeout.asTimeout + patience)
         beginClosing(within: timeout)
         // Closing is not cut short by cancellation: it ends by its deadline, and the sends need their outcomes.
         _ = await wait(forTheEnd: true)
+        await clientEnd.waitAfterClosing(until: deadline)
         return ledger.withLock { $0.summary }
     }
 

@@ -10,7 +10,11 @@ internal import Synchronization
 final class ProducerCore: Sendable {
     typealias PendingDelivery = KafkaProducer.PendingDelivery
 
-    let client: RdKafkaClient
+    private let openClient: OpenClient
+    /// The same client, for senders that have a slot of the inbox: the thread lets go of it when each of them has returned.
+    private let clientOfSenders: Unmanaged<RdKafkaClient>
+    /// Keeps the topics that ``lastTopic`` is one of.
+    private let topics: RdKafkaTopics
     let sleep: ProducerSleep
     let demand: ReportDemand
     let executor: ProducerExecutor
@@ -25,8 +29,7 @@ final class ProducerCore: Sendable {
     let serving: SharedServing
     /// Whether a thread sends what lingers. Taken before the ledger's lock.
     let isFlushing = Mutex(false)
-    /// Where the last message went: the next one goes there too, more often than not, and no dictionary is searched. The
-    /// client keeps it alive, so nobody who uses it has to.
+    /// Where the last message went: the next one goes there too, more often than not, and no dictionary is searched.
     private let lastTopic = Atomic<Unmanaged<RdKafkaTopic>?>(nil)
 
     /// - Parameter properties: What the client is made with, where it is more than the configuration says.
@@ -37,7 +40,10 @@ final class ProducerCore: Sendable {
     ) throws(KafkaError) {
         let given: RdKafkaConfiguration
         if let properties { given = properties } else { given = try configuration.rdKafka() }
-        self.client = try given.makeClient(RD_KAFKA_PRODUCER, events: RD_KAFKA_EVENT_DR)
+        let client = try given.makeClient(RD_KAFKA_PRODUCER, events: RD_KAFKA_EVENT_DR)
+        self.openClient = OpenClient(client)
+        self.clientOfSenders = .passUnretained(client)
+        self.topics = client.topics
         guard let sleep = ProducerSleep(client) else {
             throw KafkaError(.client, recovery: .retry, reason: "librdkafka gave no queue for delivery reports")
         }
@@ -56,6 +62,24 @@ final class ProducerCore: Sendable {
         }
         // A transactional producer asks its coordinator, and is waited for.
         if properties == nil, configuration.idempotence { client.hastenProducerID() }
+    }
+
+    /// The client; nil when the producer is closed.
+    var client: RdKafkaClient? { openClient.client }
+
+    /// The error that the client cannot recover from, where there was one and it is not closed.
+    var fatalError: KafkaError? { client?.fatalError }
+
+    /// The end of the client, also of one that is closed.
+    var clientEnd: ClientEnd { openClient.end }
+
+    /// Lets the client be destroyed, at the end of the producer's thread.
+    func letGoOfClient() {
+        // A sender's report may be read before the call has returned in which it handed its message over. Nothing says when it
+        // has: a sender, on the way of every message, only counts.
+        while !inbox.haveAllReturned { RdKafkaClient.pause(milliseconds: 1) }
+        sleep.end()
+        openClient.letGo()
     }
 }
 
@@ -98,6 +122,7 @@ extension ProducerCore {
         // Before librdkafka has it: then whoever reads its report finds it.
         guard let claim = inbox.claim() else { throw .closed() }
         let code = produce(message, to: topic, claim.slot.opaque)
+        inbox.noteReturn()
         if claim.isLast { readReports() }
         // One that closing gave up meanwhile has its outcome.
         if code == RD_KAFKA_RESP_ERR_NO_ERROR || !claim.slot.discard() {
@@ -119,14 +144,16 @@ extension ProducerCore {
         return last
     }
 
-    /// A topic's handle, for the next message too; nil where librdkafka gives none, and then says why.
+    /// A topic's handle, for the next message too; nil where librdkafka gives none, and then says why. For who may call
+    /// librdkafka, as in ``produce(_:to:_:)``.
     func lookUpTopic(_ name: String) -> Unmanaged<RdKafkaTopic>? {
-        let topic = client.topic(name).map { Unmanaged.passUnretained($0) }
+        let topic = clientOfSenders._withUnsafeGuaranteedRef { $0.topic(name) }.map { Unmanaged.passUnretained($0) }
         lastTopic.store(topic, ordering: .releasing)
         return topic
     }
 
-    /// Hands a message to librdkafka, with a topic's handle that is looked up where there is none.
+    /// Hands a message to librdkafka, with a topic's handle that is looked up where there is none. For senders that have a slot
+    /// and have not noted their return, and for the producer's thread.
     ///
     /// - Parameter opaque: Of its slot.
     func produce(
@@ -135,7 +162,9 @@ extension ProducerCore {
         _ opaque: UnsafeMutableRawPointer
     ) -> rd_kafka_resp_err_t {
         guard let topic = topic ?? lookUpTopic(message.topic) else { return rd_kafka_last_error() }
-        return topic._withUnsafeGuaranteedRef { client.produce(message, to: $0, opaque: opaque) }
+        return topic._withUnsafeGuaranteedRef { topic in
+            clientOfSenders._withUnsafeGuaranteedRef { $0.produce(message, to: topic, opaque: opaque) }
+        }
     }
 
     /// Waits until the thread has handed the message to librdkafka, or could not.
@@ -176,7 +205,7 @@ extension ProducerCore {
 
     /// The error of a message that librdkafka did not take.
     func refusal(_ code: rd_kafka_resp_err_t, of message: KafkaMessage) -> KafkaError {
-        if code == RD_KAFKA_RESP_ERR__FATAL || code == RD_KAFKA_RESP_ERR__FENCED, let fatal = client.fatalError {
+        if code == RD_KAFKA_RESP_ERR__FATAL || code == RD_KAFKA_RESP_ERR__FENCED, let fatal = fatalError {
             return KafkaError(
                 fatal.kind,
                 persistence: .notPersisted,

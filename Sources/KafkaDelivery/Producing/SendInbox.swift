@@ -10,6 +10,9 @@ struct SendInbox: ~Copyable, Sendable {
         fileprivate var isClosed = false
         /// What was put in last, linked to what was before it.
         fileprivate var newest: Unmanaged<SendBlock>?
+        /// How many times the right was given out to hand something to librdkafka: with each slot of a shared block, and once
+        /// with a block of its own.
+        fileprivate var admitted = 0
     }
 
     /// A slot that is somebody's alone.
@@ -29,6 +32,9 @@ struct SendInbox: ~Copyable, Sendable {
     // Copies of what the state says, written under its lock.
     private let isEmpty = Atomic(true)
     private let closed = Atomic(false)
+    /// How many of those who were admitted have nothing to do with librdkafka any more. Counted by every sender, which is
+    /// why it is no lock.
+    private let returned = Atomic(0)
 
     private static let countMask = UInt(SendBlock.sharedAlignment - 1)
     /// No block, none of whose slots is left.
@@ -74,6 +80,7 @@ struct SendInbox: ~Copyable, Sendable {
             guard !state.isClosed, !Self.hasRoom(shared.load(ordering: .relaxed)) else { return nil }
             let block = SendBlock(sharedBy: demand)
             put(block, &state)
+            state.admitted += SendBlock.sharedCapacity
             let word = UInt(bitPattern: block.slot(0).opaque)
             shared.store(word + 1, ordering: .releasing)
             return Self.claim(word)
@@ -87,6 +94,7 @@ struct SendInbox: ~Copyable, Sendable {
         state.withLock { state in
             guard !state.isClosed else { return false }
             put(block, &state)
+            state.admitted += 1
             return true
         }
     }
@@ -104,6 +112,18 @@ struct SendInbox: ~Copyable, Sendable {
             state.isClosed = true
             closed.store(true, ordering: .releasing)
         }
+    }
+
+    /// A send that has a slot, or a block of its own, calls librdkafka no more.
+    func noteReturn() {
+        returned.wrappingAdd(1, ordering: .releasing)
+    }
+
+    /// Whether nobody who was admitted has anything to do with librdkafka any more. True for good where the inbox is closed
+    /// and sealed.
+    var haveAllReturned: Bool {
+        let admitted = state.withLock { $0.admitted }
+        return returned.load(ordering: .acquiring) == admitted
     }
 
     /// Whether every further send is refused, a moment ago.
@@ -130,6 +150,8 @@ extension SendInbox {
     func seal() -> (block: SendBlock, unused: Int)? {
         let word = shared.exchange(Self.none, ordering: .acquiring)
         guard Self.hasRoom(word), let block = Self.claim(word)?.block else { return nil }
-        return (block, block.capacity - Int(word & Self.countMask))
+        let unused = block.capacity - Int(word & Self.countMask)
+        state.withLock { $0.admitted -= unused }
+        return (block, unused)
     }
 }

@@ -2,34 +2,91 @@ internal import Synchronization
 
 /// The end of a client: librdkafka's threads have ended, and nothing more is sent.
 final class ClientEnd: Sendable {
+    private enum Stage {
+        case inUse
+        /// Its owner has let go of it, and something else still holds it.
+        case held
+        /// It is being destroyed.
+        case unused
+        case over
+    }
+
     private struct State {
-        var isOver = false
+        var stage = Stage.inUse
         var waiters: [TimedWait<Bool>] = []
     }
 
-    // The thread that destroys the client and the tasks that wait for it meet here.
+    /// How long closing waits for what else holds the client: tasks that are on their way out of a loop or of a call let go of
+    /// it by themselves. Deliveries that the application keeps hold it for as long as they are kept, and say nothing of that.
+    private static let patience = Duration.milliseconds(250)
+
+    // The thread that destroys the client, its owner and the tasks that wait for it meet here.
     private let state = Mutex(State())
 
+    /// The owner has let go of the client.
+    ///
+    /// - Parameter isHeld: Whether something else holds it.
+    func noteLetGo(isHeld: Bool) {
+        advance(to: isHeld ? .held : .unused)
+    }
+
+    /// Nothing holds the client any longer.
+    func noteUnused() {
+        advance(to: .unused)
+    }
+
+    /// librdkafka's threads have ended.
     func note() {
+        advance(to: .over)
+    }
+
+    private func advance(to stage: Stage) {
         let waiters = state.withLock { state in
-            state.isOver = true
+            switch (state.stage, stage) {
+            case (.over, _), (.unused, .held): break
+            default: state.stage = stage
+            }
             defer { state.waiters = [] }
             return state.waiters
         }
         for waiter in waiters { waiter.resume(true) }
     }
 
+    var isOver: Bool { state.withLock { $0.stage == .over } }
+
     /// Waits for it; not longer than until then, nor in a task that is cancelled.
     ///
     /// - Returns: Whether it has come.
     @discardableResult
     func wait(until deadline: ContinuousClock.Instant) async -> Bool {
-        let wait = TimedWait<Bool>()
-        let isOver = state.withLock { state in
-            if !state.isOver { state.waiters.append(wait) }
-            return state.isOver
+        await wait(until: deadline, isCancellable: true) { _ in nil }
+    }
+
+    /// Waits for it at the end of closing, which cancellation does not cut short; not longer than until then, and not for what
+    /// the application keeps.
+    ///
+    /// - Returns: Whether it has come.
+    @discardableResult
+    func waitAfterClosing(until deadline: ContinuousClock.Instant) async -> Bool {
+        await wait(until: deadline, isCancellable: false) { stage in
+            stage == .held ? .now.advanced(by: Self.patience) : nil
         }
-        if isOver { return true }
-        return await wait.value(until: deadline, isCancellable: true) ?? false
+    }
+
+    private func wait(
+        until deadline: ContinuousClock.Instant,
+        isCancellable: Bool,
+        limit: (Stage) -> ContinuousClock.Instant?
+    ) async -> Bool {
+        while true {
+            let wait = TimedWait<Bool>()
+            let stage = state.withLock { state in
+                if state.stage != .over { state.waiters.append(wait) }
+                return state.stage
+            }
+            if stage == .over { return true }
+            let until = limit(stage).map { min($0, deadline) } ?? deadline
+            guard await wait.value(until: until, isCancellable: isCancellable) != nil else { return isOver }
+        }
     }
 }

@@ -64,13 +64,7 @@ extension RdKafkaClient {
 
     /// The handle of a topic, made on first use and kept until the client is destroyed.
     func topic(_ name: String) -> RdKafkaTopic? {
-        topics.withLock { topics in
-            if let topic = topics[name] { return topic }
-            guard let raw = rd_kafka_topic_new(raw, name, nil) else { return nil }
-            let topic = RdKafkaTopic(name: name, raw: raw)
-            topics[name] = topic
-            return topic
-        }
+        topics.topic(name) { rd_kafka_topic_new(raw, name, nil) }
     }
 
     private struct HeaderFailure: Error {
@@ -111,6 +105,24 @@ extension RdKafkaClient {
     /// - Returns: Whether nothing is left.
     func flush(within timeout: Duration) -> Bool {
         rd_kafka_flush(raw, timeout.milliseconds) == RD_KAFKA_RESP_ERR_NO_ERROR
+    }
+}
+
+/// The topics of a client. Whoever holds this may look at their names, also when the client, and with it the handles, is gone.
+final class RdKafkaTopics: Sendable {
+    // Held while librdkafka makes a handle, so that there is one for each name.
+    private let topics = Mutex<[String: RdKafkaTopic]>([:])
+
+    var all: [RdKafkaTopic] { topics.withLock { Array($0.values) } }
+
+    fileprivate func topic(_ name: String, _ make: () -> OpaquePointer?) -> RdKafkaTopic? {
+        topics.withLock { topics in
+            if let topic = topics[name] { return topic }
+            guard let raw = make() else { return nil }
+            let topic = RdKafkaTopic(name: name, raw: raw)
+            topics[name] = topic
+            return topic
+        }
     }
 }
 

@@ -15,8 +15,7 @@ final class RdKafkaClient: @unchecked Sendable {
     private let credentials: Credentials
     /// librdkafka has a pointer to it.
     private let callbacks: ClientCallbacks?
-    /// The topics' handles. Held while librdkafka makes one, so that there is one for each name.
-    let topics = Mutex<[String: RdKafkaTopic]>([:])
+    let topics = RdKafkaTopics()
     /// Whether the group is being left. Held while another thread than the consumer's waits for librdkafka's main thread, see
     /// ``closeConsumer(eventsTo:)``.
     let isLeaving = Mutex(false)
@@ -41,7 +40,8 @@ final class RdKafkaClient: @unchecked Sendable {
         // An OpaquePointer is not Sendable; its bits are.
         let address = UInt(bitPattern: raw)
         let flags = destroyFlags
-        let topics = Array(topics.withLock { $0.values })
+        let topics = topics.all
+        end.noteUnused()
         // librdkafka's threads use the callbacks until they have ended. With DESTROY_F_IMMEDIATE (see destroyFlags) nothing
         // says when that is, and they are kept for ever.
         let callbacks = callbacks.map { Unmanaged.passRetained($0) }

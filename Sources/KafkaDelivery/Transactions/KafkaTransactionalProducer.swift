@@ -111,7 +111,8 @@ public final class KafkaTransactionalProducer: Service, Sendable {
     /// Aborts the transaction in progress, refuses others, and ends. A commit that has begun goes on until the deadline;
     /// when that passes, its outcome is unknown.
     ///
-    /// Ends by the deadline and a second, whatever the brokers do.
+    /// Ends by the deadline and a second, whatever the brokers do. Within that time librdkafka's threads have ended too, as
+    /// ``KafkaProducer/close(within:)`` says.
     ///
     /// Deliveries whose transaction's outcome is still unknown are let go of: whoever reads their partitions next begins
     /// where the group is, and the consumer that they come from neither commits past them nor waits for them when it closes.

@@ -56,8 +56,9 @@ final class TransactionEnd: Sendable {
             // First the generation, then whether the partitions are still ours in it: a revocation ends them before the
             // member joins the next one, so an old partition never goes under a new generation.
             let joinsGroup = consumer.configuration.joinsGroup
-            guard let group = GroupMetadata.current(of: consumer.client, joinsGroup: joinsGroup),
-                !consumer.client.isAssignmentLost
+            guard let client = consumer.client,
+                let group = GroupMetadata.current(of: client, joinsGroup: joinsGroup),
+                !client.isAssignmentLost
             else {
                 return .toBeAborted(.notMember, isCommitSent: false)
             }
@@ -66,7 +67,9 @@ final class TransactionEnd: Sendable {
             } catch {
                 return .toBeAborted(error, isCommitSent: false)
             }
-            guard let failure = client.sendOffsets(offsets, of: group, within: deadline.remaining) else { return nil }
+            guard let failure = self.client.sendOffsets(offsets, of: group, within: deadline.remaining) else {
+                return nil
+            }
             switch failure.remedy {
             case .recreate: return .failed(failure.error, isCommitSent: false)
             case .repeatCall where deadline.remaining > .zero: RdKafkaClient.pause()

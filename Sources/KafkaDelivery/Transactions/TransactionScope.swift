@@ -86,7 +86,7 @@ final class TransactionScope: Sendable {
             .client,
             persistence: .notPersisted,
             recovery: .abortTransaction,
-            reason: "the transaction has failed: \(core.client.fatalError?.reason ?? error.reason)",
+            reason: "the transaction has failed: \(core.fatalError?.reason ?? error.reason)",
             code: error.code
         )
     }

@@ -41,7 +41,7 @@ extension TransactionalCore {
             properties: configuration.rdKafka(),
             logger: logger
         )
-        let client = producer.client
+        guard let client = producer.client else { throw .closed() }
         state.withLock { $0.unfinished = client.end }
         let initialisation = Initialisation()
         let answer = await call(until: deadline, isCancellable: true) {
@@ -56,10 +56,10 @@ extension TransactionalCore {
                 return !state.turns.isClosed
             }
             if isOpen { return producer }
-            producer.beginClosing(within: .zero)
+            end(producer)
             throw .closed()
         case .failure(let failure):
-            producer.beginClosing(within: .zero)
+            end(producer)
             // Nothing was begun, so the next use can try again, unless somebody else has taken over meanwhile.
             let isFenced = failure.error.kind == .fenced
             let error = (isFenced ? failure.error.recreating : failure.error)
@@ -67,7 +67,7 @@ extension TransactionalCore {
             if isFenced { fail(error) }
             throw error
         case nil:
-            producer.beginClosing(within: .zero)
+            end(producer)
             if state.withLock({ $0.turns.isClosed }) { throw .closed() }
             if Task.isCancelled { throw .cancelled(persistence: .notPersisted) }
             throw KafkaError(
@@ -82,7 +82,16 @@ extension TransactionalCore {
     /// Lets go of the client: the next turn makes another, which ends what this one left open.
     func giveUpClient() {
         let producer = state.withLock { $0.producer.take() }
-        producer?.beginClosing(within: .zero)
+        if let producer { end(producer) }
+    }
+
+    /// Ends a client that is not to be used any more.
+    private func end(_ producer: ProducerCore) {
+        producer.beginClosing(within: .zero)
+        state.withLock { state in
+            state.ended.removeAll { $0.isOver }
+            state.ended.append(producer.clientEnd)
+        }
     }
 
     /// The client cannot go on, and nobody but the application can know whether another should.
@@ -99,10 +108,9 @@ extension TransactionalCore {
                 let partitions = claims.currentPartitions(of: consumer)
                 guard !partitions.isEmpty else { continue }
                 let deadline = operationDeadline
-                let client = consumer.client
                 let answer = await call(until: deadline, isCancellable: true) {
                     Result { () throws(KafkaError) in
-                        try client.committed(partitions, until: deadline)
+                        try consumer.usableClient().committed(partitions, until: deadline)
                     }
                 }
                 guard let answer else {

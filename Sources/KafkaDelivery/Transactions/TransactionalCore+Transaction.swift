@@ -8,7 +8,7 @@ extension TransactionalCore {
         try await takeTurn()
         do throws(KafkaError) {
             let producer = try await ready()
-            let client = producer.client
+            guard let client = producer.client else { throw .closed() }
             let answer = await call(until: operationDeadline) { Result<Void, _>(failure: client.beginTransaction()) }
             guard let answer else {
                 giveUpClient()
@@ -62,7 +62,7 @@ extension TransactionalCore {
         do throws(KafkaError) {
             try await prepare(scope, &claims, by: deadline)
         } catch {
-            if let fatal = scope.core.client.fatalError {
+            if let fatal = scope.core.fatalError {
                 let fatal = lasting(fatal, scope)
                 fail(fatal)
                 claims.reject()
@@ -72,7 +72,11 @@ extension TransactionalCore {
             claims.reject()
             throw error.abortedTransaction
         }
-        let end = TransactionEnd(client: scope.core.client, claims: claims, deadline: deadline)
+        guard let client = scope.core.client else {
+            claims.reject()
+            throw .closed()
+        }
+        let end = TransactionEnd(client: client, claims: claims, deadline: deadline)
         let answer = await call(until: deadline) { end.run() }
         try await conclude(scope, claims, answer ?? end.abandon())
     }
@@ -96,7 +100,7 @@ extension TransactionalCore {
             )
         }
         try await flush(scope, by: deadline)
-        if scope.core.client.fatalError != nil { throw .transactionEnded }
+        if scope.core.fatalError != nil { throw .transactionEnded }
         // Messages of a transaction that has failed are let go of; librdkafka says why when it is asked to commit.
         if let failure = scope.sendFailure, !failure.isOfFailedTransaction { throw failure }
         try claims.fixTargets()
@@ -221,7 +225,10 @@ extension TransactionalCore {
     @discardableResult
     func abort(_ scope: TransactionScope, by deadline: Instant) async -> Abortion {
         await scope.drain()
-        let client = scope.core.client
+        guard let client = scope.core.client else {
+            giveUpClient()
+            return .unanswered
+        }
         let hadFailed = client.fatalError != nil
         let answer = await call(until: deadline) {
             while true {

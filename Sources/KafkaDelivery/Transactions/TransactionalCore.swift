@@ -25,6 +25,8 @@ final class TransactionalCore: Sendable {
         var doubtful: [TransactionClaims] = []
         /// The end of the last client, where that may go on initialising itself until then.
         var unfinished: ClientEnd?
+        /// The ends of clients that were given up, as far as they may still be to come.
+        var ended: [ClientEnd] = []
     }
 
     let configuration: KafkaTransactionalProducer.Configuration
@@ -124,8 +126,10 @@ extension TransactionalCore {
             }
         }
         abandonDoubts()
-        let producer = state.withLock { $0.producer.take() }
-        await producer?.close(within: .zero)
+        giveUpClient()
+        for end in state.withLock({ $0.ended }) {
+            await end.waitAfterClosing(until: deadline.advanced(by: .seconds(1)))
+        }
     }
 
     /// Ends without waiting, for a producer that was dropped: it has no transaction.
