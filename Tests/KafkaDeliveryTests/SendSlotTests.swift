@@ -5,7 +5,7 @@ import Testing
 /// Where a message's outcome is put and awaited, whoever is first.
 @Suite(.timeLimit(.minutes(1)))
 struct SendSlotTests {
-    private let place = SendSlot.Place(offset: 7, millisecondsSince1970: -1, partition: 2)
+    private let metadata = RecordMetadata(offset: 7, millisecondsSince1970: -1, partition: 2)
     private let failure = KafkaError(.timedOut, persistence: .possiblyPersisted, recovery: .retry, reason: "too late")
 
     private func pending() -> KafkaProducer.PendingDelivery {
@@ -15,7 +15,7 @@ struct SendSlotTests {
 
     @Test func anOutcomeThatIsThereIsReadWithoutWaiting() async throws {
         let stored = pending()
-        stored.slot.resolve(place)
+        stored.slot.resolve(metadata)
         let report = try await stored.report
         #expect((report.topic, report.partition, report.offset) == ("t", 2, 7))
         #expect(try await stored.onlyReport() == report)
@@ -27,7 +27,7 @@ struct SendSlotTests {
 
     @Test func theFirstOutcomeCounts() async throws {
         let stored = pending()
-        stored.slot.resolve(place)
+        stored.slot.resolve(metadata)
         stored.slot.resolve(failure)
         #expect(try await stored.report.offset == 7)
         let failed = pending()
@@ -42,7 +42,7 @@ struct SendSlotTests {
 
     @Test func giventUpSlotsGetTheSameOutcomeAndTheOthersKeepTheirs() async throws {
         let block = SendBlock(capacity: 3, ReportDemand())
-        block.slot(1).resolve(place)
+        block.slot(1).resolve(metadata)
         block.failRest(failure)
         #expect(block.slot(0).result("t") == .failure(failure))
         #expect(try block.slot(1).result("t")?.get().offset == 7)
@@ -55,7 +55,7 @@ struct SendSlotTests {
         let given = Task { try await pending.report.offset }
         given.cancel()
         await #expect(throws: KafkaError.cancelled(persistence: .possiblyPersisted)) { try await given.value }
-        pending.slot.resolve(place)
+        pending.slot.resolve(metadata)
         for task in waiting { #expect(try await task.value == 7) }
     }
 
@@ -68,7 +68,7 @@ struct SendSlotTests {
             }.value
         }
         // Its message is still under way.
-        pending.slot.resolve(place)
+        pending.slot.resolve(metadata)
         #expect(try await pending.report.offset == 7)
     }
 
@@ -80,7 +80,7 @@ struct SendSlotTests {
                 isOnlyOne ? try await pending.onlyReport() : try await pending.report
             }
             await withTaskGroup { group in
-                group.addTask { pending.slot.resolve(place) }
+                group.addTask { pending.slot.resolve(metadata) }
                 group.addTask { waiting.cancel() }
             }
             switch await waiting.result {

@@ -36,7 +36,7 @@ extension ConsumerLoop {
         let placed = starts.map(\.partition).filter { !isSought($0) }
         known.formUnion(placed)
         core.noteAssigned(assigned)
-        for reader in assigned { metrics?.begin(reader) }
+        for reader in assigned { metrics?.begin(reader.partition, generation: reader.generation) }
         core.logger.debug("Partitions assigned", metadata: ["kafka_partitions": "\(starts.map(\.partition))"])
         core.events.send(.assigned(starts.map(\.partition), generation: generation))
         guard closing == nil else {
@@ -208,7 +208,7 @@ extension ConsumerLoop {
             core.endLoops(of: reader)
             let rest = reader.end()
             core.noteEnded(reader)
-            metrics?.end(reader)
+            metrics?.end(reader.partition, generation: reader.generation, reader.snapshot(watch, at: clock.now))
             unsettled += rest.unsettled
             if rest.uncommitted > 0 { uncommitted[reader.partition] = rest.uncommitted }
             if readers[reader.partition] === reader { readers[reader.partition] = nil }

@@ -68,7 +68,7 @@ extension ConsumerLoop {
         if !hasLeft { core.logger.warning("Consumer closed without leaving its group in time") }
         let (unsettled, uncommitted) = endReaders(Array(readers.values))
         reportUncommitted(uncommitted)
-        metrics?.export(core, watch, at: clock.now)
+        exportMetrics(at: clock.now)
         resume(committer.allWaiters(.closed(persistence: nil)))
         releaseWaitersForEndOfCommit()
         core.finish(

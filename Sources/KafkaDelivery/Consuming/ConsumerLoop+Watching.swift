@@ -1,6 +1,6 @@
 internal import Logging
 
-/// Handlers that hang, and metrics.
+/// Handlers that hang.
 extension ConsumerLoop {
     /// The group was left because of deliveries that are in somebody's hands for too long.
     struct Surrender {
@@ -54,13 +54,6 @@ extension ConsumerLoop {
         )
         isSubscribed = false
         if let error = client.unsubscribe() { core.report(error) }
-    }
-
-    /// Brings metrics up to date, where that is due.
-    func advanceMetrics() {
-        let now = clock.now
-        guard !readers.isEmpty, let next = metrics?.next, next <= now else { return }
-        metrics?.export(core, watch, at: now)
     }
 
     /// Joins the group again when what was stuck has ended.

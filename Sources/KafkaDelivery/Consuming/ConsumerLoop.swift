@@ -84,7 +84,12 @@ final class ConsumerLoop {
         self.core = core
         self.client = client
         self.queue = queue
-        self.metrics = ConsumerMetrics(core.configuration)
+        self.metrics = ConsumerMetrics(
+            clientID: core.configuration.clientID,
+            group: core.configuration.group,
+            factory: core.configuration.metricsFactory,
+            interval: core.configuration.metricsInterval
+        )
         self.watch = HandlingWatch(
             limit: core.configuration.maximumHandlingTime,
             otherInterval: metrics?.interval

@@ -3,17 +3,10 @@ internal import Synchronization
 
 /// Passes events on to everybody who listens.
 final class EventHub: Sendable {
-    /// How many there were of those that metrics tell.
-    struct Counts {
-        var stuck = 0
-        var deadLetters = 0
-        var deadLetterFailures = 0
-    }
-
     private struct State {
         var listeners: [UInt64: EventBuffer] = [:]
         var assignedCount = 0
-        var counts = Counts()
+        var counts = EventCounts()
         var isFinished = false
     }
 
@@ -51,7 +44,7 @@ final class EventHub: Sendable {
         for listener in listeners { listener.add(event, maximum: 256 + 4 * max(assignedCount, 0)) }
     }
 
-    var counts: Counts { state.withLock { $0.counts } }
+    var counts: EventCounts { state.withLock { $0.counts } }
 
     func finish() {
         let listeners = state.withLock { state in

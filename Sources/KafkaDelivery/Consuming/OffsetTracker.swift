@@ -38,15 +38,8 @@ struct OffsetTracker {
         case repeated
     }
 
-    /// What happened to deliveries, in the life of the generation.
-    struct Totals {
-        var delivered = 0
-        var redelivered = 0
-        var acknowledged = 0
-        var rejected = 0
-    }
-
-    private(set) var totals = Totals()
+    /// In the life of the generation.
+    private(set) var totals = DeliveryTotals()
     private var entries: Deque<Entry> = []
     /// How many messages the settled prefix has.
     private(set) var firstSequence: Sequence = 0

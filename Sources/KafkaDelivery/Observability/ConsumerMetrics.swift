@@ -4,28 +4,18 @@ internal import Synchronization
 /// A consumer's metrics. Used by the consumer's thread alone.
 ///
 /// Nothing on the way of a message knows of them: a partition counts what happens to it under the lock that it takes
-/// anyway (``OffsetTracker/Totals``), and the thread takes the differences every few seconds.
+/// anyway (``DeliveryTotals``), and the thread takes the differences every few seconds.
 struct ConsumerMetrics {
     typealias Instant = ContinuousClock.Instant
 
     /// How often they are brought up to date.
     let interval: Duration
 
-    /// What one partition says of itself.
-    struct Snapshot {
-        let totals: OffsetTracker.Totals
-        let unsettled: Int
-        /// When the earliest unsettled delivery was handed out last.
-        let oldest: HandlingWatch.Stamp?
-        /// Where what is not finished begins; nil where that is not known yet.
-        let unfinished: Int64?
-    }
-
     /// One partition in one generation.
     private struct Exported {
-        let reader: PartitionReader
+        let generation: Int
         let lag: Gauge
-        var totals = OffsetTracker.Totals()
+        var totals = DeliveryTotals()
     }
 
     /// When they are due.
@@ -35,7 +25,7 @@ struct ConsumerMetrics {
     private let dimensions: [(String, String)]
     private var partitions: [KafkaTopicPartition: Exported] = [:]
     private var exportedLate = 0
-    private var exportedEvents = EventHub.Counts()
+    private var exportedEvents = EventCounts()
 
     private let delivered: Counter
     private let redelivered: Counter
@@ -52,12 +42,12 @@ struct ConsumerMetrics {
     private let unsettled: Gauge
     private let oldestUnsettled: Gauge
 
-    /// Nil where nobody collects them.
-    init?(_ configuration: KafkaConsumer.Configuration) {
-        let factory = configuration.metricsFactory ?? MetricsSystem.factory
+    /// Nil where the process collects no metrics.
+    init?(clientID: String, group: String, factory: (any MetricsFactory)?, interval: Duration) {
+        let factory = factory ?? MetricsSystem.factory
         if factory is NOOPMetricsHandler { return nil }
-        let dimensions = [("client_id", configuration.clientID), ("group", configuration.group)]
-        self.interval = configuration.metricsInterval
+        let dimensions = [("client_id", clientID), ("group", group)]
+        self.interval = interval
         self.factory = factory
         self.dimensions = dimensions
         func counter(_ name: String) -> Counter {
@@ -93,72 +83,50 @@ struct ConsumerMetrics {
     }
 
     /// A generation begins.
-    mutating func begin(_ reader: PartitionReader) {
-        let partition = reader.partition
+    mutating func begin(_ partition: KafkaTopicPartition, generation: Int) {
         let place = [("topic", partition.topic), ("partition", String(partition.partition))]
         let lag = Gauge(label: "kafka_consumer_partition_lag", dimensions: dimensions + place, factory: factory)
-        partitions[partition] = Exported(reader: reader, lag: lag)
+        partitions[partition] = Exported(generation: generation, lag: lag)
     }
 
-    /// A generation ended. Its lag is not told any more: it is somebody else's.
-    mutating func end(_ reader: PartitionReader) {
-        guard partitions[reader.partition]?.reader === reader else { return }
-        _ = export(reader.partition)
-        partitions.removeValue(forKey: reader.partition)?.lag.destroy()
+    /// A generation ended, with these last figures. Its lag is not told any more: it is another member's.
+    mutating func end(_ partition: KafkaTopicPartition, generation: Int, _ last: ConsumerSnapshot.Partition) {
+        guard partitions[partition]?.generation == generation else { return }
+        export(last.totals, of: partition)
+        partitions.removeValue(forKey: partition)?.lag.destroy()
         assigned.record(partitions.count)
     }
 
     /// Brings everything up to date.
-    mutating func export(_ core: ConsumerCore, _ watch: HandlingWatch, at now: Instant) {
+    mutating func export(_ snapshot: ConsumerSnapshot, at now: Instant) {
         next = now.advanced(by: interval)
         var unsettledCount = 0
         var age = Duration.zero
-        for partition in Array(partitions.keys) {
-            guard let snapshot = export(partition) else { continue }
-            unsettledCount += snapshot.unsettled
-            if let oldest = snapshot.oldest { age = max(age, watch.age(of: oldest, at: now)) }
-            let end = core.client?.cachedEnd(of: partition) ?? 0
-            if let unfinished = snapshot.unfinished, end >= 0 {
-                partitions[partition]?.lag.record(max(end - unfinished, 0))
-            }
+        for (partition, now) in snapshot.partitions where partitions[partition] != nil {
+            export(now.totals, of: partition)
+            unsettledCount += now.unsettled
+            if let oldest = now.oldestAge { age = max(age, oldest) }
+            if let lag = now.lag { partitions[partition]?.lag.record(lag) }
         }
         assigned.record(partitions.count)
         unsettled.record(unsettledCount)
         oldestUnsettled.record(age / .seconds(1))
 
-        let lateCount = core.lateCount
-        late.increment(by: lateCount - exportedLate)
-        exportedLate = lateCount
-        let events = core.events.counts
+        late.increment(by: snapshot.lateVerdicts - exportedLate)
+        exportedLate = snapshot.lateVerdicts
+        let events = snapshot.events
         stuck.increment(by: events.stuck - exportedEvents.stuck)
         deadLetters.increment(by: events.deadLetters - exportedEvents.deadLetters)
         deadLetterFailures.increment(by: events.deadLetterFailures - exportedEvents.deadLetterFailures)
         exportedEvents = events
     }
 
-    private mutating func export(_ partition: KafkaTopicPartition) -> Snapshot? {
-        guard let exported = partitions[partition] else { return nil }
-        let snapshot = exported.reader.snapshot
-        let before = exported.totals
-        delivered.increment(by: snapshot.totals.delivered - before.delivered)
-        redelivered.increment(by: snapshot.totals.redelivered - before.redelivered)
-        acknowledged.increment(by: snapshot.totals.acknowledged - before.acknowledged)
-        rejected.increment(by: snapshot.totals.rejected - before.rejected)
-        partitions[partition]?.totals = snapshot.totals
-        return snapshot
-    }
-}
-
-extension PartitionReader {
-    /// What metrics say of the partition.
-    var snapshot: ConsumerMetrics.Snapshot {
-        state.withLock { state in
-            ConsumerMetrics.Snapshot(
-                totals: state.tracker.totals,
-                unsettled: state.tracker.unsettledCount,
-                oldest: state.tracker.firstUnsettled?.stamp,
-                unfinished: state.tracker.firstUnsettled?.offset ?? state.pending?.offset ?? state.position
-            )
-        }
+    private mutating func export(_ totals: DeliveryTotals, of partition: KafkaTopicPartition) {
+        guard let before = partitions[partition]?.totals else { return }
+        delivered.increment(by: totals.delivered - before.delivered)
+        redelivered.increment(by: totals.redelivered - before.redelivered)
+        acknowledged.increment(by: totals.acknowledged - before.acknowledged)
+        rejected.increment(by: totals.rejected - before.rejected)
+        partitions[partition]?.totals = totals
     }
 }

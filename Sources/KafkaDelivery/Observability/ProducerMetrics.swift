@@ -1,6 +1,6 @@
 internal import CoreMetrics
 
-/// A producer's metrics. Used by whoever reads reports, one at a time.
+/// A producer's metrics. Used by the report reader alone.
 ///
 /// Reports are counted as they are read, and what was counted is handed on every few seconds; sending knows
 /// nothing of it.
@@ -26,12 +26,12 @@ struct ProducerMetrics {
     private var endedCount = 0
     private var sentCount = 0
 
-    /// Nil where nobody collects them.
-    init?(_ configuration: KafkaProducer.Configuration) {
-        let factory = configuration.metricsFactory ?? MetricsSystem.factory
+    /// Nil where the process collects no metrics.
+    init?(clientID: String, factory: (any MetricsFactory)?, interval: Duration) {
+        let factory = factory ?? MetricsSystem.factory
         if factory is NOOPMetricsHandler { return nil }
-        let dimensions = [("client_id", configuration.clientID)]
-        self.interval = configuration.metricsInterval
+        let dimensions = [("client_id", clientID)]
+        self.interval = interval
         self.factory = factory
         self.dimensions = dimensions
         sent = Counter(label: "kafka_producer_messages_sent_total", dimensions: dimensions, factory: factory)

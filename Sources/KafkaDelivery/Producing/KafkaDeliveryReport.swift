@@ -19,12 +19,12 @@ public struct KafkaDeliveryReport: Sendable, Hashable {
 }
 
 extension KafkaDeliveryReport {
-    init(_ place: SendSlot.Place, topic: String) {
+    init(_ metadata: RecordMetadata, topic: String) {
         self.topic = topic
-        partition = Int(place.partition)
-        offset = place.offset
+        partition = Int(metadata.partition)
+        offset = metadata.offset
         timestamp =
-            place.millisecondsSince1970 < 0
-            ? nil : KafkaTimestamp(millisecondsSince1970: place.millisecondsSince1970)
+            metadata.millisecondsSince1970 < 0
+            ? nil : KafkaTimestamp(millisecondsSince1970: metadata.millisecondsSince1970)
     }
 }

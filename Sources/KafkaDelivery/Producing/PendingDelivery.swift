@@ -55,10 +55,10 @@ extension KafkaProducer {
             return slot.result(topic)
         }
 
-        /// Tells a transaction what becomes of the message.
-        func note(in scope: TransactionScope) {
+        /// Tells an observer what becomes of the message.
+        func tell(_ observer: some SendObserver) {
             defer { extendLifetime(block) }
-            slot.add(SendWatcher(.note(scope)))
+            slot.add(SendWatcher(.tell(observer)))
         }
 
         /// The same as ``report``, once, where nobody else has this.

@@ -31,7 +31,7 @@ extension ProducerCore {
                     note(produce(message, to: topic, block.slot(first).opaque), of: message, block, &progress)
                     continue
                 }
-                run.collect(messages, from: first, block)
+                run.collect(messages, from: first) { block.slot($0).opaque }
                 if run.count < 2 {
                     let code = produce(messages[first], to: topic, block.slot(first).opaque)
                     note(code, of: messages[first], block, &progress)

@@ -135,7 +135,7 @@ extension ProducerCore {
                 if serving.connectionError != nil { serving.connectionError = nil }
                 if serving.isMetered { serving.metrics?.noteConfirmed() }
                 isLast = serving.sends.settle(block, failure: nil)
-                slot.resolve(SendSlot.Place(report))
+                slot.resolve(RecordMetadata(report))
             } else {
                 let error = explain(KafkaError(report), serving.connectionError)
                 serving.metrics?.note(error)

@@ -51,7 +51,12 @@ final class ProducerCore: Sendable {
         self.demand = ReportDemand(sleep)
         self.inbox = SendInbox(demand)
         self.executor = ProducerExecutor(sleep)
-        self.serving = SharedServing(Serving(metrics: ProducerMetrics(configuration)))
+        let metrics = ProducerMetrics(
+            clientID: configuration.clientID,
+            factory: configuration.metricsFactory,
+            interval: configuration.metricsInterval
+        )
+        self.serving = SharedServing(Serving(metrics: metrics))
         self.logger = logger
         self.messageTimeout = configuration.messageTimeout
         self.lingers = configuration.linger > .zero

@@ -123,13 +123,19 @@ extension SendBlock {
     }
 }
 
-/// Somebody who is told what became of a message.
+/// What keeps count of several messages, a transaction for instance, and is told of each what became of it.
+protocol SendObserver: AnyObject, Sendable {
+    /// - Parameter failure: Why the message is not stored, or may not be; nil where it is.
+    func noteOutcome(_ failure: KafkaError?)
+}
+
+/// A task or an observer that is told what became of a message.
 struct SendWatcher {
     enum Action {
         // Unsafe, because the checked one costs an allocation; whoever takes a watcher off its list, which happens once,
         // resumes it.
         case resume(UnsafeContinuation<Void, Never>)
-        case note(TransactionScope)
+        case tell(any SendObserver)
     }
 
     let action: Action
@@ -145,7 +151,7 @@ struct SendWatcher {
     func callAsFunction(_ failure: KafkaError?) {
         switch action {
         case .resume(let continuation): continuation.resume()
-        case .note(let scope): scope.noteOutcome(failure)
+        case .tell(let observer): observer.noteOutcome(failure)
         }
     }
 }

@@ -7,16 +7,6 @@ internal import Synchronization
 struct SendSlot: @unchecked Sendable {
     // Sendable because the storage says who writes what.
 
-    /// Where a message is stored; its topic is what the sender knows.
-    struct Place: Sendable {
-        let offset: Int64
-        /// -1 where there is none.
-        let millisecondsSince1970: Int64
-        let partition: Int32
-
-        static let none = Place(offset: -1, millisecondsSince1970: -1, partition: -1)
-    }
-
     fileprivate enum State: UInt32, AtomicRepresentable {
         case pending
         case placed
@@ -32,7 +22,7 @@ struct SendSlot: @unchecked Sendable {
     struct Storage: ~Copyable {
         fileprivate let block: Unmanaged<SendBlock>
         // Written by whoever reads reports, before the state says that it is there.
-        fileprivate var place = Place.none
+        fileprivate var metadata = RecordMetadata.none
         fileprivate let state = Atomic(State.pending)
         // Written by the one task that awaits, before the state says so. Unsafe, because the checked one costs an allocation for
         // each send; it is resumed by whoever ends that state.
@@ -78,9 +68,9 @@ struct SendSlot: @unchecked Sendable {
 // MARK: The outcome
 
 extension SendSlot {
-    /// Gives the message its place. Whoever reads reports calls this, and once.
-    func resolve(_ place: Place) {
-        storage.pointee.place = place
+    /// Says where the message is stored. The report reader calls this, and once.
+    func resolve(_ metadata: RecordMetadata) {
+        storage.pointee.metadata = metadata
         wake(storage.pointee.state.exchange(.placed, ordering: .acquiringAndReleasing), nil)
     }
 
@@ -119,7 +109,7 @@ extension SendSlot {
     func report(_ topic: String) throws(KafkaError) -> KafkaDeliveryReport? {
         switch state {
         case .pending, .awaited, .givenUp, .watched: return nil
-        case .placed: return KafkaDeliveryReport(storage.pointee.place, topic: topic)
+        case .placed: return KafkaDeliveryReport(storage.pointee.metadata, topic: topic)
         case .failed:
             guard let failure = block._withUnsafeGuaranteedRef({ $0.failure(of: self) }) else { return nil }
             throw failure

@@ -21,10 +21,17 @@ struct ProduceRun: ~Copyable {
     }
 
     /// Collects messages for the next call: from this one on, as many as go together.
-    mutating func collect(_ all: UnsafeBufferPointer<KafkaMessage>, from start: Int, _ block: SendBlock) {
+    ///
+    /// - Parameter opaque: What comes back with the delivery report of the message at an index.
+    @inline(__always)
+    mutating func collect(
+        _ all: UnsafeBufferPointer<KafkaMessage>,
+        from start: Int,
+        opaque: (Int) -> UnsafeMutableRawPointer
+    ) {
         (count, usedByteCount) = (0, 0)
         while count < Self.maximumCount, start + count < all.count,
-            add(all[start + count], to: all[start].topic, block.slot(start + count).opaque)
+            add(all[start + count], to: all[start].topic, opaque(start + count))
         {}
     }
 

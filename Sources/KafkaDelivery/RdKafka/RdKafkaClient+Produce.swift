@@ -149,19 +149,6 @@ extension KafkaBytes? {
     }
 }
 
-extension SendSlot.Place {
-    /// What a delivery report without an error says.
-    init(_ report: UnsafePointer<rd_kafka_message_t>) {
-        var type = RD_KAFKA_TIMESTAMP_NOT_AVAILABLE
-        let milliseconds = rd_kafka_message_timestamp(report, &type)
-        self.init(
-            offset: max(report.pointee.offset, -1),
-            millisecondsSince1970: type == RD_KAFKA_TIMESTAMP_NOT_AVAILABLE ? -1 : milliseconds,
-            partition: report.pointee.partition
-        )
-    }
-}
-
 extension KafkaError {
     /// What a delivery report with an error says.
     init(_ report: UnsafePointer<rd_kafka_message_t>) {

@@ -2,7 +2,7 @@ internal import Synchronization
 
 /// One transaction from its beginning to its end: what is being sent in it, what went wrong, which deliveries are part of
 /// it, and whether it may still be used.
-final class TransactionScope: Sendable {
+final class TransactionScope: SendObserver {
     private enum Phase {
         case open
         /// Somebody commits or aborts it.
@@ -50,7 +50,7 @@ final class TransactionScope: Sendable {
         do {
             let pending = try await core.enqueue(message)
             unreported.wrappingAdd(1, ordering: .relaxed)
-            pending.note(in: self)
+            pending.tell(self)
             return pending
         } catch {
             throw explain(error)

@@ -1,0 +1,40 @@
+internal import Synchronization
+
+/// What metrics are told.
+extension ConsumerLoop {
+    /// Brings metrics up to date, where that is due.
+    func advanceMetrics() {
+        let now = clock.now
+        guard !readers.isEmpty, let next = metrics?.next, next <= now else { return }
+        exportMetrics(at: now)
+    }
+
+    func exportMetrics(at now: Instant) {
+        guard metrics != nil else { return }
+        let snapshot = ConsumerSnapshot(
+            partitions: readers.mapValues { $0.snapshot(watch, at: now) },
+            lateVerdicts: core.lateCount,
+            events: core.events.counts
+        )
+        metrics?.export(snapshot, at: now)
+    }
+}
+
+extension PartitionReader {
+    func snapshot(_ watch: HandlingWatch, at now: HandlingWatch.Instant) -> ConsumerSnapshot.Partition {
+        let (totals, unsettled, oldest, unfinished) = state.withLock { state in
+            let first = state.tracker.firstUnsettled
+            return (
+                state.tracker.totals, state.tracker.unsettledCount, first?.stamp,
+                first?.offset ?? state.pending?.offset ?? state.position
+            )
+        }
+        let end = queue.client.cachedEnd(of: partition)
+        return ConsumerSnapshot.Partition(
+            totals: totals,
+            unsettled: unsettled,
+            oldestAge: oldest.map { watch.age(of: $0, at: now) },
+            lag: end < 0 ? nil : unfinished.map { max(end - $0, 0) }
+        )
+    }
+}
