@@ -15,9 +15,10 @@ struct RedriveCommand: AsyncParsableCommand {
               kafka-delivery redrive orders-dlt --partition 3 --offset 17-42 --to orders-again
               kafka-delivery redrive orders-dlt --dry-run --json | jq .error
 
-            All filters have to hold. A replay is the original message with its key, value, headers and timestamp; \
-            without the headers that made it a dead letter, and with kafka_delivery-redrive-count. Its key decides \
-            the partition; without one it goes to the partition it came from.
+            All filters have to hold. A replay is the original message with its key, value and headers; without the \
+            headers that made it a dead letter, and with kafka_delivery-redrive-count. Its key decides the partition; \
+            without one it goes to the partition it came from. Its time is that of its sending, from which retention \
+            counts; the original's is in kafka_delivery-original-timestamp, and is what --since and --until look at.
 
             SIGINT and SIGTERM end it in good order: what was confirmed is remembered, the rest stays. A second \
             signal ends the process at once; the next run then repeats what was sent in the last second.
@@ -91,11 +92,11 @@ struct RedriveCommand: AsyncParsableCommand {
 
     @Flag(
         help: """
-            Give replays the time of their sending. With their own, a topic whose retention is shorter than they are \
-            old may delete them before they are read.
+            Give replays the time of the original. A topic whose retention is shorter than they are old may then \
+            delete them before they are read.
             """
     )
-    var newTimestamps = false
+    var originalTimestamps = false
 
     @Option(
         name: .shortAndLong,
@@ -174,7 +175,7 @@ struct RedriveCommand: AsyncParsableCommand {
         redrive.maximumRate = rate
         redrive.maximumCount = maximum
         redrive.maximumRedrives = maximumRedrives
-        redrive.timestamps = newTimestamps ? .redriven : .original
+        redrive.timestamps = originalTimestamps ? .original : .redriven
         var producer = KafkaProducer.Configuration(bootstrapServers: servers)
         producer.messageTimeout = .seconds(60)
         // What was to be waited for is waited for before.

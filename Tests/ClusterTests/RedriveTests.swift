@@ -13,8 +13,10 @@ struct RedriveTests {
             topic: fixture.letters,
             partition: 2,
             value: nil,
-            headers: KafkaHeaders(Array(business) + Array(fixture.headers(partition: 1))),
-            timestamp: time
+            headers: KafkaHeaders(
+                Array(business) + Array(fixture.headers(partition: 1))
+                    + [KafkaHeader("kafka_dlt-original-timestamp", time.bytes)]
+            )
         )
         try await fixture.producer.send(letter)
         var keyed = letter
@@ -22,6 +24,7 @@ struct RedriveTests {
         keyed.value = "three apples"
         try await fixture.producer.send(keyed)
         let expected = try await fixture.producer.send(KafkaMessage(topic: fixture.topic, key: "42", value: "first"))
+        let start = KafkaTimestamp.now
 
         let outcomes = Shared<[KafkaRedrive.Outcome]>([])
         let summary = try await KafkaRedrive(fixture.configuration, logger: .test).run(with: fixture.producer) {
@@ -42,14 +45,34 @@ struct RedriveTests {
         let reader = fixture.cluster.consumerConfiguration(topics: [fixture.topic])
         try await withKafkaConsumer(reader, logger: .test) { consumer in
             for delivery in try await consumer.take(3) where delivery.value != "first" {
-                #expect(Array(delivery.headers.dropLast()) == Array(business))
-                #expect(delivery.headers.last == KafkaHeader("kafka_delivery-redrive-count", [0, 0, 0, 1] as [UInt8]))
-                #expect(delivery.timestamp == time)
+                #expect(Array(delivery.headers.dropLast(2)) == Array(business))
+                #expect(
+                    Array(delivery.headers.suffix(2)) == [
+                        KafkaHeader("kafka_delivery-original-timestamp", time.bytes),
+                        KafkaHeader("kafka_delivery-redrive-count", [0, 0, 0, 1] as [UInt8]),
+                    ]
+                )
+                #expect((delivery.timestamp ?? .earlier) >= start, "the topic's retention counts from the replay")
                 #expect(delivery.key == (delivery.value == nil ? nil : "42"))
                 #expect(delivery.deadLetter == nil)
             }
         }
         #expect(try await fixture.committed(2) == 2)
+        await fixture.producer.close()
+    }
+
+    @Test func aReplayCanHaveTheTimeOfTheOriginal() async throws {
+        let fixture = try await RedriveFixture()
+        let time = KafkaTimestamp.earlier
+        var headers = fixture.headers(partition: 0)
+        headers.append(KafkaHeader("kafka_dlt-original-timestamp", time.bytes))
+        try await fixture.producer.send(KafkaMessage(topic: fixture.letters, value: "v", headers: headers))
+        #expect(try await fixture.run { $0.timestamps = .original }.redriven == 1)
+        let reader = fixture.cluster.quickConsumer(fixture.topic)
+        try await withKafkaConsumer(reader, logger: .test) { consumer in
+            let replay = try await consumer.take(1).first
+            #expect(replay?.timestamp == time)
+        }
         await fixture.producer.close()
     }
 

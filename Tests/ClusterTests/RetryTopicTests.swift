@@ -96,6 +96,7 @@ struct RetryTopicClusterTests {
             timestamp: KafkaTimestamp.earlier
         )
         try await producer.send(sent)
+        let start = KafkaTimestamp(.now)
         let attempts = Shared<[Int]>([])
         let configuration = cluster.quickConsumer(topics.original)
         try await withKafkaConsumer(configuration, logger: .test) { consumer in
@@ -124,7 +125,7 @@ struct RetryTopicClusterTests {
             let delivery = try #require(try await consumer.take(1).first)
             #expect(delivery.key == "key")
             #expect(delivery.value == "value")
-            #expect(delivery.timestamp == sent.timestamp)
+            #expect((delivery.timestamp ?? .earlier) >= start, "its topic's retention counts from its sending")
             #expect(Array(delivery.headers.prefix(2)) == Array(sent.headers))
             #expect(delivery.retried == nil, "sent again, it begins anew")
             let letter = try #require(delivery.deadLetter)

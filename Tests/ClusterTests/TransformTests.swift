@@ -115,6 +115,7 @@ struct TransformTests {
         let cluster = try TestCluster()
         let (_, output, configuration) = try await Self.prepare(cluster, partitions: 1, count: 10)
         let letters = try await cluster.makeTopic(name: "letters")
+        let start = KafkaTimestamp.now
         let producer = try cluster.transactionalProducer()
         let seen = Shared(0)
         try await Self.transform(
@@ -131,6 +132,12 @@ struct TransformTests {
         }
         #expect(try await Kcat(cluster).committedValues(output) == ["0", "1", "2", "3", "5", "6", "7", "8", "9"])
         #expect(try await Kcat(cluster).committedValues(letters) == ["4"])
+        try await withKafkaConsumer(cluster.quickConsumer(letters), logger: .test) { consumer in
+            let delivery = try #require(try await consumer.take(1).first)
+            let original = try #require(delivery.deadLetter?.originalTimestamp)
+            #expect((delivery.timestamp ?? .earlier) >= start, "its topic's retention counts from its sending")
+            #expect(original < start)
+        }
         await producer.close()
     }
 

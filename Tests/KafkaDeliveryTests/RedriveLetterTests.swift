@@ -49,17 +49,37 @@ struct RedriveLetterTests {
     }
 
     @Test func aReplayIsTheOriginalAndSaysOnlyHowOftenItWasRedriven() {
-        let replay = letter().replay(to: "orders", .original)
+        let replay = letter().replay(to: "orders", configuration.timestamps)
         #expect(replay.topic == "orders")
         #expect(replay.key == "k")
         #expect(replay.value == "v")
-        #expect(replay.timestamp == KafkaTimestamp(millisecondsSince1970: 1_000))
+        #expect(replay.timestamp == nil, "the time of its sending")
         #expect(
             replay.headers == [
                 "trace": "a", "trace": "b", "empty": [], "null": nil, "binary": [0, 0xFF],
+                "kafka_delivery-original-timestamp": [0, 0, 0, 0, 0, 0, 0x03, 0xE8],
                 "kafka_delivery-redrive-count": [0, 0, 0, 1],
             ]
         )
+        #expect(
+            letter().replay(to: "orders", .original).timestamp == KafkaTimestamp(millisecondsSince1970: 1_000)
+        )
+    }
+
+    @Test func theTimeOfTheOriginalOutlivesEveryReplay() {
+        // A replay that failed again: its letter names the replay's time, and the message the first one's.
+        let second = letter(["kafka_delivery-original-timestamp": [0, 0, 0, 0, 0, 0, 0, 7]])
+        #expect(second.originalTimestamp == KafkaTimestamp(millisecondsSince1970: 7))
+        let replay = second.replay(to: "orders", .redriven)
+        #expect(replay.headers.all("kafka_delivery-original-timestamp") == [[0, 0, 0, 0, 0, 0, 0, 7]])
+        #expect(second.replay(to: "orders", .original).timestamp == KafkaTimestamp(millisecondsSince1970: 7))
+        let unknown = KafkaRedrive.Letter(
+            partition: 0,
+            offset: 0,
+            message: KafkaMessage(topic: "orders-dlt", value: "v", timestamp: KafkaTimestamp(millisecondsSince1970: 9))
+        )
+        #expect(unknown.originalTimestamp == KafkaTimestamp(millisecondsSince1970: 9), "the letter has one itself")
+        #expect(unknown.replay(to: "orders", .redriven).headers.all("kafka_delivery-original-timestamp").isEmpty)
     }
 
     @Test func theKeyDecidesThePartitionAndWithoutOneTheOriginalPartitionDoes() {

@@ -109,7 +109,8 @@ import Testing
             "orders-dlt", "-b", "a:1", "--error", "Declined", "-H", "tenant=7", "-H", "beta", "--since", "1970-01-02",
             "--until", "1970-01-03", "--partition", "1", "--partition", "2", "--offset", "5-6", "--to", "again",
             "--rate",
-            "2.5", "--maximum", "9", "--maximum-redrives", "1", "--new-timestamps", "-X", "security.protocol=ssl", "-X",
+            "2.5", "--maximum", "9", "--maximum-redrives", "1", "--original-timestamps", "-X", "security.protocol=ssl",
+            "-X",
             "session.timeout.ms=9000", "-X", "compression.type=zstd", "-X", "message.timeout.ms=1500", "-X",
             "client.id=me",
         ])
@@ -126,7 +127,7 @@ import Testing
         #expect(redrive.maximumRate == 2.5)
         #expect(redrive.maximumCount == 9)
         #expect(redrive.maximumRedrives == 1)
-        #expect(redrive.timestamps == .redriven)
+        #expect(redrive.timestamps == .original)
         #expect(redrive.clientID == "me")
         #expect(redrive.additionalProperties == ["security.protocol": "ssl", "session.timeout.ms": "9000"])
         #expect(producer.additionalProperties == ["security.protocol": "ssl"])

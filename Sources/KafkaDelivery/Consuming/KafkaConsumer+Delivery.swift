@@ -54,7 +54,8 @@ extension KafkaConsumer {
         /// The headers, in order.
         public var headers: KafkaHeaders { message.headers }
 
-        /// A copy of everything that was sent.
+        /// A copy of everything that was sent, its ``timestamp`` too. To send it on to another topic, set that to nil: the
+        /// topic's retention counts from it.
         public var content: KafkaMessage {
             KafkaMessage(
                 topic: topic,

@@ -31,8 +31,6 @@ struct ConfirmedCopy: Sendable {
         onFailure: (KafkaError) -> Void
     ) async throws(CancellationError) -> KafkaDeliveryReport? {
         var copy = message
-        // A message from before timestamps, or with one that Kafka does not take back, gets a new one.
-        if let timestamp = copy.timestamp, timestamp.millisecondsSince1970 < 1 { copy.timestamp = nil }
         var attempt = 0
         while delivery.message.isCurrent {
             do throws(KafkaError) {

@@ -1,7 +1,11 @@
 /// Where a dead letter comes from and why it was given up, read from its headers.
 ///
 /// The headers have the names and encodings that Spring Kafka's `DeadLetterPublishingRecoverer` uses, so that either
-/// reads the other's.
+/// reads the other's. A message has them once: those of an earlier dead letter are replaced. Where the message that failed
+/// was itself a dead letter, in the dead-letter topic of its original, what is said of the original stays said of that one,
+/// and the error and the attempts are the new ones. Anywhere else, such headers were merely copied along, and the message
+/// that failed is the original. (Of Spring Kafka's two ways, `appendOriginalHeaders = false` is like this; where it wrote
+/// several headers of a name, the first belongs to the first original, and is what is kept, and the last is what is read here.)
 public struct KafkaDeadLetter: Sendable, Hashable {
     /// The topic that the message was received from.
     public var originalTopic: String
@@ -12,13 +16,13 @@ public struct KafkaDeadLetter: Sendable, Hashable {
     /// Its offset there.
     public var originalOffset: Int64
 
-    /// Its timestamp there.
+    /// Its timestamp there. The dead letter's own is that of its sending, so that its topic's retention counts from then.
     public var originalTimestamp: KafkaTimestamp?
 
     /// Who set that timestamp.
     public var originalTimestampType: KafkaConsumer.Delivery.TimestampType?
 
-    /// The group that gave it up.
+    /// The group that gave it up; that of the original, where a dead letter was given up once more.
     public var originalConsumerGroup: String?
 
     /// The type of the last error.
@@ -78,17 +82,62 @@ extension KafkaDeadLetter {
     }
 
     /// The dead letter of a message.
-    init(_ origin: MessageOrigin, group: String, error: any Error) {
-        self.originalTopic = origin.topic
-        self.originalPartition = origin.partition
-        self.originalOffset = origin.offset
-        self.originalTimestamp = origin.timestamp
-        self.originalTimestampType = origin.timestampType
-        self.originalConsumerGroup = group.isEmpty ? nil : group
+    ///
+    /// - Parameters:
+    ///   - origin: Where it was received from, whatever retry topics it went through since.
+    ///   - headers: Its headers, which may say that it is a dead letter itself.
+    ///   - topicName: The dead-letter topic of a topic.
+    init(
+        _ origin: MessageOrigin,
+        _ headers: KafkaHeaders,
+        group: String,
+        error: any Error,
+        topicName: (String) -> String
+    ) {
+        let first = OriginHeaders(headers, Header.names, .first)
+            .flatMap { Self.isLetterTopic(origin.topic, of: $0.topic, topicName) ? $0 : nil }
+        self.originalTopic = first?.topic ?? origin.topic
+        self.originalPartition = first?.partition ?? origin.partition
+        self.originalOffset = first?.offset ?? origin.offset
+        self.originalTimestamp = first == nil ? origin.timestamp : first?.timestamp
+        self.originalTimestampType = first == nil ? origin.timestampType : first?.timestampType
+        self.originalConsumerGroup = first == nil ? (group.isEmpty ? nil : group) : first?.group
         self.exceptionType = String(reflecting: type(of: error))
         self.exceptionMessage = String(describing: error).shortened(toBytes: Self.maximumMessageBytes)
         // Who died of it cannot say how often it was handed over; how often somebody began with it is known.
         self.attempts = (error as? KafkaPoisonMessage)?.starts ?? origin.attempts
+    }
+
+    /// Whether a topic is where dead letters of another go, or their dead letters, and so on. Headers alone do not say that a
+    /// message is a dead letter: a service that forwards all headers copies them along.
+    private static func isLetterTopic(
+        _ topic: String,
+        of original: String,
+        _ topicName: (String) -> String
+    ) -> Bool {
+        var name = original
+        for _ in 0..<8 {
+            name = topicName(name)
+            if name == topic { return true }
+        }
+        // Others name them as Spring Kafka does, now or formerly.
+        var rest = topic[...]
+        while let suffix = ["-dlt", ".DLT"].first(where: { rest.hasSuffix($0) }) {
+            rest = rest.dropLast(suffix.count)
+            if rest == original { return true }
+        }
+        return false
+    }
+}
+
+extension KafkaMessage {
+    /// Makes the message a dead letter for another topic, with the time of its sending: with the original's, the topic's
+    /// retention could delete it as soon as it is stored.
+    mutating func become(_ letter: KafkaDeadLetter, in topic: String) {
+        self.topic = topic
+        timestamp = nil
+        headers.removeAll { KafkaDeadLetter.Header.isOurs($0.name) }
+        headers.append(contentsOf: letter.headers)
     }
 }
 

@@ -2,8 +2,9 @@ internal import Logging
 
 /// Publishes messages that were given up to their dead-letter topics.
 ///
-/// A dead letter has the key, value, headers and timestamp of the original, and headers that say where it comes from and
-/// why (``KafkaDeadLetter``). It goes to the same partition of `<topic>-dlt` where that exists.
+/// A dead letter has the key, value and headers of the original, and headers that say where it comes from and why
+/// (``KafkaDeadLetter``). It goes to the same partition of `<topic>-dlt` where that exists. Its timestamp is that of its
+/// sending, from which the retention of its topic counts; the original's is in ``KafkaDeadLetter/originalTimestamp``.
 public struct KafkaDeadLetters: Sendable {
     private let copies: ConfirmedCopy
     private let topicName: @Sendable (_ original: String) -> String
@@ -60,14 +61,15 @@ public struct KafkaDeadLetters: Sendable {
         onFailure: (KafkaError) -> Void
     ) async throws(CancellationError) -> KafkaDeliveryReport? {
         var letter = delivery.content
-        letter.topic = topicName(origin.topic)
         letter.partition = origin.partition
-        letter.timestamp = origin.timestamp
         if origin.stage != nil {
             // Sent again, it begins anew.
-            letter.headers.removeAll { KafkaRetriedMessage.Header.all.contains($0.name) }
+            letter.headers.removeAll { KafkaRetriedMessage.Header.isOurs($0.name) }
         }
-        letter.headers.append(contentsOf: KafkaDeadLetter(origin, group: group, error: error).headers)
+        letter.become(
+            KafkaDeadLetter(origin, letter.headers, group: group, error: error, topicName: topicName),
+            in: topicName(origin.topic)
+        )
         return try await copies.send(
             letter,
             dispensable: KafkaDeadLetter.Header.names.exceptionMessage,

@@ -16,8 +16,17 @@ extension KafkaRedrive {
         /// How often it was redriven before.
         public let redriveCount: Int
 
-        /// When the original message was made or stored.
-        public var originalTimestamp: KafkaTimestamp? { deadLetter?.originalTimestamp ?? message.timestamp }
+        /// When the original message was made or stored, however often it was redriven since; where no header says so, the
+        /// time of the letter.
+        public var originalTimestamp: KafkaTimestamp? { knownOriginalTimestamp ?? message.timestamp }
+
+        /// An earlier replay knows the time of the first original, and the dead letter only that of the replay.
+        fileprivate var knownOriginalTimestamp: KafkaTimestamp? {
+            message.headers[KafkaRedrive.originalTimestampHeader]
+                .flatMap { Int64(bigEndianBytes: $0) }
+                .map { KafkaTimestamp(millisecondsSince1970: $0) }
+                ?? deadLetter?.originalTimestamp
+        }
     }
 
     /// What became of a message of the dead-letter topic.
@@ -46,6 +55,10 @@ extension KafkaRedrive {
 
     /// The header that says how often a message was redriven: 4 bytes, big-endian, like Spring Kafka's numbers.
     public static let redriveCountHeader = "kafka_delivery-redrive-count"
+
+    /// The header that says when the original of a replay was made or stored: milliseconds since 1970-01-01T00:00:00Z in 8
+    /// bytes, big-endian, like Spring Kafka's.
+    public static let originalTimestampHeader = "kafka_delivery-original-timestamp"
 }
 
 extension KafkaRedrive.Letter {
@@ -83,10 +96,14 @@ extension KafkaRedrive.Letter {
         replay.partition = message.key == nil ? deadLetter?.originalPartition : nil
         if let partition = replay.partition, partition < 0 { replay.partition = nil }
         replay.headers.removeAll { header in
-            // Spring's retry topics count attempts in theirs. A replay begins anew.
-            KafkaDeadLetter.Header.isOurs(header.name) || header.name.hasPrefix("retry_topic-")
-                || header.name == KafkaRedrive.redriveCountHeader
+            // Retry topics count attempts in theirs. A replay begins anew.
+            KafkaDeadLetter.Header.isOurs(header.name) || KafkaRetriedMessage.Header.isOurs(header.name)
+                || [KafkaRedrive.redriveCountHeader, KafkaRedrive.originalTimestampHeader].contains(header.name)
         }
+        replay.headers.add(
+            KafkaRedrive.originalTimestampHeader,
+            knownOriginalTimestamp.map { KafkaBytes($0.millisecondsSince1970.bigEndianBytes) }
+        )
         let count = Int32(clamping: redriveCount + 1)
         replay.headers.append(KafkaHeader(KafkaRedrive.redriveCountHeader, count.bigEndianBytes))
         replay.timestamp = timestamps == .original ? originalTimestamp : nil

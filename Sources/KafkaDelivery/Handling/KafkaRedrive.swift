@@ -24,14 +24,15 @@ public import Logging
 ///
 /// ## What a replay looks like
 ///
-/// It has the key, the value (null too), the headers and the timestamp of the dead letter, which are those of the original.
-/// The headers that say why it was a dead letter (`kafka_dlt-…`, `kafka_deliveryAttempt`) are left out, so that they do not
-/// pile up should it fail again, and `kafka_delivery-redrive-count` says how often it was redriven. Where it has a key, the
-/// key decides the partition, as for any new message of that key; without a key it goes to its original partition, or to
-/// any where that does not exist.
+/// It has the key, the value (null too) and the headers of the dead letter, which are those of the original. The headers
+/// that say why it was a dead letter (`kafka_dlt-…`, `kafka_deliveryAttempt`) or came from retry topics are left out, so that
+/// they do not pile up should it fail again; `kafka_delivery-redrive-count` says how often it was redriven. Where it has a
+/// key, the key decides the partition, as for any new message of that key; without a key it goes to its original partition,
+/// or to any where that does not exist.
 ///
-/// A topic's retention counts from timestamps: a replay that is older than that may be deleted before a consumer which is
-/// away has read it. ``Configuration/timestamps`` can give replays the time of their sending.
+/// A topic's retention counts from timestamps: a replay with the time of the original may be deleted as soon as it is
+/// stored, before a consumer has read it. So its timestamp is that of its sending, and `kafka_delivery-original-timestamp`
+/// says when the original was made, however often it was redriven. ``Configuration/timestamps`` can say otherwise.
 public struct KafkaRedrive: Sendable {
     /// What is told of each message of the dead-letter topic. Throwing ends the run; what was confirmed is remembered all
     /// the same.
@@ -87,9 +88,9 @@ extension KafkaRedrive {
     public struct Configuration: Sendable {
         /// Which time a replay has.
         public enum Timestamps: String, Sendable, Hashable {
-            /// That of the original message.
+            /// That of the original message, which the topic's retention may be shorter than.
             case original
-            /// That of its sending.
+            /// That of its sending. The original's is in a header, ``KafkaRedrive/originalTimestampHeader``.
             case redriven
         }
 
@@ -120,7 +121,7 @@ extension KafkaRedrive {
         public var maximumRedrives = 3
 
         /// Which time replays have.
-        public var timestamps = Timestamps.original
+        public var timestamps = Timestamps.redriven
 
         /// How long the end of a run may take: half of it for replays that are under way when the run is cancelled, the
         /// rest for remembering what was confirmed and for leaving the group.
@@ -151,10 +152,11 @@ extension KafkaRedrive {
         /// Headers that are all there, each with this value. Not those that make it a dead letter.
         public var headers: [KafkaHeader] = []
 
-        /// The earliest time of the original message.
+        /// The earliest time of the original message (``Letter/originalTimestamp``): not that of its dead letter or of an
+        /// earlier replay.
         public var since: KafkaTimestamp?
 
-        /// The time of the original message before which it is.
+        /// The time of the original message (``Letter/originalTimestamp``) before which it is.
         public var until: KafkaTimestamp?
 
         /// Partitions of the dead-letter topic.

@@ -41,7 +41,11 @@ extension KafkaRetriedMessage {
         static let firstTimestamp = "retry_topic-original-timestamp"
         static let due = "retry_topic-backoff-timestamp"
 
-        static let all = Set(names.all + [attempts, firstTimestamp, due])
+        /// Whether a header says that a message was put into a retry topic, and why, here or in Spring Kafka: it says more
+        /// of exceptions, their stack traces for instance.
+        static func isOurs(_ name: String) -> Bool {
+            ["kafka_original-", "kafka_exception-", "retry_topic-"].contains { name.hasPrefix($0) }
+        }
     }
 
     /// Reads the headers; nil where they are not those of a message in a retry topic.

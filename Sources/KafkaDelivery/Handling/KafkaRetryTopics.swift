@@ -115,7 +115,7 @@ public struct KafkaRetryTopics: Sendable {
         var copy = delivery.content
         copy.topic = topic
         copy.timestamp = nil
-        copy.headers.removeAll { KafkaRetriedMessage.Header.all.contains($0.name) }
+        copy.headers.removeAll { KafkaRetriedMessage.Header.isOurs($0.name) }
         copy.headers.append(
             contentsOf: KafkaRetriedMessage(origin, due: due, group: group, error: error).headers
         )

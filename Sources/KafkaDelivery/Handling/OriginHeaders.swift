@@ -22,10 +22,6 @@ struct OriginHeaders {
             self.exceptionType = prefix + "exception-fqcn"
             self.exceptionMessage = prefix + "exception-message"
         }
-
-        var all: [String] {
-            [topic, partition, offset, timestamp, timestampType, group, exceptionType, exceptionMessage]
-        }
     }
 
     var topic: String
@@ -39,27 +35,37 @@ struct OriginHeaders {
 }
 
 extension OriginHeaders {
+    /// Which of several headers of a name counts. Spring Kafka adds those of each place that a message failed in behind
+    /// the ones before (`appendOriginalHeaders`).
+    enum Place {
+        case first
+        case last
+    }
+
     /// Reads headers; nil where those are missing that say which message it was.
-    init?(_ headers: KafkaHeaders, _ names: Names) {
-        guard let topic = headers[names.topic]?.string,
-            let partition = headers[names.partition].flatMap({ Int32(bigEndianBytes: $0) }),
-            let offset = headers[names.offset].flatMap({ Int64(bigEndianBytes: $0) })
+    init?(_ headers: KafkaHeaders, _ names: Names, _ place: Place = .last) {
+        func value(_ name: String) -> KafkaBytes? {
+            place == .last ? headers[name] : headers.first { $0.name == name }?.value
+        }
+        guard let topic = value(names.topic)?.string,
+            let partition = value(names.partition).flatMap({ Int32(bigEndianBytes: $0) }),
+            let offset = value(names.offset).flatMap({ Int64(bigEndianBytes: $0) })
         else { return nil }
         self.topic = topic
         self.partition = Int(partition)
         self.offset = offset
-        self.timestamp = headers[names.timestamp]
+        self.timestamp = value(names.timestamp)
             .flatMap { Int64(bigEndianBytes: $0) }
             .map { KafkaTimestamp(millisecondsSince1970: $0) }
         self.timestampType =
-            switch headers[names.timestampType]?.string {
+            switch value(names.timestampType)?.string {
             case "CreateTime": .created
             case "LogAppendTime": .appended
             default: nil
             }
-        self.group = headers[names.group]?.string
-        self.exceptionType = headers[names.exceptionType]?.string
-        self.exceptionMessage = headers[names.exceptionMessage]?.string
+        self.group = value(names.group)?.string
+        self.exceptionType = value(names.exceptionType)?.string
+        self.exceptionMessage = value(names.exceptionMessage)?.string
     }
 
     /// The headers that say all this.

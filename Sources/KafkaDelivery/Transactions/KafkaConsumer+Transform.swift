@@ -25,7 +25,8 @@ extension KafkaConsumer {
     ///   - retry: What to do where `transform` throws. A message that is to be tried again holds back its partition; the rest
     ///     of the batch goes on. Retry topics are refused: a message that left its partition would not be in its order.
     ///   - deadLetterTopic: The dead-letter topic of a topic, for messages that are given up. The dead letter is sent in the
-    ///     batch's transaction, to the partition that its key chooses. Without one the error ends the loop.
+    ///     batch's transaction, to the partition that its key chooses, with the time of its sending. Without one the error
+    ///     ends the loop.
     ///   - transform: Makes the messages to send of one delivery; none is possible. Called in the order of each partition.
     /// - Throws: ``KafkaError`` where the consumer or the producer cannot go on, where a message can never be sent, and of kind
     ///   `invalidArgument` for retry topics; and `transform`'s error where a message is given up and there is no dead-letter
@@ -239,14 +240,18 @@ struct TransformLoop {
     private func letter(_ delivery: Delivery, _ error: any Error) -> KafkaMessage? {
         guard let deadLetterTopic else { return nil }
         var letter = delivery.content
-        letter.topic = deadLetterTopic(delivery.topic)
         // In a transaction a partition that does not exist could not be taken back.
         letter.partition = nil
-        letter.headers.append(
-            contentsOf: KafkaDeadLetter(MessageOrigin(delivery), group: consumer.core.configuration.group, error: error)
-                .headers
+        letter.become(
+            KafkaDeadLetter(
+                MessageOrigin(delivery),
+                letter.headers,
+                group: consumer.core.configuration.group,
+                error: error,
+                topicName: deadLetterTopic
+            ),
+            in: deadLetterTopic(delivery.topic)
         )
-        if let timestamp = letter.timestamp, timestamp.millisecondsSince1970 < 1 { letter.timestamp = nil }
         return letter
     }
 }

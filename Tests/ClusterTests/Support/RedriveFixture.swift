@@ -66,3 +66,8 @@ struct RedriveFixture {
         try await GroupOffsets(cluster, configuration.group).committed(letters, partition)
     }
 }
+
+extension KafkaTimestamp {
+    /// As headers have it: 8 bytes, big-endian.
+    var bytes: KafkaBytes { KafkaBytes(withUnsafeBytes(of: millisecondsSince1970.bigEndian) { Array($0) }) }
+}

@@ -117,6 +117,8 @@ extension KafkaTimestamp {
         millisecondsSince1970: Int64(Date.now.timeIntervalSince1970 * 1_000) - 3_600_000
     )
 
+    static var now: KafkaTimestamp { KafkaTimestamp(Date.now) }
+
     func advanced(milliseconds: Int) -> KafkaTimestamp {
         KafkaTimestamp(millisecondsSince1970: millisecondsSince1970 + Int64(milliseconds))
     }
