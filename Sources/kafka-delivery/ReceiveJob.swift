@@ -142,8 +142,8 @@ extension ReceiveRun {
             if job.untilEnd, isMissing, state.withLock({ !$0.ends.hasPartitions }) {
                 endReading(ToolFailure("stopped, because --until-end needs topics that are there"))
             }
-        case .redelivery, .retried, .retryFailed, .deadLettered, .deadLetterFailed, .startsExceeded,
-            .contradictingVerdict, .stuck, .uncommitted:
+        case .redelivery, .retried, .retryFailed, .deadLettered, .deadLetterFailed, .deadLetterRefused, .handedOver,
+            .startsExceeded, .contradictingVerdict, .stuck, .uncommitted:
             break
         }
     }

@@ -7,8 +7,9 @@ struct RedriveCommand: AsyncParsableCommand {
         abstract: "Sends dead letters again, to where they came from; with --dry-run lists them.",
         discussion: """
             A dead letter counts as redriven once the brokers have confirmed its replay, and is then not redriven \
-            again: the group TOPIC-redrive remembers each. What the filters leave stays for a later run. A run ends \
-            where the topic ended when it began.
+            again: the group TOPIC-redrive remembers each. What the filters leave stays for a later run, and so does \
+            what the producer or the brokers refuse (too large, no such topic), with the reason; the others go on. A \
+            run ends where the topic ended when it began.
 
               kafka-delivery redrive orders-dlt --dry-run
               kafka-delivery redrive orders-dlt --error CardDeclined --since 2025-11-23 --rate 50

@@ -29,7 +29,8 @@ struct RedriveJob: Sendable {
     private func redrive(_ redrive: KafkaRedrive, _ listing: RedriveListing) async throws -> KafkaRedrive.Summary {
         if isDry {
             if mayShowProgress { StandardError.show(status: "reading \(configuration.topic) …") }
-            return try await redrive.preview { letter, outcome in try await listing.add(letter, outcome) }
+            return try await redrive.preview(for: producer) { letter, outcome in try await listing.add(letter, outcome)
+            }
         }
         return try await withKafkaProducer(producer, logger: logger) { producer in
             try await redrive.run(with: producer) { letter, outcome in try await listing.add(letter, outcome) }
@@ -74,7 +75,8 @@ struct RedriveSummary {
     /// Whether something that was selected was not redriven.
     func isIncomplete(_ summary: KafkaRedrive.Summary?) -> Bool {
         guard !isDry, let summary else { return false }
-        return summary.refused > 0 || !summary.scatteredPartitions.isEmpty || !summary.partitionsOfOthers.isEmpty
+        return summary.refused > 0 || summary.unsendable > 0 || !summary.scatteredPartitions.isEmpty
+            || !summary.partitionsOfOthers.isEmpty
     }
 
     func sentences(_ summary: KafkaRedrive.Summary?) -> [String] {
@@ -82,6 +84,9 @@ struct RedriveSummary {
         var sentences = [
             isDry ? "\(number) would be redriven; nothing was sent" : "\(number) redriven in \(elapsed.short)"
         ]
+        if counts.refused > 0 {
+            sentences.append("\(counts.refused.grouped) left: refused, \(counts.refusal ?? "for different reasons")")
+        }
         if counts.failed > 0 { sentences.append("\(count(counts.failed, "replay")) not confirmed; they stay") }
         guard let summary else { return sentences }
         if summary.filtered > 0 { sentences.append("\(summary.filtered.grouped) left, as the filters say") }

@@ -12,6 +12,14 @@ final class RedriveListing: Sendable {
         var failed = 0
         var often = 0
         var returning = 0
+        var refused = 0
+        /// Why, where all were refused for the same reason.
+        var refusal: String?
+
+        mutating func addRefusal(_ reason: String) {
+            if refused == 0 { refusal = reason } else if refusal != reason { refusal = nil }
+            refused += 1
+        }
     }
 
     private struct State {
@@ -58,6 +66,7 @@ final class RedriveListing: Sendable {
             switch outcome {
             case .redriven, .selected: state.counts.redriven += 1
             case .failed: state.counts.failed += 1
+            case .refused(let error): state.counts.addRefusal(error.sentence)
             case .left(.redrivenTooOften): state.counts.often += 1
             case .left(.wouldReturn): state.counts.returning += 1
             case .left: break
@@ -65,7 +74,7 @@ final class RedriveListing: Sendable {
         }
         switch outcome {
         case .redriven: bar.update { $0.confirmed += 1 }
-        case .failed: bar.update { $0.failed += 1 }
+        case .failed, .refused: bar.update { $0.failed += 1 }
         case .selected, .left: break
         }
     }

@@ -95,7 +95,7 @@ extension RedriveTable.Row {
             attempts: dead?.attempts.map { "\($0)" } ?? "–",
             result: result,
             isGood: isGood,
-            error: dead.map(Self.error) ?? "no headers of a dead letter"
+            error: Self.why(outcome, dead)
         )
     }
 
@@ -103,6 +103,7 @@ extension RedriveTable.Row {
         switch outcome {
         case .redriven(let report): (place(report.topic, report.partition, report.offset), true)
         case .selected(let topic): (topic.withoutControls, true)
+        case .refused: ("left, refused", false)
         case .failed: ("not confirmed", false)
         case .left(.filtered): ("filtered", false)
         case .left(.notADeadLetter): ("left", false)
@@ -119,6 +120,12 @@ extension RedriveTable.Row {
     private static func time(_ timestamp: KafkaTimestamp) -> String {
         let text = ISO8601.text(millisecondsSince1970: timestamp.millisecondsSince1970)
         return text.split(separator: ".").first.map { "\($0)Z" } ?? text
+    }
+
+    /// Why it is a dead letter; or why it is to stay one.
+    private static func why(_ outcome: KafkaRedrive.Outcome, _ letter: KafkaDeadLetter?) -> String {
+        if case .refused(let error) = outcome { return error.sentence.withoutControls }
+        return letter.map(error) ?? "no headers of a dead letter"
     }
 
     /// The type without the module, and what it said.
@@ -181,6 +188,9 @@ enum RedriveEnvelope {
         case .left(let reason):
             writer.raw("\"left\",\"reason\":")
             writer.string(reason.rawValue)
+        case .refused(let error):
+            writer.raw("\"refused\",\"reason\":")
+            writer.string(error.sentence)
         case .failed(let error):
             writer.raw("\"failed\",\"reason\":")
             writer.string(error.sentence)

@@ -76,6 +76,88 @@ struct RedriveTests {
         await fixture.producer.close()
     }
 
+    @Test func aLetterThatIsRefusedIsLeftAndTheOthersGoOn() async throws {
+        let fixture = try await RedriveFixture()
+        var nowhere = fixture.headers(partition: 0)
+        nowhere[0].value = ""
+        let large = String(repeating: "v", count: 5_000)
+        try await fixture.add(1)
+        for (value, headers) in [("nowhere", nowhere), (large, fixture.headers(partition: 0))] {
+            try await fixture.producer.send(KafkaMessage(topic: fixture.letters, value: value, headers: headers))
+        }
+        try await fixture.add(1)
+        var settings = fixture.cluster.producerConfiguration()
+        settings.maximumMessageBytes = 2_000
+        let narrow = try KafkaProducer(settings, logger: .test)
+        let redrive = KafkaRedrive(fixture.configuration, logger: .test)
+
+        let kinds = Shared<[Int64: KafkaError.Kind]>([:])
+        let observer: KafkaRedrive.Observer = { letter, outcome in
+            if case .refused(let error) = outcome { kinds.change { $0[letter.offset] = error.kind } }
+        }
+        let preview = try await redrive.preview(for: settings, observer)
+        #expect(preview.redriven == 2)
+        #expect(preview.unsendable == 2)
+        #expect(kinds.value == [1: .invalidArgument, 2: .messageTooLarge])
+        #expect(try await redrive.preview { _, _ in }.unsendable == 1, "how large it may be is not known")
+
+        kinds.change { $0 = [:] }
+        let summary = try await redrive.run(with: narrow, observer)
+        #expect(summary.redriven == 2)
+        #expect(summary.unsendable == 2)
+        #expect(summary.left == 2)
+        #expect(kinds.value == [1: .invalidArgument, 2: .messageTooLarge])
+        #expect(try await fixture.replays() == ["0", "0"])
+
+        // They are there for a later run, which sends nothing twice.
+        let later = try await fixture.run()
+        #expect(later.redriven == 1)
+        #expect(later.unsendable == 1)
+        #expect(later.redrivenBefore == 1, "the last; what is before the first that was left is not looked at")
+        #expect(try await fixture.replays() == ["0", "0", large])
+        await narrow.close()
+        await fixture.producer.close()
+    }
+
+    @Test func whatIsRefusedDoesNotCountAsSent() async throws {
+        let fixture = try await RedriveFixture()
+        try await fixture.producer.send(
+            KafkaMessage(
+                topic: fixture.letters,
+                value: String(repeating: "v", count: 5_000),
+                headers: fixture.headers(partition: 0)
+            )
+        )
+        try await fixture.add(3)
+        var settings = fixture.cluster.producerConfiguration()
+        settings.maximumMessageBytes = 2_000
+        let narrow = try KafkaProducer(settings, logger: .test)
+        var configuration = fixture.configuration
+        configuration.maximumCount = 2
+        let summary = try await KafkaRedrive(configuration, logger: .test).run(with: narrow)
+        #expect(summary.redriven == 2)
+        #expect(summary.unsendable == 1)
+        #expect(summary.reachedMaximum)
+        #expect(try await fixture.replays() == ["0", "1"])
+        await narrow.close()
+        await fixture.producer.close()
+    }
+
+    @Test(.enabled(if: TestCluster.isMock, "injects faults"))
+    func aLetterThatTheBrokerRefusesIsLeftAndTheOthersGoOn() async throws {
+        let fixture = try await RedriveFixture()
+        try await fixture.add(3)
+        try fixture.cluster.mock.inject([.messageTooLarge], into: .produce)
+        // A second lies between two, so that each has a request of its own.
+        let summary = try await fixture.run { $0.maximumRate = 1 }
+        #expect(summary.redriven == 2)
+        #expect(summary.unsendable == 1)
+        #expect(try await fixture.committed() == 0)
+        #expect(try await fixture.run().redriven == 1)
+        #expect(try await fixture.replays() == ["1", "2", "0"])
+        await fixture.producer.close()
+    }
+
     @Test func aPreviewSendsAndCommitsNothing() async throws {
         let fixture = try await RedriveFixture(partitions: 2)
         try await fixture.add(3, partition: 0)

@@ -1,8 +1,32 @@
 import ArgumentParser
-import KafkaDelivery
 import Testing
 
+@testable import KafkaDelivery
 @testable import kafka_delivery
+
+extension KafkaRedrive.Letter {
+    fileprivate static let sample = KafkaRedrive.Letter(
+        partition: 1,
+        offset: 7,
+        message: KafkaMessage(
+            topic: "orders-dlt",
+            value: "v",
+            headers: [
+                "kafka_dlt-original-topic": "orders", "kafka_dlt-original-partition": [0, 0, 0, 1],
+                "kafka_dlt-original-offset": [0, 0, 0, 0, 0, 0, 0, 9], "kafka_dlt-exception-message": "declined",
+            ]
+        )
+    )
+}
+
+extension KafkaError {
+    fileprivate static let sample = KafkaError(
+        .messageTooLarge,
+        persistence: .notPersisted,
+        recovery: .fixRequest,
+        reason: "the message is too large"
+    )
+}
 
 @Suite struct RedriveTableTests {
     private func row(
@@ -57,6 +81,17 @@ import Testing
     @Test func aPreviewSaysWhyARowIsLeft() {
         let line = lines([row("0:7", result: "left, redriven too often", isGood: false)])[1]
         #expect(line.hasSuffix("left, redriven too often: Declined: no money"))
+    }
+
+    @Test func aRefusedReplayIsShownWithItsReasonInsteadOfTheOldError() {
+        let letter = KafkaRedrive.Letter.sample
+        let row = RedriveTable.Row(letter, .refused(.sample))
+        #expect(row.result == "left, refused")
+        #expect(!row.isGood)
+        #expect(row.error.contains("too large"))
+        let line = String(decoding: RedriveEnvelope.bytes(of: letter, .refused(.sample)), as: UTF8.self)
+        #expect(line.contains("\"outcome\":\"refused\",\"reason\":\""))
+        #expect(line.contains("too large"))
     }
 
     @Test(arguments: [1, 10, 40, 55, 60, 80, 100, 200])
@@ -159,5 +194,24 @@ import Testing
             ]
         )
         #expect(!text.isIncomplete(KafkaRedrive.Summary()))
+    }
+
+    @Test func theSummaryNamesARefusalAndTheRunIsIncomplete() {
+        func summary(_ refusals: [String], isDry: Bool = false) -> RedriveSummary {
+            var counts = RedriveListing.Counts()
+            for reason in refusals { counts.addRefusal(reason) }
+            return RedriveSummary(
+                isDry: isDry,
+                configuration: .init(bootstrapServers: ["a:1"], topic: "t"),
+                counts: counts,
+                elapsed: .seconds(2)
+            )
+        }
+        #expect(summary(["too large", "too large"]).sentences(nil).last == "2 left: refused, too large")
+        #expect(summary(["too large", "empty"]).sentences(nil).last == "2 left: refused, for different reasons")
+        var counted = KafkaRedrive.Summary()
+        counted.unsendable = 2
+        #expect(summary(["too large", "empty"]).isIncomplete(counted))
+        #expect(!summary(["too large", "empty"], isDry: true).isIncomplete(counted))
     }
 }

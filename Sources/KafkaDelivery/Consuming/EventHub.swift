@@ -36,6 +36,7 @@ final class EventHub: Sendable {
             case .stuck: state.counts.stuck += 1
             case .deadLettered: state.counts.deadLetters += 1
             case .deadLetterFailed: state.counts.deadLetterFailures += 1
+            case .deadLetterRefused: state.counts.deadLetterRefusals += 1
             default: break
             }
             return (Array(state.listeners.values), state.assignedCount)

@@ -41,6 +41,12 @@ extension KafkaConsumer {
         case deadLettered(Source, KafkaDeliveryReport)
         /// A message was given up, its dead letter could not be published, and that is tried again.
         case deadLetterFailed(Source, KafkaError)
+        /// A message was given up, and its dead letter can never be stored: it is too large for the producer or for the topic,
+        /// for instance. It holds back what comes after it, or the application stores it elsewhere, as
+        /// ``KafkaDeadLetters/onRefusal`` says. Said once for each message in a generation.
+        case deadLetterRefused(Source, KafkaError)
+        /// A message was given up, its dead letter can never be stored, and the application has stored it elsewhere.
+        case handedOver(Source)
         /// So many processes began at the same offset and died that the message which kills them is looked for: the consumer
         /// hands out one message at a time meanwhile. See ``KafkaDeadLetters/maximumStarts``.
         case startsExceeded(KafkaTopicPartition, starts: Int)

@@ -71,9 +71,10 @@ final class ReceivedMessage: @unchecked Sendable {
         reader.reject(self, as: .rejected, after: delay, holdsPartition: holdsPartition)
     }
 
-    /// Holds the message back, and its partition, without this having been an attempt.
-    func postpone(for delay: Duration) {
-        _ = reader.reject(self, as: .postponed, after: delay, holdsPartition: true)
+    /// Holds the message back, and its partition where that is said, without this having been an attempt.
+    @discardableResult
+    func postpone(for delay: Duration, holdingPartition holdsPartition: Bool = true) -> KafkaConsumer.Verdict {
+        reader.reject(self, as: .postponed, after: delay, holdsPartition: holdsPartition)
     }
 
     /// Makes the message part of a transaction.

@@ -1,69 +1,41 @@
-internal import Logging
-
-/// Publishes what becomes of a delivery elsewhere, as a dead letter or for a later attempt, and does not give up: the
-/// original is settled only when its copy is confirmed.
+/// Publishes what becomes of a delivery elsewhere, as a dead letter or for a later attempt: the original is settled only when
+/// its copy is confirmed.
 struct ConfirmedCopy: Sendable {
     let producer: KafkaProducer
-    private static let backoff = KafkaRetryPolicy.exponential(
-        initial: .milliseconds(200),
-        maximum: .seconds(10),
-        maximumAttempts: nil
-    )
 
-    init(producer: KafkaProducer) {
-        self.producer = producer
+    enum Outcome: Sendable {
+        case stored(KafkaDeliveryReport)
+        /// It is not confirmed, and may be later.
+        case failed(KafkaError)
+        /// It can never be stored, with all left out that can be.
+        case refused(KafkaError, KafkaMessage)
+        /// The task was cancelled.
+        case cancelled
     }
 
-    /// Sends a message and waits until the broker has confirmed it. A failing send is tried again, for as long as the
-    /// delivery's partition is ours and the task is not cancelled: nothing is skipped.
-    ///
-    /// - Parameters:
-    ///   - message: What to send; to another partition than its own where the topic does not have that one.
-    ///   - dispensable: A header that is left out where the message is too large with it.
-    ///   - delivery: What it is a copy of.
-    ///   - onFailure: Told of each send that failed.
-    /// - Returns: Where it is stored; nil where the partition was revoked meanwhile, and nothing more is published.
-    func send(
-        _ message: KafkaMessage,
-        dispensable: String,
-        for delivery: KafkaConsumer.Delivery,
-        logger: Logger,
-        onFailure: (KafkaError) -> Void
-    ) async throws(CancellationError) -> KafkaDeliveryReport? {
-        var copy = message
-        var attempt = 0
-        while delivery.message.isCurrent {
+    /// Sends a message and waits until the broker has confirmed it: to another partition than its own where the topic does not
+    /// have that one, and with fewer headers where it is refused with all of them.
+    func send(_ copy: MessageCopy) async -> Outcome {
+        var shedding = MessageCopy.Shedding.nothing
+        var message = copy.message()
+        while true {
             do throws(KafkaError) {
-                return try await producer.send(copy)
+                if let error = KafkaMessage.refusal(ofTopic: message.topic) { throw error }
+                return .stored(try await producer.send(message))
             } catch {
-                if Task.isCancelled { throw CancellationError() }
-                if error.kind == .unknownTopicOrPartition, copy.partition != nil {
+                if Task.isCancelled { return .cancelled }
+                if error.kind == .unknownTopicOrPartition, message.partition != nil {
                     // The topic has fewer partitions.
-                    copy.partition = nil
+                    message.partition = nil
                     continue
                 }
-                if error.kind == .messageTooLarge, copy.headers.contains(where: { $0.name == dispensable }) {
-                    // The original fitted into its topic, and what was added may be too much: the message matters more
-                    // than the error's text.
-                    copy.headers.removeAll { $0.name == dispensable }
-                    continue
+                guard error.isOfMessageItself else { return .failed(error) }
+                guard error.recovery == .fixRequest, let next = copy.next(after: shedding) else {
+                    return .refused(error, message)
                 }
-                onFailure(error)
-                logger.warning(
-                    "Copy of a message not published, tried again",
-                    metadata: [
-                        "kafka_delivery": "\(delivery)", "kafka_topic": "\(copy.topic)", "kafka_error": "\(error)",
-                    ]
-                )
-                // It may have been the topic that was missing, and not the partition.
-                copy.partition = message.partition
-                attempt += 1
-                // Time is what is waited for here: a broker that refuses gives no sign when it will not any more.
-                guard (try? await Task.sleep(for: Self.backoff.delay(after: attempt))) != nil else {
-                    throw CancellationError()
-                }
+                shedding = next
+                message.headers = copy.message(without: shedding).headers
             }
         }
-        return nil
     }
 }

@@ -26,7 +26,8 @@ extension KafkaConsumer {
     /// Returning acknowledges. Throwing hands the message over again after the policy's delay, which holds back that
     /// partition (with `.perKey` that key, with `.unordered` nothing else) and leaves the others alone. When the policy
     /// gives up, the message goes to the dead letters, and is settled once that is confirmed; without dead letters the
-    /// error ends the loop, and the message stays unsettled. With ``KafkaRetryPolicy/topics(_:through:inPlace:)`` messages
+    /// error ends the loop, and the message stays unsettled. What cannot be published waits for its next attempt at that as a
+    /// message that failed does, and holds back no more; what never can, ``KafkaDeadLetters/onRefusal`` is for. With ``KafkaRetryPolicy/topics(_:through:inPlace:)`` messages
     /// wait for their next attempt in topics of their own, which are subscribed to as well. Cancellation leaves what is being
     /// handled unsettled.
     ///
@@ -41,7 +42,8 @@ extension KafkaConsumer {
     ///   - handler: Handles one delivery. May settle it itself; what it does not settle, its end does.
     /// - Throws: ``KafkaError`` where the consumer cannot go on, and the handler's error where a message is given up and
     ///   there are no dead letters. `invalidConfiguration` where ``KafkaDeadLetters/maximumStarts`` is set and the consumer
-    ///   does not start where its group has committed, and where its partitions are named and the retry topics' are not.
+    ///   does not start where its group has committed, where its partitions are named and the retry topics' are not, and
+    ///   where the name of a dead-letter or retry topic of a configured topic is not possible.
     public func forEach(
         concurrency: Concurrency = .perPartition,
         retry: KafkaRetryPolicy = .exponential(maximumAttempts: nil),
@@ -49,6 +51,7 @@ extension KafkaConsumer {
         deduplicating deduplicator: (any KafkaDeduplicator)? = nil,
         _ handler: @escaping @Sendable (Delivery) async throws -> Void
     ) async throws {
+        try core.refuseTopics(retry.topics, deadLetterTopic: deadLetters?.topicName)
         try core.countStarts(deadLetters?.maximumStarts)
         try core.subscribeToRetries(retry.topics)
         let given = handler
@@ -132,6 +135,7 @@ extension KafkaConsumer {
         deadLetters: KafkaDeadLetters? = nil,
         _ handler: @escaping @Sendable ([Delivery]) async throws -> Void
     ) async throws {
+        try core.refuseTopics(retry.topics, deadLetterTopic: deadLetters?.topicName)
         try core.countStarts(deadLetters?.maximumStarts)
         try core.subscribeToRetries(retry.topics)
         let handling = FailureHandling(core: core, retry: retry, deadLetters: deadLetters, holdsPartition: true)
@@ -139,17 +143,22 @@ extension KafkaConsumer {
             var iterator = partition.makeAsyncIterator()
             while let first = try await iterator.next() {
                 if handling.postpone(first) { continue }
-                if first.message.fatalStarts != nil {
+                if handling.isGivenUp(first) {
                     _ = try await handling.run(first) { try await handler([$0]) }
                     continue
                 }
                 var batch = [first]
+                var givenUp: Delivery?
                 let deadline = ContinuousClock.now.advanced(by: maximumWait.asTimeout)
                 // While messages are on trial there will not be a second one.
                 while batch.count < maximumCount, !partition.claim.reader.isOneAtATime,
                     let next = try await iterator.next(until: deadline)
                 {
                     if handling.postpone(next) { break }
+                    if handling.isGivenUp(next) {
+                        givenUp = next
+                        break
+                    }
                     batch.append(next)
                 }
                 do {
@@ -157,9 +166,11 @@ extension KafkaConsumer {
                     for delivery in batch where !delivery.message.hasVerdict { delivery.acknowledge() }
                 } catch {
                     for delivery in batch where !delivery.message.hasVerdict {
-                        _ = try await handling.failed(delivery, error)
+                        guard case .givenUp(let givenUp) = try handling.failed(delivery, error) else { continue }
+                        _ = try await handling.publish(givenUp, delivery)
                     }
                 }
+                if let givenUp { _ = try await handling.run(givenUp) { try await handler([$0]) } }
             }
         }
     }

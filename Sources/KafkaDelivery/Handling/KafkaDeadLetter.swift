@@ -130,17 +130,6 @@ extension KafkaDeadLetter {
     }
 }
 
-extension KafkaMessage {
-    /// Makes the message a dead letter for another topic, with the time of its sending: with the original's, the topic's
-    /// retention could delete it as soon as it is stored.
-    mutating func become(_ letter: KafkaDeadLetter, in topic: String) {
-        self.topic = topic
-        timestamp = nil
-        headers.removeAll { KafkaDeadLetter.Header.isOurs($0.name) }
-        headers.append(contentsOf: letter.headers)
-    }
-}
-
 extension FixedWidthInteger {
     /// As Java's `ByteBuffer` writes it.
     var bigEndianBytes: [UInt8] {

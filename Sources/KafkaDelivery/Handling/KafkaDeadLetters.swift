@@ -1,13 +1,41 @@
-internal import Logging
-
 /// Publishes messages that were given up to their dead-letter topics.
 ///
 /// A dead letter has the key, value and headers of the original, and headers that say where it comes from and why
 /// (``KafkaDeadLetter``). It goes to the same partition of `<topic>-dlt` where that exists. Its timestamp is that of its
 /// sending, from which the retention of its topic counts; the original's is in ``KafkaDeadLetter/originalTimestamp``.
+///
+/// The original is settled when the broker has confirmed the letter. What fails and may succeed later is tried again for as
+/// long as it takes. A letter that is refused (it is larger than the producer or its topic allows) is published without the
+/// error's text, and then without any header but those that say where it comes from; the original's own headers, its key and
+/// its value are never left out. What becomes of one that is refused even so, ``Refusal`` says. To have room for the headers,
+/// give the producer a ``KafkaProducer/Configuration/maximumMessageBytes`` and the dead-letter topic a `max.message.bytes`
+/// that are some kilobytes above those of the original topic.
 public struct KafkaDeadLetters: Sendable {
-    private let copies: ConfirmedCopy
-    private let topicName: @Sendable (_ original: String) -> String
+    /// What becomes of a message that was given up and whose dead letter can never be stored: it is too large, its topic's
+    /// name is too long, or the producer has failed for good or is closed. That a topic is not there or must not be written
+    /// to is nothing of that kind: it is tried again, until somebody has seen to it.
+    public enum Refusal: Sendable {
+        /// The message stays unsettled and holds back its partition (in a loop that is not `perPartition`, what has its key, or
+        /// nothing), and nothing after it is committed. ``KafkaConsumer/Event/deadLetterRefused(_:_:)``, the metric
+        /// `kafka_consumer_dead_letter_refusals_total` and a log line of level `error` say so once. It is tried again
+        /// every 10 seconds all the same (in `transform` every minute), for a limit may be raised.
+        case hold
+        /// The application stores it elsewhere. When the closure returns, the original is settled
+        /// (``KafkaConsumer/Event/handedOver(_:)``); when it throws, the letter and then the closure are tried again after a
+        /// while, 10 seconds at most. It may be called more than once for a message: after a crash, and in a transaction
+        /// that is aborted, it is.
+        case handOver(
+            @Sendable (
+                _ delivery: KafkaConsumer.Delivery, _ letter: KafkaMessage, _ error: KafkaError
+            ) async throws -> Void
+        )
+    }
+
+    let copies: ConfirmedCopy
+    let topicName: @Sendable (_ original: String) -> String
+
+    /// What becomes of a message whose dead letter can never be stored.
+    public var onRefusal: Refusal
 
     /// How many times processes may begin at the same committed offset, and die before they get any further, until the
     /// message that kills them is looked for and becomes a dead letter itself, with a ``KafkaPoisonMessage`` as its error;
@@ -35,47 +63,37 @@ public struct KafkaDeadLetters: Sendable {
     /// - Parameters:
     ///   - producer: What to publish with. Its ``KafkaProducer/Configuration/messageTimeout`` is how long one attempt
     ///     may take.
-    ///   - topicName: The dead-letter topic of a topic.
+    ///   - topicName: The dead-letter topic of a topic. Loops refuse to begin where it is no possible name of a topic, of those
+    ///     topics that the consumer's configuration names.
+    ///   - onRefusal: What becomes of a message whose dead letter can never be stored.
     ///   - maximumStarts: How often processes may die before the message that kills them is looked for, see
     ///     ``maximumStarts``.
     public init(
         producer: KafkaProducer,
         topicName: @escaping @Sendable (_ original: String) -> String = { $0 + "-dlt" },
+        onRefusal: Refusal = .hold,
         maximumStarts: Int? = nil
     ) {
         self.maximumStarts = maximumStarts
         self.copies = ConfirmedCopy(producer: producer)
         self.topicName = topicName
+        self.onRefusal = onRefusal
     }
 
-    /// Publishes a delivery's dead letter and waits until the broker has confirmed it, trying again for as long as it takes.
+    /// A delivery's dead letter.
     ///
     /// - Parameter origin: Where the message was received from first: its dead letter goes to that topic's.
-    /// - Returns: Where it is stored; nil where the partition was revoked meanwhile, and nothing more is published.
-    func publish(
-        _ delivery: KafkaConsumer.Delivery,
+    func copy(
+        of delivery: KafkaConsumer.Delivery,
         _ origin: MessageOrigin,
         _ error: any Error,
-        group: String,
-        logger: Logger,
-        onFailure: (KafkaError) -> Void
-    ) async throws(CancellationError) -> KafkaDeliveryReport? {
-        var letter = delivery.content
-        letter.partition = origin.partition
-        if origin.stage != nil {
-            // Sent again, it begins anew.
-            letter.headers.removeAll { KafkaRetriedMessage.Header.isOurs($0.name) }
-        }
-        letter.become(
-            KafkaDeadLetter(origin, letter.headers, group: group, error: error, topicName: topicName),
-            in: topicName(origin.topic)
-        )
-        return try await copies.send(
-            letter,
-            dispensable: KafkaDeadLetter.Header.names.exceptionMessage,
-            for: delivery,
-            logger: logger,
-            onFailure: onFailure
-        )
+        group: String
+    ) -> MessageCopy {
+        let content = delivery.content
+        let letter = KafkaDeadLetter(origin, content.headers, group: group, error: error, topicName: topicName)
+        var copy = MessageCopy(letter, of: content, to: topicName(origin.topic), partition: origin.partition)
+        // Sent again, it begins anew.
+        if origin.stage != nil { copy.remove { KafkaRetriedMessage.Header.isOurs($0) } }
+        return copy
     }
 }

@@ -37,6 +37,9 @@ extension KafkaRedrive {
         case selected(topic: String)
         /// It stays, for a later run.
         case left(Reason)
+        /// The producer or the brokers refuse its replay, and would again: it is too large for them, or its original topic is
+        /// none. It stays, and the run goes on.
+        case refused(KafkaError)
         /// Its replay was not confirmed. It stays, and the run ends.
         case failed(KafkaError)
     }

@@ -59,10 +59,12 @@ public struct KafkaRedrive: Sendable {
     /// - Parameters:
     ///   - producer: What to send with. Stays the caller's to close.
     ///   - observer: Told of each message, in order within a partition, from several tasks.
-    /// - Returns: What was done.
-    /// - Throws: ``KafkaError``: `invalidConfiguration`; the error of a replay that was not confirmed, which ends the run
-    ///   and leaves the dead letter where it is; `unknownTopicOrPartition` where the dead-letter topic is not there; what
-    ///   the brokers refuse; `CancellationError`; and what the observer throws.
+    /// - Returns: What was done. A replay that is refused because of what it is (too large, or to a topic that is not there or
+    ///   must not be written to) does not end the run: the letter is left, ``Outcome/refused(_:)`` says why, and
+    ///   ``Summary/unsendable`` counts it.
+    /// - Throws: ``KafkaError``: `invalidConfiguration`; the error of a replay that was not confirmed and may be later, which
+    ///   ends the run and leaves the dead letter where it is; `unknownTopicOrPartition` where the dead-letter topic is not
+    ///   there; what the brokers refuse of the run itself; `CancellationError`; and what the observer throws.
     @discardableResult
     public func run(
         with producer: KafkaProducer,
@@ -74,12 +76,25 @@ public struct KafkaRedrive: Sendable {
     /// Tells what ``run(with:_:)`` would do. Sends nothing, commits nothing, and does not join the group, so that it
     /// disturbs no run that is under way.
     ///
-    /// - Parameter observer: Told of each message.
+    /// - Parameters:
+    ///   - producer: What would be sent with: letters that are too large for it are told as ``Outcome/refused(_:)``, beside
+    ///     those that go to no possible topic. What the brokers would refuse is not known before.
+    ///   - observer: Told of each message.
     /// - Returns: What would be done.
     /// - Throws: As ``run(with:_:)``.
     @discardableResult
-    public func preview(_ observer: @escaping Observer) async throws -> Summary {
-        try await RedriveRun(configuration, producer: nil, observer: observer, logger: logger).run()
+    public func preview(
+        for producer: KafkaProducer.Configuration? = nil,
+        _ observer: @escaping Observer
+    ) async throws -> Summary {
+        let run = try RedriveRun(
+            configuration,
+            producer: nil,
+            maximumMessageBytes: producer?.maximumMessageBytes ?? .max,
+            observer: observer,
+            logger: logger
+        )
+        return try await run.run()
     }
 }
 
@@ -183,6 +198,8 @@ extension KafkaRedrive {
         public internal(set) var refused = 0
         /// Left because they have no headers of a dead letter, which would say where to send them.
         public internal(set) var notDeadLetters = 0
+        /// Left because their replays are refused, and would be again (``KafkaRedrive/Outcome/refused(_:)``).
+        public internal(set) var unsendable = 0
         /// Passed over, because an earlier run redrove them while others before them were left.
         public internal(set) var redrivenBefore = 0
         /// Whether the run ended at ``Configuration/maximumCount``, so that there may be more.
@@ -197,7 +214,7 @@ extension KafkaRedrive {
         public init() {}
 
         /// How many messages are left where they are, as far as the run went.
-        public var left: Int { filtered + refused + notDeadLetters }
+        public var left: Int { filtered + refused + notDeadLetters + unsendable }
     }
 }
 

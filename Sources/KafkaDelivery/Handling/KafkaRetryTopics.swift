@@ -1,5 +1,3 @@
-internal import Logging
-
 /// Topics in which messages that failed wait for their next attempt, so that what comes after them goes on meanwhile.
 ///
 /// ```swift
@@ -11,8 +9,9 @@ internal import Logging
 ///
 /// A message that fails is published to the first retry topic, with the time at which it is due and where it comes from in
 /// its headers (``KafkaRetriedMessage``); from there to the second, and after the last to the dead letters of the topic it
-/// came from first. The original is settled once the broker has confirmed its copy. It keeps key, value, headers and, where
-/// the retry topic has it, its partition; messages are no longer handled in the order in which they were sent, not those of a
+/// came from first. The original is settled once the broker has confirmed its copy. A copy that can never be stored goes to
+/// the dead letters at once, or ends the loop with the handler's error where there are none. It keeps key, value, headers and,
+/// where the retry topic has it, its partition; messages are no longer handled in the order in which they were sent, not those of a
 /// key either.
 ///
 /// `forEach` subscribes to the retry topics of the configured topics too. They have to exist, or be made by the brokers;
@@ -29,7 +28,7 @@ public struct KafkaRetryTopics: Sendable {
 
     private static let longest = Duration.seconds(100 * 365 * 86_400)
 
-    private let copies: ConfirmedCopy
+    let copies: ConfirmedCopy
     private let topicName: @Sendable (_ original: String, _ delay: Duration) -> String
 
     /// Retry topics, one for each delay.
@@ -99,33 +98,18 @@ public struct KafkaRetryTopics: Sendable {
         return (topicName(origin.topic, delays[stage]), delays[stage])
     }
 
-    /// Puts a delivery into a retry topic and waits until the broker has confirmed it, trying again for as long as it takes.
-    ///
-    /// - Returns: Where it is stored; nil where the partition was revoked meanwhile, and nothing more is published.
-    func publish(
-        _ delivery: KafkaConsumer.Delivery,
+    /// A delivery's copy for a retry topic.
+    func copy(
+        of delivery: KafkaConsumer.Delivery,
         _ origin: MessageOrigin,
         to topic: String,
         due: KafkaTimestamp,
         _ error: any Error,
-        group: String,
-        logger: Logger,
-        onFailure: (KafkaError) -> Void
-    ) async throws(CancellationError) -> KafkaDeliveryReport? {
-        var copy = delivery.content
-        copy.topic = topic
-        copy.timestamp = nil
-        copy.headers.removeAll { KafkaRetriedMessage.Header.isOurs($0.name) }
-        copy.headers.append(
-            contentsOf: KafkaRetriedMessage(origin, due: due, group: group, error: error).headers
-        )
-        return try await copies.send(
-            copy,
-            dispensable: KafkaRetriedMessage.Header.names.exceptionMessage,
-            for: delivery,
-            logger: logger,
-            onFailure: onFailure
-        )
+        group: String
+    ) -> MessageCopy {
+        let content = delivery.content
+        let retried = KafkaRetriedMessage(origin, due: due, group: group, error: error)
+        return MessageCopy(retried, of: content, to: topic, partition: content.partition)
     }
 }
 

@@ -3,7 +3,8 @@ internal import DequeModule
 /// Which deliveries run, and which wait behind another of their key. A value without threads.
 ///
 /// A lane is a key of a partition in a generation: one of its deliveries runs at a time, in order. While one that failed
-/// backs off, the lane holds the later ones back and occupies no place among those that run.
+/// backs off, or one that was given up is published, the lane holds the later ones back and occupies no place among those that
+/// run.
 struct KeyLanes {
     typealias Delivery = KafkaConsumer.Delivery
 
@@ -11,6 +12,15 @@ struct KeyLanes {
         case key(ObjectIdentifier, KafkaBytes)
         /// A delivery that waits for nobody.
         case alone(ObjectIdentifier, OffsetTracker.Sequence)
+    }
+
+    /// How a lane goes on that occupies no place.
+    enum Resumption {
+        case run(Delivery)
+        /// There is nothing to run.
+        case idle
+        /// There is no place: wait until one is free, and ask again.
+        case full
     }
 
     enum Offer {
@@ -36,6 +46,7 @@ struct KeyLanes {
     private(set) var runningCount = 0
     private(set) var waitingCount = 0
     private var backingOffCount = 0
+    private var parkedCount = 0
 
     init(maximum: Int) {
         self.maximum = max(maximum, 1)
@@ -59,9 +70,9 @@ struct KeyLanes {
             runningCount += 1
             return .run
         }
-        // Where a lane backs off, what ends that comes behind what is read now: reading has to go on. It is bounded by
-        // how many deliveries of a partition may be unsettled.
-        guard waitingCount < maximum * Self.waitingPerPlace || backingOffCount > 0 else { return .full }
+        // Where a lane backs off, what ends that comes behind what is read now: reading has to go on. So it has where a lane
+        // waits for a broker. It is bounded by how many deliveries of a partition may be unsettled.
+        guard waitingCount < maximum * Self.waitingPerPlace || backingOffCount + parkedCount > 0 else { return .full }
         lanes[key]?.waiting.append(delivery)
         waitingCount += 1
         return .queued
@@ -90,6 +101,43 @@ struct KeyLanes {
         backingOffCount += 1
         lanes[key]?.backingOff = sequence
         return nil
+    }
+
+    /// The lane's delivery was given up and is to be published: whatever time that takes, nothing is run.
+    mutating func park(_ key: Key) {
+        runningCount -= 1
+        parkedCount += 1
+    }
+
+    /// The lane's delivery was published, or is handed out again later for that.
+    ///
+    /// - Parameter sequence: The delivery's, where it is handed out again.
+    /// - Returns: Never `full`, where the lane has nothing to run.
+    mutating func unpark(_ key: Key, backingOff sequence: OffsetTracker.Sequence?) -> Resumption {
+        parkedCount -= 1
+        if let sequence {
+            guard let index = lanes[key]?.waiting.firstIndex(where: { $0.message.sequence == sequence }) else {
+                backingOffCount += 1
+                lanes[key]?.backingOff = sequence
+                return .idle
+            }
+            // It was handed out again already.
+            if let again = lanes[key]?.waiting.remove(at: index) { lanes[key]?.waiting.prepend(again) }
+        }
+        return resume(key)
+    }
+
+    /// Goes on with a lane that occupies no place and waits for nothing else.
+    mutating func resume(_ key: Key) -> Resumption {
+        guard let next = lanes[key]?.waiting.first else {
+            lanes[key] = nil
+            return .idle
+        }
+        guard runningCount < maximum else { return .full }
+        lanes[key]?.waiting.removeFirst()
+        waitingCount -= 1
+        runningCount += 1
+        return .run(next)
     }
 
     /// Lets go of lanes whose partition is gone, or goes on at another offset: what they wait for does not come any more.

@@ -1,3 +1,4 @@
+internal import DequeModule
 internal import Synchronization
 
 /// Runs the shell around ``KeyLanes``: reads deliveries, starts a task for each lane that begins to run, and stops reading
@@ -9,6 +10,10 @@ final class LaneDispatcher: Sendable {
         var lanes: KeyLanes
         /// The reading task, where it waits for a place.
         var reading: CheckedContinuation<KeyLanes.Offer, Never>?
+        /// Lanes that have something to run, and wait for a place.
+        var waiters: Deque<(key: KeyLanes.Key, continuation: CheckedContinuation<Delivery?, Never>)> = []
+        /// Whether a handler's error has ended the loop.
+        var isOver = false
     }
 
     private let handling: FailureHandling
@@ -85,28 +90,88 @@ final class LaneDispatcher: Sendable {
         _ handler: @Sendable (Delivery) async throws -> Void
     ) async throws {
         var current: Delivery? = first
-        while let delivery = current {
-            // One that waited while its partition went away has a new owner already; and after one that was left because the
-            // task was cancelled, none of its key comes.
-            let outcome: FailureHandling.Outcome
-            do {
-                outcome =
-                    delivery.message.isCurrent && !Task.isCancelled ? try await handling.run(delivery, handler) : .left
-            } catch {
-                // The error ends the loop; only the reading task has to find out.
-                state.withLock { $0.reading.take() }?.resume(returning: .full)
-                throw error
+        do {
+            while let delivery = current {
+                // One that waited while its partition went away has a new owner already; and after one that was left because
+                // the task was cancelled, none of its key comes.
+                let step: FailureHandling.Step =
+                    delivery.message.isCurrent && !Task.isCancelled
+                    ? try await handling.handle(delivery, handler) : .ended(.left)
+                switch step {
+                case .ended(let outcome):
+                    current = changing { state in
+                        // Where the partition went, or elsewhere, it does not come again. Asked here, so that either this sees
+                        // it, or the reading task finds the lane when it sees it.
+                        outcome == .backsOff && delivery.message.isCurrent
+                            ? state.lanes.backsOff(key, delivery.message.sequence) : state.lanes.finished(key)
+                    }
+                case .givenUp(let givenUp):
+                    changing { $0.lanes.park(key) }
+                    let outcome = try await handling.publish(givenUp, delivery)
+                    current = await unpark(key, delivery, outcome)
+                }
             }
-            let reading: CheckedContinuation<KeyLanes.Offer, Never>?
-            (current, reading) = state.withLock { state in
-                // Where the partition went, or elsewhere, it does not come again. Asked here, so that either this sees it,
-                // or the reading task finds the lane when it sees it.
-                let next =
-                    outcome == .backsOff && delivery.message.isCurrent
-                    ? state.lanes.backsOff(key, delivery.message.sequence) : state.lanes.finished(key)
-                return (next, state.reading.take())
+        } catch {
+            // The error ends the loop; the reading task has to find out, and who waits for a place.
+            let (reading, waiters) = state.withLock { state in
+                state.isOver = true
+                defer { state.waiters = [] }
+                return (state.reading.take(), state.waiters)
             }
             reading?.resume(returning: .full)
+            for waiter in waiters { waiter.continuation.resume(returning: nil) }
+            throw error
         }
+    }
+
+    /// Goes on with a lane whose delivery was published, waiting for a place where it needs one.
+    ///
+    /// - Returns: What to run; nil where there is nothing.
+    private func unpark(_ key: KeyLanes.Key, _ delivery: Delivery, _ outcome: FailureHandling.Outcome) async
+        -> Delivery?
+    {
+        let now = changing { state in
+            let isComingAgain = outcome == .backsOff && delivery.message.isCurrent
+            return state.lanes.unpark(key, backingOff: isComingAgain ? delivery.message.sequence : nil)
+        }
+        switch now {
+        case .run(let next): return next
+        case .idle: return nil
+        case .full: break
+        }
+        return await withCheckedContinuation { continuation in
+            let now: Delivery?? = state.withLock { state in
+                if state.isOver { return .some(nil) }
+                switch state.lanes.resume(key) {
+                case .run(let next): return next
+                case .idle: return .some(nil)
+                case .full:
+                    state.waiters.append((key, continuation))
+                    return nil
+                }
+            }
+            if let now { continuation.resume(returning: now) }
+        }
+    }
+
+    /// Changes lanes, and lets go on who waits for a place: a lane first, for what it holds is older than what is read now.
+    @discardableResult
+    private func changing<Result>(_ body: (inout State) -> Result) -> Result {
+        let (result, reading, lane) = state.withLock { state in
+            let result = body(&state)
+            var lane: (CheckedContinuation<Delivery?, Never>, Delivery?)?
+            if let waiter = state.waiters.first {
+                switch state.lanes.resume(waiter.key) {
+                case .run(let next): lane = (waiter.continuation, next)
+                case .idle: lane = (waiter.continuation, nil)
+                case .full: break
+                }
+                if lane != nil { state.waiters.removeFirst() }
+            }
+            return (result, state.reading.take(), lane)
+        }
+        reading?.resume(returning: .full)
+        if let (continuation, next) = lane { continuation.resume(returning: next) }
+        return result
     }
 }

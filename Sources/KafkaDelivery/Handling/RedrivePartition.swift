@@ -135,7 +135,14 @@ final class RedrivePartition {
         case .success(let topic):
             let permit = run.takePermit()
             if case .none = permit { return false }
-            guard try await redrive(delivery, letter, to: topic) else { return false }
+            switch try await redrive(delivery, letter, to: topic) {
+            case .sent: break
+            case .refused(let error):
+                run.returnPermit()
+                try await leave(delivery, letter, error)
+                return true
+            case .stopped: return false
+            }
             if case .last = permit {
                 run.stop()
                 return false
@@ -144,46 +151,75 @@ final class RedrivePartition {
         return true
     }
 
+    /// What sending a replay came to.
+    private enum Attempt {
+        case sent
+        /// It would be refused at any other time, too.
+        case refused(KafkaError)
+        /// Nothing more is to be read.
+        case stopped
+    }
+
+    /// Leaves a letter whose replay is refused. The run goes on: for the ones after it that says nothing.
+    private func leave(
+        _ delivery: KafkaConsumer.Delivery,
+        _ letter: KafkaRedrive.Letter,
+        _ error: KafkaError
+    ) async throws {
+        run.count { $0.unsendable += 1 }
+        // Of this consumer alone: nothing is committed of it.
+        delivery.acknowledge()
+        try await run.observer(letter, .refused(error))
+    }
+
     private func redrive(
         _ delivery: KafkaConsumer.Delivery,
         _ letter: KafkaRedrive.Letter,
         to topic: String
-    ) async throws -> Bool {
+    ) async throws -> Attempt {
+        let message = letter.replay(to: topic, configuration.timestamps)
         guard let producer = run.producer else {
+            if let error = message.refusal(maximumBytes: run.maximumMessageBytes) { return .refused(error) }
             run.count { $0.redriven += 1 }
             delivery.acknowledge()
             try await run.observer(letter, .selected(topic: topic))
-            return true
+            return .sent
         }
+        if let error = message.refusal(maximumBytes: .max) { return .refused(error) }
         let offsets = min(position, delivery.offset)..<OffsetTracker.nextToRead(after: delivery.offset)
         plan.insert(offsets)
         guard plan.fits else {
             // Sent, it could not be remembered, and would be sent once more the next time.
             isScattered = true
             run.count { _ = $0.scatteredPartitions.insert(partition.partition) }
-            return false
+            return .stopped
         }
         let slot = run.takeSlot()
         if slot > .now {
             if deadline.map({ $0 < slot }) ?? false { try await settle() }
             await run.pause(until: slot)
         }
-        if run.isStopping || !delivery.message.isCurrent { return false }
-        let message = letter.replay(to: topic, configuration.timestamps)
+        if run.isStopping || !delivery.message.isCurrent { return .stopped }
         do {
             let pending = try await run.interruptible(isPatient: true) { try await producer.enqueue(message) }
             sent.append(
                 Sent(delivery: delivery, letter: letter, message: message, offsets: offsets, pending: pending)
             )
         } catch {
-            if let error = error as? KafkaError { try await run.observer(letter, .failed(error)) }
+            if let error = error as? KafkaError {
+                if error.isRefusalOfReplay {
+                    planAnew()
+                    return .refused(error)
+                }
+                try await run.observer(letter, .failed(error))
+            }
             throw error
         }
         sentBytes += message.payloadCount
         deadline = deadline ?? .now.advanced(by: Self.maximumUnrememberedTime)
         let isEnough = sent.count >= Self.maximumUnremembered || sentBytes >= Self.maximumUnrememberedBytes
         if isEnough || deadline.map({ $0 <= .now }) ?? false { try await settle() }
-        return true
+        return .sent
     }
 
     /// Waits for what was sent, and remembers what is confirmed: commits first, acknowledges then.
@@ -206,6 +242,8 @@ final class RedrivePartition {
             case .success(let report):
                 record.insert(sent.offsets)
                 outcomes.append((sent, .redriven(report)))
+            case .failure(let error) where error.isRefusalOfReplay:
+                outcomes.append((sent, .refused(error)))
             case .failure(let error):
                 failure = failure ?? error
                 outcomes.append((sent, .failed(error)))
@@ -217,17 +255,30 @@ final class RedrivePartition {
             failure = failure ?? error
         }
         for (sent, outcome) in outcomes {
-            if case .redriven = outcome {
-                sent.delivery.acknowledge()
-                run.count { $0.redriven += 1 }
-            }
             do {
+                switch outcome {
+                case .refused(let error):
+                    run.returnPermit()
+                    try await leave(sent.delivery, sent.letter, error)
+                    continue
+                case .redriven:
+                    sent.delivery.acknowledge()
+                    run.count { $0.redriven += 1 }
+                default: break
+                }
                 try await run.observer(sent.letter, outcome)
             } catch {
                 failure = failure ?? error
             }
         }
+        planAnew()
         if let failure { throw failure }
+    }
+
+    /// What was planned for a letter that was refused will not be remembered.
+    private func planAnew() {
+        plan = record
+        for sent in sent { plan.insert(sent.offsets) }
     }
 
     private static func report(

@@ -20,6 +20,8 @@ final class RedriveRun: Sendable {
         var problem: KafkaError?
         /// How many may still be sent.
         var remaining: Int
+        /// Whether a partition's task has stopped because there was no permit.
+        var wasTurnedAway = false
         /// When the next may be sent.
         var nextSlot = ContinuousClock.now
         /// Waits that end when the run does: at once, or after a while.
@@ -38,6 +40,8 @@ final class RedriveRun: Sendable {
     let configuration: KafkaRedrive.Configuration
     /// Nil where nothing is sent.
     let producer: KafkaProducer?
+    /// The largest replay that the producer takes.
+    let maximumMessageBytes: Int
     let observer: KafkaRedrive.Observer
     let logger: Logger
     let consumer: KafkaConsumer
@@ -50,12 +54,14 @@ final class RedriveRun: Sendable {
     init(
         _ configuration: KafkaRedrive.Configuration,
         producer: KafkaProducer?,
+        maximumMessageBytes: Int = .max,
         observer: @escaping KafkaRedrive.Observer,
         logger: Logger
     ) throws(KafkaError) {
         try configuration.validate()
         self.configuration = configuration
         self.producer = producer
+        self.maximumMessageBytes = maximumMessageBytes
         self.observer = observer
         self.logger = logger
         self.consumer = try KafkaConsumer(committedElsewhere: configuration.consumer, logger: logger)
@@ -238,12 +244,27 @@ extension RedriveRun {
     /// Takes one of those that may still be sent.
     func takePermit() -> Permit {
         state.withLock { state in
-            guard state.remaining > 0 else { return .none }
+            guard state.remaining > 0 else {
+                state.wasTurnedAway = true
+                return .none
+            }
             state.remaining -= 1
             guard state.remaining == 0 else { return .one }
             state.summary.reachedMaximum = true
             return .last
         }
+    }
+
+    /// Gives back a permit whose message was refused. Where another task has stopped for want of it, the run ends: that task
+    /// does not look again.
+    func returnPermit() {
+        let isOver = state.withLock { state in
+            if state.wasTurnedAway || state.isStopping { return true }
+            state.remaining += 1
+            state.summary.reachedMaximum = false
+            return false
+        }
+        if isOver { stop() }
     }
 
     /// When the next message may be sent, at the maximum rate; the one after it later.

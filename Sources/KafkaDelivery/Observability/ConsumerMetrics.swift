@@ -35,6 +35,7 @@ struct ConsumerMetrics {
     private let stuck: Counter
     private let deadLetters: Counter
     private let deadLetterFailures: Counter
+    private let deadLetterRefusals: Counter
     private let commits: Counter
     private let commitFailures: Counter
     private let uncommitted: Counter
@@ -64,6 +65,7 @@ struct ConsumerMetrics {
         stuck = counter("stuck_deliveries")
         deadLetters = counter("dead_letters")
         deadLetterFailures = counter("dead_letter_failures")
+        deadLetterRefusals = counter("dead_letter_refusals")
         commits = counter("commits")
         commitFailures = counter("commit_failures")
         uncommitted = counter("uncommitted_acknowledgements")
@@ -118,6 +120,7 @@ struct ConsumerMetrics {
         stuck.increment(by: events.stuck - exportedEvents.stuck)
         deadLetters.increment(by: events.deadLetters - exportedEvents.deadLetters)
         deadLetterFailures.increment(by: events.deadLetterFailures - exportedEvents.deadLetterFailures)
+        deadLetterRefusals.increment(by: events.deadLetterRefusals - exportedEvents.deadLetterRefusals)
         exportedEvents = events
     }
 

@@ -30,4 +30,5 @@ struct EventCounts {
     var stuck = 0
     var deadLetters = 0
     var deadLetterFailures = 0
+    var deadLetterRefusals = 0
 }

@@ -102,6 +102,9 @@ struct TestFailure: Error, CustomStringConvertible {
 }
 
 extension Logger {
+    /// For tests of what is logged as an error.
+    static let silent = Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() })
+
     /// Keeps the tests' output readable; `KAFKA_TEST_LOG=debug` shows what the clients do.
     static let test: Logger = {
         var logger = Logger(label: "test", factory: { StreamLogHandler.standardError(label: $0) })

@@ -1,0 +1,82 @@
+/// What can be said of a message before it is sent, and of an error about one: whether it is any use to send it again.
+extension KafkaMessage {
+    /// The longest name of a topic, in bytes.
+    static let maximumTopicBytes = 249
+
+    /// Why the message can never be stored; nil where only sending it tells.
+    ///
+    /// - Parameter maximumBytes: The producer's `message.max.bytes`.
+    func refusal(maximumBytes: Int) -> KafkaError? {
+        if let error = Self.refusal(ofTopic: topic) { return error }
+        guard wireSize > maximumBytes else { return nil }
+        return KafkaError(
+            .messageTooLarge,
+            persistence: .notPersisted,
+            recovery: .fixRequest,
+            reason:
+                "\(topic): the message takes \(wireSize) bytes, and the producer's maximumMessageBytes is \(maximumBytes)"
+        )
+    }
+
+    /// Why no broker has a topic of this name (`org.apache.kafka.common.internals.Topic`); nil where one may.
+    static func refusal(ofTopic topic: String) -> KafkaError? {
+        if topic.isEmpty { return .invalidArgument("the topic's name is empty") }
+        if topic.utf8.count > maximumTopicBytes {
+            return .invalidArgument(
+                "the topic's name has \(topic.utf8.count) bytes, and \(maximumTopicBytes) are possible: \(topic)"
+            )
+        }
+        let isLegal = topic.utf8.allSatisfy { byte in
+            switch byte {
+            case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+                UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "."), UInt8(ascii: "_"), UInt8(ascii: "-"):
+                true
+            default: false
+            }
+        }
+        guard isLegal, topic != ".", topic != ".." else {
+            return .invalidArgument(
+                "\"\(topic)\" cannot be a topic: letters, digits, \".\", \"_\" and \"-\" are possible"
+            )
+        }
+        return nil
+    }
+
+    /// How many bytes librdkafka compares with `message.max.bytes` (`rd_kafka_msg_max_wire_size`): key, value and headers,
+    /// and the most that a record's framing takes.
+    var wireSize: Int {
+        let framing = 36
+        return headers.reduce(framing + (key?.count ?? 0) + (value?.count ?? 0)) { sum, header in
+            let (name, value) = (header.name.utf8.count, header.value?.count ?? 0)
+            return sum + Self.lengthBytes(name) + name + Self.lengthBytes(header.value == nil ? -1 : value) + value
+        }
+    }
+
+    /// How many bytes a length takes: seven bits each, and one bit of all for the sign.
+    private static func lengthBytes(_ length: Int) -> Int {
+        var (rest, count) = (length < 0 ? 0 : length >> 6, 1)
+        while rest > 0 {
+            rest >>= 7
+            count += 1
+        }
+        return count
+    }
+}
+
+extension KafkaError {
+    /// Whether the same message will be refused again, whatever time passes: it is too large, or not what the topic or any
+    /// broker takes; or the producer is done. A topic that is not there may be made, and what is not allowed may be allowed.
+    var isOfMessageItself: Bool {
+        switch (kind, recovery) {
+        case (.unknownTopicOrPartition, _), (.authorization, _), (.authentication, _), (.invalidConfiguration, _): false
+        case (_, .fixRequest), (_, .recreateClient): true
+        case (_, .retry), (_, .abortTransaction): false
+        }
+    }
+
+    /// Whether a replay was refused in a way that says nothing about the next one.
+    var isRefusalOfReplay: Bool {
+        recovery == .fixRequest && persistence == .notPersisted
+            && ![.authentication, .invalidConfiguration].contains(kind)
+    }
+}

@@ -1,0 +1,214 @@
+internal import Logging
+
+/// What ``KafkaConsumer/transform(through:maximumCount:maximumWait:retry:deadLetterTopic:onRefusal:_:)`` does with its batches.
+struct TransformLoop {
+    typealias Delivery = KafkaConsumer.Delivery
+
+    /// A message of its partition in a generation.
+    struct Place: Hashable {
+        let reader: ObjectIdentifier
+        let sequence: OffsetTracker.Sequence
+
+        init(_ delivery: Delivery) {
+            reader = ObjectIdentifier(delivery.message.reader)
+            sequence = delivery.message.sequence
+        }
+    }
+
+    /// What a batch came to.
+    private struct Yield {
+        var outputs: [KafkaMessage] = []
+        var letters: [(delivery: Delivery, letter: KafkaMessage)] = []
+        var finished: [Delivery] = []
+    }
+
+    let consumer: KafkaConsumer
+    let producer: KafkaTransactionalProducer
+    let retry: KafkaRetryPolicy
+    /// Nil where there are none.
+    private var deadLetters: TransformLetters?
+    let transform: @Sendable (Delivery) async throws -> [KafkaMessage]
+    /// How often a message failed. Its ``Delivery/attempt`` counts too how often it was part of a batch that was undone for
+    /// another's sake.
+    private var failures: [Place: (count: Int, reader: PartitionReader)] = [:]
+    /// How often in a row a transaction failed.
+    private var setbacks = 0
+    private let backoff = KafkaRetryPolicy.exponential(
+        initial: .milliseconds(100),
+        maximum: .seconds(10),
+        maximumAttempts: nil
+    )
+
+    init(
+        consumer: KafkaConsumer,
+        producer: KafkaTransactionalProducer,
+        retry: KafkaRetryPolicy,
+        deadLetters: TransformLetters?,
+        transform: @escaping @Sendable (Delivery) async throws -> [KafkaMessage]
+    ) {
+        self.consumer = consumer
+        self.producer = producer
+        self.retry = retry
+        self.deadLetters = deadLetters
+        self.transform = transform
+    }
+
+    /// Handles a batch.
+    ///
+    /// - Returns: False where the task was cancelled.
+    mutating func handle(_ batch: [Delivery]) async throws -> Bool {
+        // Whatever is left at the end goes to the next batch, or to the next loop.
+        defer {
+            for delivery in batch where !delivery.message.hasVerdict { handBack(delivery) }
+            failures = failures.isEmpty ? failures : failures.filter { $0.value.reader.isReading }
+            deadLetters?.removeEnded()
+        }
+        let yield = try await transform(batch)
+        guard !Task.isCancelled else { return false }
+        guard !yield.finished.isEmpty else { return true }
+        do {
+            try await commit(yield)
+        } catch let refused as RefusedLetter {
+            // Without some of its headers it may be stored; or it is known from now on that it never is.
+            deadLetters?.noteRefusal(refused)
+            return try await overcome(refused.error, isLetters: true)
+        } catch let error as KafkaError {
+            return try await overcome(error)
+        }
+        setbacks = 0
+        for delivery in yield.finished {
+            failures[Place(delivery)] = nil
+            deadLetters?.forget(Place(delivery))
+        }
+        return true
+    }
+
+    /// Calls the transformation for each delivery, before any transaction begins: one that fails undoes nothing.
+    private mutating func transform(_ batch: [Delivery]) async throws -> Yield {
+        var yield = Yield()
+        /// Partitions that are held back until an earlier message of theirs is tried again, and how long.
+        var heldBack: [ObjectIdentifier: Duration] = [:]
+        for delivery in batch {
+            let reader = ObjectIdentifier(delivery.message.reader)
+            if let delay = heldBack[reader] {
+                handBack(delivery, after: delay)
+                continue
+            }
+            // What was given up is not transformed again when its transaction was not committed.
+            if deadLetters?.has(Place(delivery)) != true {
+                do {
+                    let outputs = try await transform(delivery)
+                    try refuseTooLarge(outputs)
+                    yield.outputs += outputs
+                    yield.finished.append(delivery)
+                    continue
+                } catch {
+                    if Task.isCancelled { return yield }
+                    let count = (failures[Place(delivery)]?.count ?? 0) + 1
+                    failures[Place(delivery)] = (count, delivery.message.reader)
+                    let decision: KafkaRetryPolicy.Decision =
+                        error is OutputTooLarge ? .giveUp : retry.decide(attempt: count, error: error)
+                    switch decision {
+                    case .retry(let delay):
+                        delivery.reject(error, after: delay, holdingPartition: true)
+                        consumer.core.events.send(
+                            .redelivery(delivery.source, attempt: delivery.attempt + 1, after: delay)
+                        )
+                        heldBack[reader] = delay
+                        continue
+                    case .giveUp:
+                        let error = (error as? OutputTooLarge)?.error ?? error
+                        guard deadLetters != nil else { throw error }
+                        deadLetters?.add(delivery, attempts: count, error)
+                    }
+                }
+            }
+            let limit = maximumMessageBytes
+            switch await deadLetters?.prepare(delivery, maximumBytes: limit) {
+            case nil: break
+            case .letter(let letter):
+                yield.letters.append((delivery, letter))
+                yield.finished.append(delivery)
+            case .handedOver:
+                yield.finished.append(delivery)
+            case .held(let delay):
+                if Task.isCancelled { return yield }
+                handBack(delivery, after: delay)
+                heldBack[reader] = delay
+            }
+        }
+        return yield
+    }
+
+    /// The largest message that the producer takes.
+    private var maximumMessageBytes: Int { producer.core.configuration.producer.maximumMessageBytes }
+
+    /// What would abort each transaction that it is part of is the fault of what it was made of.
+    private func refuseTooLarge(_ outputs: [KafkaMessage]) throws(OutputTooLarge) {
+        for output in outputs where output.wireSize > maximumMessageBytes {
+            guard let error = output.refusal(maximumBytes: maximumMessageBytes) else { continue }
+            throw OutputTooLarge(error: error)
+        }
+    }
+
+    private struct OutputTooLarge: Error {
+        let error: KafkaError
+    }
+
+    private func commit(_ yield: Yield) async throws {
+        let reports = try await producer.withTransaction { transaction in
+            try transaction.acknowledge(yield.finished, from: consumer)
+            try await transaction.send(contentsOf: yield.outputs)
+            var reports: [KafkaDeliveryReport] = []
+            for (delivery, letter) in yield.letters {
+                do {
+                    reports.append(try await transaction.sendConfirmed(letter))
+                } catch let error as KafkaError where error.recovery == .fixRequest && error.isOfMessageItself {
+                    throw RefusedLetter(place: Place(delivery), letter: letter, error: error)
+                }
+            }
+            return reports
+        }
+        for ((delivery, _), report) in zip(yield.letters, reports) {
+            consumer.core.logger.notice(
+                "Message given up, its dead letter is stored",
+                metadata: ["kafka_delivery": "\(delivery)", "kafka_dead_letter": "\(report)"]
+            )
+            consumer.core.events.send(.deadLettered(delivery.source, report))
+        }
+    }
+
+    /// A transaction was not committed: waits until another may be.
+    ///
+    /// - Parameter isLetters: Whether a dead letter was refused, which will not be sent like that again.
+    /// - Returns: False where the task was cancelled.
+    private mutating func overcome(_ failure: KafkaError, isLetters: Bool = false) async throws -> Bool {
+        var failure = failure
+        var isLetters = isLetters
+        while true {
+            if Task.isCancelled { return false }
+            guard isLetters || failure.recovery == .retry || failure.recovery == .abortTransaction else {
+                throw failure
+            }
+            isLetters = false
+            setbacks += 1
+            consumer.core.logger.info(
+                "A batch was not committed, to be done again",
+                metadata: ["kafka_error": "\(failure)", "kafka_setbacks": "\(setbacks)"]
+            )
+            // Time is what is waited for here: a coordinator gives no sign when it will answer again.
+            guard (try? await Task.sleep(for: backoff.delay(after: setbacks))) != nil else { return false }
+            do throws(KafkaError) {
+                // Finds out what became of a commit that was not answered, and hands out again what was not committed.
+                try await producer.initialize()
+                return true
+            } catch {
+                failure = error
+            }
+        }
+    }
+
+    private func handBack(_ delivery: Delivery, after delay: Duration = .zero) {
+        delivery.message.reject(after: delay, holdingPartition: true)
+    }
+}

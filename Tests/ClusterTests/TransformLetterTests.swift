@@ -1,0 +1,161 @@
+import KafkaDelivery
+import KafkaDeliveryTesting
+import Testing
+
+/// What `transform` gives up is part of its transactions; where that can never be, the transactions go on without it.
+@Suite(.timeLimit(.minutes(3)))
+struct TransformLetterTests {
+    struct Failure: Error, CustomStringConvertible {
+        var description: String { String(repeating: "x", count: 4_000) }
+    }
+
+    private static let limit = 10_000
+
+    private struct Setting {
+        let cluster: TestCluster
+        let input: String
+        let output: String
+        var letters: String { input + "-dlt" }
+        let producer: KafkaTransactionalProducer
+
+        /// - Parameter counts: How large the values of each partition are.
+        init(_ counts: [[Int]], name: String = #function) async throws {
+            cluster = try TestCluster()
+            input = try await cluster.makeTopic(partitions: counts.count, name: name + "in")
+            output = try await cluster.makeTopic(name: name + "out")
+            try await cluster.makeTopic(exactly: input + "-dlt")
+            let input = input
+            try await withKafkaProducer(cluster.producerConfiguration(), logger: .test) { producer in
+                for (partition, counts) in counts.enumerated() {
+                    for count in counts {
+                        let value = String(repeating: "v", count: count)
+                        try await producer.send(KafkaMessage(topic: input, partition: partition, value: value))
+                    }
+                }
+            }
+            var configuration = cluster.transactionalConfiguration()
+            configuration.producer.maximumMessageBytes = limit
+            producer = try KafkaTransactionalProducer(configuration, logger: .silent)
+        }
+
+        /// Transforms what is small and refuses what is not, until `isOver`.
+        func run(
+            onRefusal: KafkaDeadLetters.Refusal = .hold,
+            until isOver: (KafkaConsumer.Events) async throws -> Void,
+            _ transform: (@Sendable (KafkaConsumer.Delivery) throws -> [KafkaMessage])? = nil
+        ) async throws -> KafkaConsumer.CloseSummary {
+            let consumer = try KafkaConsumer(cluster.quickConsumer(input), logger: .silent)
+            let events = consumer.events
+            let (producer, output) = (producer, output)
+            let running = Task {
+                try await consumer.transform(
+                    through: producer,
+                    retry: .none,
+                    deadLetterTopic: { $0 + "-dlt" },
+                    onRefusal: onRefusal
+                ) { delivery in
+                    if let transform { return try transform(delivery) }
+                    guard delivery.text.utf8.count < 1_000 else { throw Failure() }
+                    return [KafkaMessage(topic: output, value: "\(delivery.partition) \(delivery.offset)")]
+                }
+            }
+            do {
+                try await isOver(events)
+            } catch {
+                running.cancel()
+                throw error
+            }
+            let summary = await consumer.close()
+            try await running.value
+            await producer.close()
+            return summary
+        }
+
+        func outputs() async throws -> Set<String> { Set(try await Kcat(cluster).committedValues(output)) }
+
+        func outputs(are expected: Set<String>) async throws {
+            try await waitUntil { try await outputs().isSuperset(of: expected) }
+        }
+    }
+
+    @Test func aLetterThatDoesNotFitIsStoredWithoutWhatCanBeLeftOut() async throws {
+        let setting = try await Setting([[10, 9_300, 10]])
+        let summary = try await setting.run { events in
+            _ = try await events.first { if case .deadLettered = $0 { true } else { nil } }
+            try await setting.outputs(are: ["0 0", "0 2"])
+        }
+        #expect(summary.unsettled == 0)
+        let reader = setting.cluster.quickConsumer(setting.letters)
+        try await withKafkaConsumer(reader, logger: .test) { consumer in
+            let letter = try #require(try await consumer.take(1).first)
+            #expect(letter.value?.count == 9_300)
+            #expect(letter.deadLetter?.originalOffset == 1)
+            #expect(letter.deadLetter?.exceptionType != nil)
+            #expect(letter.deadLetter?.exceptionMessage == nil)
+        }
+    }
+
+    @Test(.enabled(if: TestCluster.isMock, "injects faults"))
+    func aLetterThatTheBrokerRefusesIsStoredWithoutWhatCanBeLeftOut() async throws {
+        let setting = try await Setting([[2_000]])
+        try setting.cluster.mock.inject([.messageTooLarge, .messageTooLarge], into: .produce)
+        _ = try await setting.run { events in
+            _ = try await events.first { if case .deadLettered = $0 { true } else { nil } }
+        }
+        let reader = setting.cluster.quickConsumer(setting.letters)
+        try await withKafkaConsumer(reader, logger: .test) { consumer in
+            let letter = try await consumer.take(1).first
+            #expect(letter?.headers.count == 3, "where it comes from")
+        }
+    }
+
+    @Test func aLetterThatCanNeverBeStoredHoldsItsPartitionAndTheOthersGoOn() async throws {
+        let setting = try await Setting([[10, 20_000, 10], [10, 10, 10]])
+        let summary = try await setting.run { events in
+            let error = try await events.first { event -> KafkaError? in
+                if case .deadLetterRefused(let source, let error) = event, source.offset == 1 { error } else { nil }
+            }
+            #expect(error.kind == .messageTooLarge)
+            try await setting.outputs(are: ["0 0", "1 0", "1 1", "1 2"])
+        }
+        #expect(summary.unsettled >= 1)
+        #expect(try await !setting.outputs().contains("0 2"))
+    }
+
+    @Test func whatIsHandedOverIsPartOfTheTransactionThatFollows() async throws {
+        let setting = try await Setting([[10, 20_000, 10]])
+        let calls = Shared(0)
+        let summary = try await setting.run(
+            onRefusal: .handOver { delivery, letter, error in
+                #expect(delivery.offset == 1)
+                #expect(letter.value?.count == 20_000)
+                let count = calls.change { calls -> Int in
+                    calls += 1
+                    return calls
+                }
+                guard count == 3 else { throw Failure() }
+            },
+            until: { events in
+                _ = try await events.first { if case .handedOver = $0 { true } else { nil } }
+                try await setting.outputs(are: ["0 0", "0 2"])
+            }
+        )
+        #expect(summary.unsettled == 0)
+        #expect(calls.value == 3)
+        #expect(try await Kcat(setting.cluster).committedValues(setting.letters).isEmpty)
+    }
+
+    @Test func whatMakesSomethingTooLargeIsGivenUp() async throws {
+        let setting = try await Setting([[1, 2, 3]])
+        let output = setting.output
+        let summary = try await setting.run(until: { events in
+            _ = try await events.first { if case .deadLettered = $0 { true } else { nil } }
+            try await setting.outputs(are: ["0", "2"])
+        }) { delivery in
+            let value = delivery.offset == 1 ? String(repeating: "v", count: 20_000) : "\(delivery.offset)"
+            return [KafkaMessage(topic: output, value: value)]
+        }
+        #expect(summary.unsettled == 0)
+        #expect(try await Kcat(setting.cluster).committedValues(setting.letters) == ["vv"])
+    }
+}
