@@ -268,4 +268,53 @@ struct ConsumerSeekTests {
         #expect(summary.unsettled == 0)
         #expect(held.count == 5)
     }
+
+    @Test(arguments: [KafkaConsumer.Configuration.AssignmentStrategy.range, .cooperativeSticky])
+    func aPartitionThatHasFailedIsReadAgainWhenItIsSought(
+        strategy: KafkaConsumer.Configuration.AssignmentStrategy
+    ) async throws {
+        let cluster = try TestCluster()
+        let topic = try await cluster.makeTopic(partitions: 2)
+        try await cluster.fill(topic, partitions: 2, count: 10)
+        let both = (0..<2).map { KafkaTopicPartition(topic: topic, partition: $0) }
+        var configuration = cluster.quickConsumer(topic, strategy: strategy)
+        configuration.newGroupStart = .failure
+        configuration.start = .offset(1_000)
+        let consumer = try KafkaConsumer(configuration, logger: .test)
+        let refusal = await #expect(throws: KafkaError.self) { try await consumer.take(1) }
+        #expect(refusal?.kind == .offsetOutOfRange)
+        let found = try await expectWithin(.seconds(5)) { try await consumer.seek(both, to: .beginning) }
+        #expect(found == [both[0]: 0, both[1]: 0])
+        let again = try await consumer.take(20)
+        for partition in both {
+            let offsets = again.filter { $0.topicPartition == partition }.map(\.offset)
+            #expect(offsets == Array(0..<10))
+        }
+        for delivery in again { delivery.acknowledge() }
+        try await consumer.commit()
+        // As any other from there on.
+        #expect(try await consumer.seek(both[1], to: .offset(4)) == 4)
+        #expect(try await consumer.takeOffsets(1) == [4])
+        await consumer.close()
+        #expect(try await GroupOffsets(cluster, configuration.group).committed(topic, 0) == 10)
+    }
+
+    @Test func aNamedPartitionThatHasFailedIsReadAgainWhenItIsSought() async throws {
+        let cluster = try TestCluster()
+        let topic = try await cluster.makeTopic()
+        try await cluster.fill(topic, count: 3)
+        let partition = KafkaTopicPartition(topic: topic, partition: 0)
+        var configuration = KafkaConsumer.Configuration(
+            bootstrapServers: cluster.bootstrapServers,
+            partitions: [partition]
+        )
+        configuration.newGroupStart = .failure
+        configuration.start = .offset(1_000)
+        let consumer = try KafkaConsumer(configuration, logger: .test)
+        let refusal = await #expect(throws: KafkaError.self) { try await consumer.take(1) }
+        #expect(refusal?.kind == .offsetOutOfRange)
+        #expect(try await consumer.seek(partition, to: .offset(1)) == 1)
+        #expect(try await consumer.takeOffsets(2) == [1, 2])
+        await consumer.close()
+    }
 }

@@ -4,23 +4,54 @@ import Testing
 
 /// Nothing is committed while a member is on its way into the group's next generation.
 struct JoiningTests {
+    private static func membership(_ states: String..., coordinator: String = "up", id: String = "rdkafka-1")
+        -> GroupMembership
+    {
+        var membership = GroupMembership()
+        _ = membership.note("CGRPSTATE", "Group \"a\" changed state init -> \(coordinator) (join-state init)")
+        _ = membership.note("MEMBERID", "Group \"a\": updating member id \"(not-set)\" -> \"\(id)\"")
+        for state in states {
+            // A group's name may be anything.
+            let line = "[thrd:main]: Group \"a -> init b\" changed join state steady -> \(state) (state up)"
+            let isUnderstood = membership.note("CGRPJOINSTATE", line)
+            #expect(isUnderstood)
+        }
+        return membership
+    }
+
     @Test(arguments: [
-        ("Group \"billing\" changed join state steady -> init (state up)", true),
-        ("Group \"billing\" changed join state init -> wait-metadata (state up)", true),
-        ("Group \"billing\" changed join state wait-metadata -> wait-join (state up)", true),
-        ("Group \"billing\" changed join state wait-join -> wait-sync (state up)", true),
-        ("Group \"billing\" changed join state wait-sync -> wait-assign-call (state up)", false),
-        ("Group \"billing\" changed join state steady -> wait-unassign-call (state up)", false),
-        ("Group \"billing\" changed join state wait-assign-call -> steady (state up)", false),
-        ("[thrd:main]: Group \"a -> init b\" changed join state wait-assign-call -> steady (state up)", false),
+        ("init", true), ("wait-metadata", true), ("wait-join", true), ("wait-sync", true), ("wait-assign-call", false),
+        ("wait-unassign-call", false), ("wait-incr-unassign-to-complete", false), ("steady", false),
     ])
-    func theLogTellsWhetherAMemberIsJoining(line: String, isJoining: Bool) {
-        #expect(GroupLog.isJoining(after: line) == isJoining)
+    func theLogTellsWhetherAMemberIsJoining(state: String, isJoining: Bool) {
+        #expect(Self.membership(state).isJoining == isJoining)
+        #expect(Self.membership(state).isSteady == (state == "steady"))
+    }
+
+    @Test(arguments: [
+        ("init", false), ("wait-metadata", false), ("wait-join", false), ("wait-sync", false),
+        ("wait-assign-call", true),
+        ("wait-unassign-call", true), ("wait-unassign-to-complete", false), ("wait-incr-unassign-to-complete", false),
+        ("steady", true),
+    ])
+    func theLogTellsWhetherTheGroupWouldHearOfALeave(state: String, isSo: Bool) {
+        #expect(Self.membership(state).maySayGoodbye == isSo)
+        // Nobody is there to hear it.
+        #expect(!Self.membership(state, coordinator: "wait-broker-transport").maySayGoodbye)
+        // One without an id is a member only when it has asked to join.
+        #expect(Self.membership(state, id: "").maySayGoodbye == (state != "wait-join"))
     }
 
     @Test(arguments: ["", "Group \"billing\" changed state up -", "->", "Heartbeat for group \"billing\""])
     func anotherLineTellsNothing(line: String) {
-        #expect(GroupLog.isJoining(after: line) == nil)
+        var membership = GroupMembership()
+        for facility in ["CGRPJOINSTATE", "CGRPSTATE", "MEMBERID", "HEARTBEAT"] {
+            let isUnderstood = membership.note(facility, line)
+            #expect(!isUnderstood)
+        }
+        #expect(!membership.isJoining)
+        #expect(membership.isSteady)
+        #expect(membership.maySayGoodbye)
     }
 
     @Test func aCommitWaitsForTheEndOfJoining() {

@@ -39,18 +39,45 @@ extension ConsumerCore {
     ) async throws(KafkaError) -> [KafkaTopicPartition: Int64] {
         let seek = PendingSeek()
         for reader in try readers(of: Array(Set(partitions))) { try seek.begin(reader) }
-        return try await blocking.run { [self] in
-            Result { () throws(KafkaError) in
+        let (found, stopped, failure) = try await blocking.run { [self] in
+            Result { () throws(KafkaError) -> ([KafkaTopicPartition: Int64], [PartitionReader], KafkaError?) in
                 let offsets = try offsets(of: seek.readers.map(\.partition), at: start, until: deadline)
+                var stopped: [PartitionReader] = []
                 var failure: KafkaError?
                 for reader in seek.readers {
                     guard let offset = offsets[reader.partition] else { continue }
-                    failure = move(reader, to: offset, until: deadline) ?? failure
+                    guard !reader.isFetchStopped else {
+                        stopped.append(reader)
+                        continue
+                    }
+                    guard let error = move(reader, to: offset, until: deadline) else { continue }
+                    // It may have failed while nobody read it.
+                    if configuration.newGroupStart == .failure, error.isState {
+                        stopped.append(reader)
+                    } else {
+                        failure = error
+                    }
                 }
-                if let failure { throw failure }
-                return offsets
+                return (offsets, stopped, failure)
             }
         }.get()
+        let failed = stopped.compactMap { reader in found[reader.partition].map { (reader, $0) } }
+        let last = failed.isEmpty ? failure : await restart(failed, until: deadline) ?? failure
+        // Nothing of them is handed out before.
+        withExtendedLifetime(seek) {}
+        if let last { throw last }
+        return found
+    }
+
+    /// Reads partitions again that librdkafka has given up.
+    private func restart(
+        _ readers: [(PartitionReader, Int64)],
+        until deadline: ContinuousClock.Instant
+    ) async -> KafkaError? {
+        await withCheckedContinuation { continuation in
+            let restart = PartitionRestart(readers: readers, deadline: deadline, continuation: continuation)
+            if !send(.restart(restart)) { continuation.resume(returning: .closed(persistence: nil)) }
+        }
     }
 
     /// Blocks.
@@ -59,12 +86,15 @@ extension ConsumerCore {
         to offset: Int64,
         until deadline: ContinuousClock.Instant
     ) -> KafkaError? {
+        let patience = ContinuousClock.now.advanced(by: .milliseconds(500))
         while true {
             // Not longer than this at a time, because the end of a generation waits for it.
             let error = reader.seek(to: offset, within: .seconds(1))
             guard let error, error.recovery == .retry, error.kind != .assignmentEnded, .now < deadline else {
                 return error
             }
+            // What waits for the group's offset is not ready, and neither is what has failed.
+            if configuration.newGroupStart == .failure, error.isState, .now > patience { return error }
             RdKafkaClient.pause()
         }
     }

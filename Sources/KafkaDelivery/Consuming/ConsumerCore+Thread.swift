@@ -81,6 +81,7 @@ extension ConsumerCore {
             switch command {
             case .commit(let waiter): waiter.continuation.resume(returning: .closed(persistence: nil))
             case .awaitCommitUnderWay(let wait): wait.resume(true)
+            case .restart(let restart): restart.continuation.resume(returning: .closed(persistence: nil))
             default: break
             }
         }

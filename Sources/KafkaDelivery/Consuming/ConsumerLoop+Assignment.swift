@@ -20,6 +20,7 @@ extension ConsumerLoop {
                 generation: generation,
                 core: core,
                 queue: queue,
+                startingOffset: start.offset,
                 configuration: core.configuration
             )
             reader.start()
@@ -117,7 +118,11 @@ extension ConsumerLoop {
             advanceCommits()
         }
         let isCommitted = committer.inFlight == nil && current.readers.allSatisfy { $0.commitTarget == nil }
-        if isCommitted || now >= current.commitDeadline ?? now { finishRevocation(current) }
+        guard isCommitted || now >= current.commitDeadline ?? now else { return }
+        // A member that is closing takes its leave with this. Given back before, the partitions would be followed by another
+        // join, in which it cannot.
+        if closing != nil, isReadyToLeave { return }
+        finishRevocation(current)
     }
 
     /// Whether nothing in hand is worth waiting for: what made the consumer leave its group is not.

@@ -11,6 +11,7 @@ extension ConsumerLoop {
             switch closing.stage {
             case .draining(let until): closing.stage = .draining(until: min(until, deadline - reserve * 2))
             case .committing(let until): closing.stage = .committing(until: min(until, deadline - reserve))
+            case .joining(let until): closing.stage = .joining(until: min(until, deadline - reserve))
             case .leaving, .leavingUnattended: break
             }
             self.closing = closing
@@ -35,7 +36,13 @@ extension ConsumerLoop {
             advanceClosing()
         case .committing(let until):
             let isCommitted = committer.inFlight == nil && readers.values.allSatisfy { $0.commitTarget == nil }
-            guard now >= until || (isCommitted && revocation == nil) else { return }
+            guard now >= until || (isCommitted && (revocation == nil || isReadyToLeave)) else { return }
+            let reserve = min(now.duration(to: current.deadline) / 4, .seconds(1))
+            closing?.stage = .joining(until: current.deadline - reserve)
+            advanceClosing()
+        case .joining(let until):
+            guard now >= until || maySayGoodbye else { return }
+            closing?.isSilent = !maySayGoodbye
             closing?.stage = .leaving
             leave()
         case .leaving:
@@ -46,6 +53,17 @@ extension ConsumerLoop {
         case .leavingUnattended:
             isFinished = client.isConsumerClosed
         }
+    }
+
+    /// Whether nothing is in hand any more, and what was acknowledged is committed.
+    var isReadyToLeave: Bool {
+        committer.inFlight == nil && readers.values.allSatisfy { $0.heldCount == 0 && $0.commitTarget == nil }
+    }
+
+    /// Whether the group would hear of it if this member left now, or is not to hear anything.
+    var maySayGoodbye: Bool {
+        guard isSubscribed, client.fatalError == nil else { return true }
+        return client.groupLog?.membership.maySayGoodbye ?? true
     }
 
     private func leave() {
@@ -64,13 +82,15 @@ extension ConsumerLoop {
     }
 
     private func finish() {
-        let hasLeft = client.isConsumerClosed
+        let hasLeft = client.isConsumerClosed && closing?.isSilent != true
         if !hasLeft { core.logger.warning("Consumer closed without leaving its group in time") }
         let (unsettled, uncommitted) = endReaders(Array(readers.values))
         reportUncommitted(uncommitted)
         exportMetrics(at: clock.now)
         resume(committer.allWaiters(.closed(persistence: nil)))
         releaseWaitersForEndOfCommit()
+        for restart in restarts { restart.continuation.resume(returning: .closed(persistence: nil)) }
+        restarts = []
         core.finish(
             KafkaConsumer.CloseSummary(
                 unsettled: unsettled + (closing?.unsettled ?? 0),

@@ -6,6 +6,8 @@ extension ConsumerLoop {
     struct Surrender {
         /// The partitions they are from. When nobody holds those deliveries any longer the group is joined again.
         var readers: [PartitionReader]
+        /// Whether librdkafka was told: not while the group would not hear of it.
+        var hasLeft = false
     }
 
     /// Moves the coarse clock on where that is due, and looks for deliveries that are late.
@@ -52,13 +54,20 @@ extension ConsumerLoop {
             "Leaving the group until what is stuck has ended",
             metadata: ["kafka_partitions": "\(stuck.map(\.partition))"]
         )
+        leaveForNow()
+    }
+
+    private func leaveForNow() {
+        guard surrender?.hasLeft == false, maySayGoodbye else { return }
+        surrender?.hasLeft = true
         isSubscribed = false
         if let error = client.unsubscribe() { core.report(error) }
     }
 
     /// Joins the group again when what was stuck has ended.
     func advanceSurrender() {
-        guard let surrender, closing == nil, revocation == nil, readers.isEmpty,
+        if closing == nil { leaveForNow() }
+        guard let surrender, surrender.hasLeft, closing == nil, revocation == nil, readers.isEmpty,
             surrender.readers.allSatisfy({ $0.stuckCount == 0 })
         else { return }
         self.surrender = nil

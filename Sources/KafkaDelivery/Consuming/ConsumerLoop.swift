@@ -23,6 +23,8 @@ final class ConsumerLoop {
             /// Waits for the deliveries in hand.
             case draining(until: Instant)
             case committing(until: Instant)
+            /// Waits for the answer to a join that is under way, or for the coordinator: before it the group would not be told.
+            case joining(until: Instant)
             case leaving
             /// The time is up and nobody waits any longer. A client that is destroyed while it leaves its group waits for
             /// an answer to the last revocation, for ever and with a busy thread, so it gets that answer first.
@@ -43,10 +45,12 @@ final class ConsumerLoop {
         var answers = Answers.all
         /// What was left behind in partitions that were given back since closing began.
         var unsettled = 0
+        /// Whether the group was not told, because that was not possible in time.
+        var isSilent = false
 
         var isLeaving: Bool {
             switch stage {
-            case .draining, .committing: false
+            case .draining, .committing, .joining: false
             case .leaving, .leavingUnattended: true
             }
         }
@@ -66,6 +70,8 @@ final class ConsumerLoop {
     var alarms: [(due: Instant, reader: PartitionReader)] = []
     /// Partitions to be brought to where the consumer was told to start, tried before in vain.
     var lateStarts: [(due: Instant, readers: [PartitionReader])] = []
+    /// Partitions that librdkafka has given up, and that are to be read again.
+    var restarts: [PartitionRestart] = []
     var watch: HandlingWatch
     var metrics: ConsumerMetrics?
     var surrender: Surrender?
@@ -99,9 +105,11 @@ final class ConsumerLoop {
     func run() {
         while true {
             client.groupLog?.write(to: core.logger)
+            tellResets()
             for command in core.takeCommands() { handle(command) }
             soundAlarms()
             advanceStarts()
+            advanceRestarts()
             advanceStartCounts()
             advanceCommits()
             advanceRevocation()
@@ -140,6 +148,8 @@ final class ConsumerLoop {
             handleAsk()
         case .wake(let reader, let due):
             alarms.insert((due, reader), at: alarms.firstIndex { $0.due > due } ?? alarms.endIndex)
+        case .restart(let restart):
+            restarts.append(restart)
         case .started(let reader):
             if readers[reader.partition] === reader { known.insert(reader.partition) }
         case .start(let readers, let due):
@@ -216,10 +226,11 @@ final class ConsumerLoop {
         consider(committer.nextBegin)
         consider(nextNoteReading)
         consider(lateStarts.map(\.due).min())
+        consider(restarts.map(\.deadline).min())
         if let revocation { consider(revocation.commitDeadline ?? revocation.drainDeadline) }
         if let closing {
             switch closing.stage {
-            case .draining(let until), .committing(let until): consider(until)
+            case .draining(let until), .committing(let until), .joining(let until): consider(until)
             case .leaving: consider(closing.deadline)
             case .leavingUnattended: break
             }

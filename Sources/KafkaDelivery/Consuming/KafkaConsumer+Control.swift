@@ -48,7 +48,8 @@ extension KafkaConsumer {
     /// handed out after it, and may then move backwards, which it does in no other case.
     ///
     /// A loop over the partition goes on with the new place; a paused partition stays paused. Where another seek of the
-    /// same partition is under way, the later one counts.
+    /// same partition is under way, the later one counts. A partition that has failed (`offsetOutOfRange`, see
+    /// ``Configuration/NewGroupStart/failure``) goes on too.
     ///
     /// - Parameters:
     ///   - partitions: Which; they have to be assigned to this consumer.

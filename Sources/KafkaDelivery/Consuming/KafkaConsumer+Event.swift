@@ -26,6 +26,13 @@ extension KafkaConsumer {
         /// Everything that a partition held was handed out: the consumer has read to its end. Said once each time the end
         /// is reached, of an empty partition too (librdkafka's `_PARTITION_EOF`).
         case caughtUp(KafkaTopicPartition, generation: Int)
+        /// The offset that was to be read next is not in the partition: retention has deleted it, also while the group was
+        /// away; the log was cut (an unclean leader election); or the topic was deleted and made anew. The consumer goes on
+        /// where ``Configuration/newGroupStart`` says. Where the messages that come then have offsets that were seen before,
+        /// they are handed out all the same, and smaller offsets are committed than before. librdkafka says so in its log
+        /// (`offset reset`). A topic that was made anew and holds as many messages already when the brokers are asked next
+        /// cannot be told from the old one, in Kafka's protocol as librdkafka speaks it.
+        case offsetReset(KafkaTopicPartition, from: Int64)
         /// A delivery has been in somebody's hands for longer than ``Configuration/maximumHandlingTime``, and for about how
         /// long. Said once for each attempt.
         case stuck(Source, for: Duration)

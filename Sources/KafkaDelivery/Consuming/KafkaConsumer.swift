@@ -106,7 +106,8 @@ public final class KafkaConsumer: Service, Sendable {
         /// Verdicts, in the life of the consumer, that came after their partition had gone to another member, or elsewhere by
         /// a seek, and changed nothing.
         public internal(set) var lateVerdicts = 0
-        /// Whether the consumer took its leave in time. Where it did not, the group finds out after `session.timeout.ms`, as
+        /// Whether the consumer took its leave in time. It can only when a join that is under way is answered and the group's
+        /// coordinator can be reached, for which closing waits. Where it did not, the group finds out after `session.timeout.ms`, as
         /// it does of static members, whose leave is not announced.
         public internal(set) var leftGroup = false
 

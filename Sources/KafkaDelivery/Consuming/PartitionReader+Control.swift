@@ -1,3 +1,4 @@
+internal import CRdKafka
 internal import Synchronization
 
 /// What the application and the consumer's thread decide about a partition: to stand still, to go elsewhere, to end.
@@ -57,6 +58,7 @@ extension PartitionReader {
                 // Revoked meanwhile: what was acknowledged is still to be committed.
                 guard state.phase == .reading else { return (false, []) }
                 let outdated = state.beginAgain()
+                state.knownResets = resets.now
                 state.position = offset
                 core.noteRestart()
                 return (true, outdated)
@@ -64,6 +66,31 @@ extension PartitionReader {
             _ = consume outdated
             return isReading ? error : .notAssigned(partition)
         }
+    }
+
+    /// Whether librdkafka does not fetch it any more, so that it has to be assigned anew to go on.
+    var isFetchStopped: Bool { state.withLock { $0.isFetchStopped } }
+
+    /// Where librdkafka would go on with it if it were assigned anew.
+    var restartingPoint: Int64 { position ?? startingOffset }
+
+    /// Throws away what librdkafka has put into the queue. Between ``beginSeek()`` and ``finishSeek()``.
+    func discardFetched() {
+        state.withLock { _ in
+            while let message = queue.consume() { rd_kafka_message_destroy(message) }
+        }
+    }
+
+    /// Goes on at an offset at which librdkafka was told to start over. Between ``beginSeek()`` and ``finishSeek()``.
+    func begin(at offset: Int64) {
+        let outdated = state.withLock { state in
+            let outdated = state.beginAgain()
+            state.knownResets = resets.now
+            state.position = offset
+            core.noteRestart()
+            return outdated
+        }
+        _ = consume outdated
     }
 
     /// The partition cannot go on: its loops end with the error.
@@ -99,7 +126,9 @@ extension PartitionReader {
             state.withLock { state in
                 state.phase = .ended
                 let tracker = state.tracker
-                guard core.commits, core.configuration.hasGroup else { return (tracker.unsettledCount, 0) }
+                guard core.commits, core.configuration.hasGroup, !state.holdsCommits else {
+                    return (tracker.unsettledCount, 0)
+                }
                 let uncommitted = max(tracker.firstSequence, state.committedSequence) - state.committedSequence
                 return (tracker.unsettledCount, Int(uncommitted) + tracker.settledBehindCount)
             }
@@ -125,14 +154,33 @@ extension PartitionReader {
         guard core.commits, core.configuration.hasGroup else { return nil }
         return state.withLock { state in
             // A plain commit must not overtake a transaction's, or be overtaken by it.
-            state.transaction == nil ? commitTarget(state) : nil
+            state.transaction == nil && !state.holdsCommits ? commitTarget(state) : nil
+        }
+    }
+
+    /// The brokers did not have an offset that was asked for, and librdkafka was sent elsewhere. Until it is known whether what
+    /// comes next are later messages or those of another log, what was handed out before is not committed: in another log
+    /// its offsets stand for other messages.
+    func noteReset(at offset: Int64) {
+        state.withLock { state in
+            // The reader may have noticed by itself.
+            guard resets.now != state.knownResets else { return }
+            guard state.lastOffset >= 0 else {
+                // Nothing was read from where this began, which was not there; or it was read ahead, and is old.
+                if state.position == offset { state.knownResets = resets.now }
+                return
+            }
+            // From before the first message: it came from the new place.
+            guard resets.now != state.resetsAtFirst else { return }
+            state.knownResets = resets.now
+            if state.lastOffset < offset { state.resetAt = offset }
         }
     }
 
     /// Whether an offset is committed, or does not have to be any more.
     func isCommitted(_ target: Committer.Target) -> Bool {
         state.withLock { state in
-            state.run != target.run || (state.tracker.committed ?? -1) >= target.offset
+            state.run != target.run || state.holdsCommits || (state.tracker.committed ?? -1) >= target.offset
         }
     }
 
@@ -148,6 +196,15 @@ extension PartitionReader {
     /// A rebalance: some messages may be fetched again.
     func mayRepeat(until instant: ContinuousClock.Instant) {
         state.withLock { $0.mayRepeatUntil = Moment(instant) }
+    }
+}
+
+extension PartitionReader.State {
+    /// Whether what could be committed belongs to a log that may be gone. Where starts are counted, handing out may wait for a
+    /// commit, and so does not wait for this.
+    fileprivate var holdsCommits: Bool {
+        guard let resetAt, starts == nil else { return false }
+        return tracker.committable ?? -1 <= resetAt
     }
 }
 

@@ -50,6 +50,15 @@ final class PartitionReader: Sendable {
         /// The first and the last offset that were read.
         var firstOffset: Int64 = -1
         var lastOffset: Int64 = -1
+        /// The leader epoch of the message that was read last; -1 where that is not known.
+        var lastEpoch: Int32 = -1
+        /// How many resets of the partition were considered, see ``OffsetResets``.
+        var knownResets: Int
+        /// How many there were when the first message was read.
+        var resetsAtFirst = 0
+        /// What the brokers did not have any more when librdkafka was sent elsewhere: what was handed out before belongs to a
+        /// log that may be gone.
+        var resetAt: Int64?
         /// Until when librdkafka may fetch again what was read already.
         var mayRepeatUntil: Moment?
         /// How often the partition began again, see ``OffsetTracker/restart()``.
@@ -58,6 +67,8 @@ final class PartitionReader: Sendable {
         /// Whether nothing was read since librdkafka said that the partition is at its end.
         var isAtEnd = false
         var failure: KafkaError?
+        /// Whether librdkafka does not fetch the partition any more.
+        var isFetchStopped = false
         /// Negatively acknowledged and to be handed out again, in the order of the partition.
         var rejected: [Rejected] = []
         /// Counts starts, where that is asked for; see ``StartGuard``.
@@ -80,9 +91,12 @@ final class PartitionReader: Sendable {
             pending = nil
             firstOffset = -1
             lastOffset = -1
+            lastEpoch = -1
+            resetAt = nil
             run += 1
             isWindowFull = false
             failure = nil
+            isFetchStopped = false
             defer { rejected = [] }
             return rejected
         }
@@ -93,9 +107,15 @@ final class PartitionReader: Sendable {
     let core: ConsumerCore
     let queue: RdKafkaQueue
     let window: Int
+    /// The offset that it was assigned with, which may be a logical one.
+    let startingOffset: Int64
     private let prefetch: KafkaConsumer.Configuration.Prefetch
+    /// How often the brokers did not have what was asked for.
+    let resets: OffsetResets.Count
+    /// Says a message's leader epoch, where this librdkafka can.
+    private let leaderEpoch = LeaderEpoch.function
     // Readers and verdicts come from any task.
-    let state = Mutex(State())
+    let state: Mutex<State>
     // Held while librdkafka is told to go on at another offset, which takes a moment, and while the generation ends: a seek
     // of this generation must not move the next one. Before the state's lock, and never on a task.
     let moving = Mutex(())
@@ -117,14 +137,18 @@ final class PartitionReader: Sendable {
         generation: Int,
         core: ConsumerCore,
         queue: RdKafkaQueue,
+        startingOffset: Int64,
         configuration: KafkaConsumer.Configuration
     ) {
+        self.startingOffset = startingOffset
         self.partition = partition
         self.generation = generation
         self.core = core
         self.queue = queue
         self.window = configuration.maximumUnsettledPerPartition
         self.prefetch = configuration.prefetch
+        self.resets = queue.client.resets(of: partition)
+        self.state = Mutex(State(knownResets: resets.now))
     }
 
     /// Listens for messages from now on. Before the partition is assigned, so that none is missed.
@@ -219,13 +243,17 @@ final class PartitionReader: Sendable {
                 continue
             }
             let offset = message.pointee.offset
-            if offset <= state.lastOffset, !beginsAgain(at: offset, &state, &findings) {
+            if offset <= state.lastOffset, !beginsAgain(at: message, &state, &findings) {
                 rd_kafka_message_destroy(message)
                 continue
             }
-            if state.firstOffset < 0 { state.firstOffset = offset }
+            if state.firstOffset < 0 {
+                state.firstOffset = offset
+                state.resetsAtFirst = resets.now
+            }
             state.isAtEnd = false
             state.lastOffset = offset
+            if let leaderEpoch { state.lastEpoch = leaderEpoch(message) }
             state.position = OffsetTracker.nextToRead(after: offset)
             state.readMessages += 1
             state.readBytes += message.pointee.len + message.pointee.key_len
@@ -286,6 +314,7 @@ final class PartitionReader: Sendable {
             return nil
         }
         state.failure = error
+        state.isFetchStopped = true
         return error
     }
 
@@ -294,10 +323,16 @@ final class PartitionReader: Sendable {
     /// - Returns: False where it was fetched again. If not, the partition's log was cut or made anew, and librdkafka begins
     ///   again where the consumer was told to: what comes now are other messages under offsets that were seen before.
     @inline(never)
-    private func beginsAgain(at offset: Int64, _ state: inout State, _ findings: inout Findings) -> Bool {
-        if isRepeated(offset, state) { return false }
+    private func beginsAgain(
+        at message: UnsafeMutablePointer<rd_kafka_message_t>,
+        _ state: inout State,
+        _ findings: inout Findings
+    ) -> Bool {
+        if isRepeated(message, state) { return false }
+        let offset = message.pointee.offset
         let last = state.lastOffset
         findings.outdated += state.beginAgain()
+        state.knownResets = resets.now
         core.noteRestart()
         findings.problems.append(
             KafkaError(
@@ -312,11 +347,15 @@ final class PartitionReader: Sendable {
     /// Whether a message was fetched again, and not sent anew.
     ///
     /// A rebalance pauses what stays assigned and fetches it from where the application was, which may be one message
-    /// before where it is; and where librdkafka 2.0.2 resumes a partition that was not paused, from where it began.
-    private func isRepeated(_ offset: Int64, _ state: State) -> Bool {
-        if offset == state.lastOffset { return true }
+    /// before where it is; and where librdkafka 2.0.2 resumes a partition that was not paused, from where it began. Nothing else
+    /// is fetched twice. An offset tells a message within one life of the log: where the brokers did not have what was asked
+    /// for since, or another leader has stored it, it is another message.
+    private func isRepeated(_ message: UnsafeMutablePointer<rd_kafka_message_t>, _ state: State) -> Bool {
+        if resets.now != state.knownResets { return false }
+        if let resetAt = state.resetAt, state.lastOffset < resetAt { return false }
         guard let until = state.mayRepeatUntil, .now < until else { return false }
-        return offset >= state.firstOffset
+        if let leaderEpoch, state.lastEpoch >= 0, leaderEpoch(message) > state.lastEpoch { return false }
+        return message.pointee.offset >= state.firstOffset
     }
 
     /// Whether the fetcher, which stops at a full queue and looks again only when something wakes it, should be woken:

@@ -12,7 +12,8 @@ internal import Synchronization
 ///
 /// A message is recognised by its ``KafkaMessage/idempotencyKey``, which its sender stamps
 /// (``KafkaProducer/Configuration/stampsIdempotencyKey``), so that it is recognised when it was *sent* twice too; and
-/// where it has none, by its topic, partition and offset.
+/// where it has none, by its topic, partition and offset together with its timestamp, its key and its value: in a topic that was
+/// deleted and made anew, or whose log was cut, other messages have the same offsets.
 public protocol KafkaDeduplicator: Sendable {
     /// Runs `body`, unless a body with the same key has succeeded before.
     ///
@@ -157,6 +158,28 @@ extension KafkaConsumer.Delivery {
 
     /// What a ``KafkaDeduplicator`` knows the message by.
     var deduplicationKey: KafkaBytes {
-        idempotencyKey ?? KafkaBytes("\(topic)/\(partition)/\(offset)".utf8)
+        if let idempotencyKey { return idempotencyKey }
+        // An offset is an identity within one life of a log. The rest tells the lives apart, and is the same whenever and
+        // wherever the message is delivered.
+        var checksum = Checksum()
+        withKey { checksum.add($0) }
+        withValue { checksum.add($0) }
+        let time = timestamp.map { "\($0.millisecondsSince1970)" } ?? ""
+        return KafkaBytes("\(topic)/\(partition)/\(offset)@\(time)-\(String(checksum.value, radix: 16))".utf8)
+    }
+}
+
+/// FNV-1a of 64 bits: the same in every process, which `Hasher` is not.
+private struct Checksum {
+    private(set) var value: UInt64 = 0xcbf2_9ce4_8422_2325
+
+    mutating func add(_ bytes: RawSpan?) {
+        guard let bytes else { return add(0) }
+        add(1)
+        for index in 0..<bytes.byteCount { add(bytes.unsafeLoad(fromByteOffset: index, as: UInt8.self)) }
+    }
+
+    private mutating func add(_ byte: UInt8) {
+        value = (value ^ UInt64(byte)) &* 0x0000_0100_0000_01b3
     }
 }

@@ -39,6 +39,7 @@ struct ConsumerMetrics {
     private let commits: Counter
     private let commitFailures: Counter
     private let uncommitted: Counter
+    private let resets: Counter
     private let assigned: Gauge
     private let unsettled: Gauge
     private let oldestUnsettled: Gauge
@@ -69,6 +70,7 @@ struct ConsumerMetrics {
         commits = counter("commits")
         commitFailures = counter("commit_failures")
         uncommitted = counter("uncommitted_acknowledgements")
+        resets = counter("offset_resets")
         assigned = gauge("assigned_partitions")
         unsettled = gauge("unsettled_deliveries")
         oldestUnsettled = gauge("oldest_unsettled_seconds")
@@ -82,6 +84,11 @@ struct ConsumerMetrics {
     /// Acknowledgements did not reach the broker before their partition went.
     func noteUncommitted(_ messages: Int) {
         uncommitted.increment(by: messages)
+    }
+
+    /// The offset to be read next was not in a partition any more.
+    func noteReset() {
+        resets.increment()
     }
 
     /// A generation begins.

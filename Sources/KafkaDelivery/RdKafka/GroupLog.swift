@@ -2,12 +2,17 @@ internal import CRdKafka
 internal import Logging
 internal import Synchronization
 
-/// Reads from a consumer's log whether it is joining its group again, which librdkafka does not say in any other way.
+/// Reads from a consumer's log what librdkafka does not say in any other way: where it stands in its group
+/// (``GroupMembership``), and which partitions it has reset to another offset (``OffsetResets``).
 ///
 /// With a cooperative assignment a member keeps its partitions while it joins the group's next generation, and the
 /// application is told of it only afterwards. A commit that is sent in that time arrives with the old generation and
 /// is refused, for which librdkafka before 2.10.0 gives up the whole assignment: what was acknowledged and not yet
 /// committed is delivered again. So the library commits before or after.
+///
+/// A member that is told to leave before its join is answered, or while the coordinator is not connected, does so without a
+/// word to the group (`rd_kafka_cgrp_unsubscribe` of 2.0.2 to 2.16 leaves where there is a member id, `rd_kafka_cgrp_leave`
+/// sends where the state is `up`), and the others wait until its session has run out. So the library waits with leaving.
 ///
 /// The log arrives through a callback and not as events, because there would be an event for each heartbeat, and an idle
 /// consumer would wake up for it. Lines that are for the application are kept for the consumer's thread, which hands
@@ -23,16 +28,16 @@ final class GroupLog: Sendable {
     private struct State {
         var lines: [Line] = []
         var dropped = 0
-        var isJoining = false
+        var membership = GroupMembership()
         /// Where the thread waits that takes the lines. Unsafe because an OpaquePointer is not Sendable; a queue may be used
         /// from any thread, and the pointer is read and set under the lock alone.
         nonisolated(unsafe) var queue: OpaquePointer?
     }
 
-    /// Whether this version of librdkafka needs it.
-    static var isNeeded: Bool { !LibrdkafkaVersion.current.keepsAssignmentAfterStaleCommit }
+    /// Where the brokers did not have what was asked for.
+    let resets = OffsetResets()
 
-    /// What has to be in `debug` for the lines to be there.
+    /// What has to be in `debug` for the lines about the group to be there.
     static let context = "cgrp"
 
     private static let maximumLines = 1_000
@@ -46,19 +51,18 @@ final class GroupLog: Sendable {
         self.keepsDebugging = keepsDebugging
     }
 
-    /// Whether a commit would meet the group's next generation.
-    var isJoining: Bool { state.withLock { $0.isJoining } }
+    /// Where the member stands.
+    var membership: GroupMembership { state.withLock { $0.membership } }
 
     /// A line of librdkafka's log, on one of its threads.
     func note(severity: Int32, facility: String, text: String) {
-        let joining = facility == "CGRPJOINSTATE" ? Self.isJoining(after: text) : nil
+        let isReset = facility == OffsetResets.facility && severity < 7 && resets.note(text)
         state.withLock { state in
-            var isNews = false
-            if let joining {
-                // Somebody may wait for the end of it.
-                isNews = state.isJoining && !joining
-                state.isJoining = joining
-            }
+            let before = state.membership
+            let isOfGroup = state.membership.note(facility, text)
+            // The consumer's thread may wait for the end of it.
+            let isAwaited = isOfGroup && state.membership.hasComeOn(since: before)
+            var isNews = isReset || isAwaited
             if severity < 7 || keepsDebugging {
                 if state.lines.count < Self.maximumLines {
                     state.lines.append(Line(severity: severity, facility: facility, text: text))
@@ -69,17 +73,6 @@ final class GroupLog: Sendable {
             }
             // As safe as what librdkafka does with a line that becomes an event: it puts it into this queue.
             if isNews, let queue = state.queue { rd_kafka_queue_yield(queue) }
-        }
-    }
-
-    /// Whether the member is on its way into the next generation after a line such as
-    /// `Group "billing" changed join state steady -> init (state up)`; nil where the line is another.
-    static func isJoining(after line: String) -> Bool? {
-        let words = line.split(separator: " ")
-        guard let arrow = words.lastIndex(of: "->"), arrow + 1 < words.endIndex else { return nil }
-        return switch words[arrow + 1] {
-        case "init", "wait-metadata", "wait-join", "wait-sync": true
-        default: false
         }
     }
 

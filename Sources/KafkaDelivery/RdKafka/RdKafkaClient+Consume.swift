@@ -45,6 +45,22 @@ extension RdKafkaClient {
         return partitions.withList { Self.error(rd_kafka_incremental_unassign(raw, $0)) } ?? .noMemory
     }
 
+    /// Starts partitions over. For those that librdkafka has given up (`auto.offset.reset=error`), which cannot be sought.
+    ///
+    /// - Parameters:
+    ///   - partitions: Which, and where.
+    ///   - others: What else is assigned, and where the application is in it: an eager assignment changes as a whole only, and
+    ///     then that is fetched anew from there.
+    func restart(_ partitions: [PartitionOffset], others: [PartitionOffset]) -> KafkaError? {
+        let isEager = rd_kafka_rebalance_protocol(raw).map { String(cString: $0) == "EAGER" } ?? false
+        if isEager {
+            return (others + partitions).withList { Self.error(rd_kafka_assign(raw, $0)) } ?? .noMemory
+        }
+        return partitions.withList { list in
+            Self.error(rd_kafka_incremental_unassign(raw, list)) ?? Self.error(rd_kafka_incremental_assign(raw, list))
+        } ?? .noMemory
+    }
+
     /// Gives everything back while the group is being left, where librdkafka does not ask how. Waits for its main thread.
     func unassignAll() {
         _ = rd_kafka_assign(raw, nil)

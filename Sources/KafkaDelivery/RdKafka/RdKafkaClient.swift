@@ -79,6 +79,11 @@ final class RdKafkaClient: @unchecked Sendable {
     /// Where this client's log lines are kept; nil where they are events.
     var groupLog: GroupLog? { callbacks?.groupLog }
 
+    /// How often the brokers did not have what was asked for of a partition.
+    func resets(of partition: KafkaTopicPartition) -> OffsetResets.Count {
+        groupLog?.resets.count(of: partition) ?? OffsetResets.Count()
+    }
+
     /// The name librdkafka gave this client, for log lines.
     var name: String {
         String(cString: rd_kafka_name(raw))

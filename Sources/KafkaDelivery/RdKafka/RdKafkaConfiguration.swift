@@ -95,10 +95,13 @@ struct RdKafkaConfiguration {
     ) throws(KafkaError) -> ClientCallbacks? {
         let debug = value(of: RdKafkaProperty.debug)
         var groupLog: GroupLog?
-        if type == RD_KAFKA_CONSUMER, GroupLog.isNeeded {
+        if type == RD_KAFKA_CONSUMER {
             groupLog = GroupLog(keepsDebugging: debug != nil)
-            let contexts = [debug, GroupLog.context].compactMap(\.self).joined(separator: ",")
-            try Self.apply(RdKafkaProperty.debug, contexts, to: configuration)
+            // The protocol of KIP-848 has no joins that are answered late, and other states.
+            if value(of: "group.protocol") != "consumer" {
+                let contexts = [debug, GroupLog.context].compactMap(\.self).joined(separator: ",")
+                try Self.apply(RdKafkaProperty.debug, contexts, to: configuration)
+            }
         } else {
             // Log lines come through the queue, so that no callback runs on librdkafka's threads.
             try Self.apply(RdKafkaProperty.logQueue, "true", to: configuration)

@@ -83,6 +83,11 @@ extension KafkaError {
         code == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION.name || code == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC.name
     }
 
+    /// Whether librdkafka could not do it in the state that it was in.
+    var isState: Bool {
+        code == RD_KAFKA_RESP_ERR__STATE.name
+    }
+
     /// Whether it says of all brokers together that none can be reached, and of none why.
     var isOfAllBrokers: Bool {
         code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN.name

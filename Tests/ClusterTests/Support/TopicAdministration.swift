@@ -17,6 +17,38 @@ struct TopicAdministration {
         }
     }
 
+    /// Deletes a topic, with all that it holds.
+    func delete(_ topic: String) async throws {
+        try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<Void, any Error>) in
+            Thread.detachNewThread {
+                continuation.resume(with: Result { try deleteBlocking(topic) })
+            }
+        }
+    }
+
+    private func deleteBlocking(_ topic: String) throws {
+        let client = try RawClient(
+            RD_KAFKA_PRODUCER,
+            ["bootstrap.servers": bootstrapServers.joined(separator: ",")]
+        )
+        guard let queue = rd_kafka_queue_new(client.raw), let entry = rd_kafka_DeleteTopic_new(topic) else {
+            throw TestFailure("no memory to delete \(topic)")
+        }
+        defer {
+            rd_kafka_DeleteTopic_destroy(entry)
+            rd_kafka_queue_destroy(queue)
+        }
+        var topics: [OpaquePointer?] = [entry]
+        rd_kafka_DeleteTopics(client.raw, &topics, 1, nil, queue)
+        guard let event = rd_kafka_queue_poll(queue, 30_000) else { throw TestFailure("deleting \(topic) timed out") }
+        defer { rd_kafka_event_destroy(event) }
+        var count = 0
+        guard let result = rd_kafka_event_DeleteTopics_result(event),
+            let results = rd_kafka_DeleteTopics_result_topics(result, &count), count == 1,
+            rd_kafka_topic_result_error(results[0]) == RD_KAFKA_RESP_ERR_NO_ERROR
+        else { throw TestFailure("the cluster did not delete \(topic)") }
+    }
+
     private func createBlocking(_ topic: String, partitions: Int) throws {
         var reason = [CChar](repeating: 0, count: 512)
         let configuration = rd_kafka_conf_new()

@@ -1,0 +1,68 @@
+/// Where a member stands in its group, as librdkafka's log tells it (`debug=cgrp`), line by line. A value without threads;
+/// ``GroupLog`` keeps it.
+///
+/// The protocol of KIP-848 has other states, and no lines are asked for: then nothing is waited for.
+struct GroupMembership {
+    /// `Group "billing" changed join state steady -> init (state up)`.
+    private var joinState: Substring?
+    /// `Group "billing" changed state wait-broker-transport -> up (join-state init)`.
+    private var isCoordinatorUp = false
+    /// `Group "billing": updating member id "" -> "kafka-delivery-5f…"`.
+    private var hasMemberID = false
+
+    /// Takes a line.
+    ///
+    /// - Returns: Whether it says anything of this.
+    mutating func note(_ facility: String, _ text: String) -> Bool {
+        switch facility {
+        case "CGRPJOINSTATE":
+            guard let state = Self.word(afterArrowIn: text) else { return false }
+            joinState = state
+        case "CGRPSTATE":
+            guard let state = Self.word(afterArrowIn: text) else { return false }
+            isCoordinatorUp = state == "up"
+        case "MEMBERID":
+            guard let id = Self.word(afterArrowIn: text) else { return false }
+            hasMemberID = id != "\"\"" && id != "\"(not-set)\""
+        default:
+            return false
+        }
+        return true
+    }
+
+    /// Whether a commit would meet the group's next generation.
+    var isJoining: Bool {
+        switch joinState {
+        case "init", "wait-metadata", "wait-join", "wait-sync": true
+        default: false
+        }
+    }
+
+    /// Whether the member is in the middle of nothing: what is assigned may be changed, and that is not taken for the answer to a
+    /// rebalance.
+    var isSteady: Bool { joinState ?? "steady" == "steady" }
+
+    /// Whether the group would hear of it if the member left now, or has nothing to hear.
+    ///
+    /// A member that has asked to join and has no id yet is one for the coordinator, and librdkafka takes it for none. One that
+    /// has an id and no connection to the coordinator goes without a word. While the join is not answered, neither is a
+    /// leave behind it, for which librdkafka waits 5 s. And one that gives partitions back joins again afterwards.
+    var maySayGoodbye: Bool {
+        guard hasMemberID else { return joinState != "wait-join" }
+        switch joinState {
+        case "wait-assign-call", "wait-unassign-call", "steady": return isCoordinatorUp
+        default: return false
+        }
+    }
+
+    /// Whether anything can be done that could not before.
+    func hasComeOn(since before: GroupMembership) -> Bool {
+        before.isJoining && !isJoining || !before.isSteady && isSteady || !before.maySayGoodbye && maySayGoodbye
+    }
+
+    private static func word(afterArrowIn text: String) -> Substring? {
+        let words = text.split(separator: " ")
+        guard let arrow = words.lastIndex(of: "->"), arrow + 1 < words.endIndex else { return nil }
+        return words[arrow + 1]
+    }
+}
