@@ -1,5 +1,6 @@
 import KafkaDelivery
 import KafkaDeliveryTesting
+import ServiceLifecycle
 import Testing
 
 /// What was redriven is remembered, for each dead letter by itself, and what was left stays.
@@ -96,6 +97,39 @@ struct RedriveMemoryTests {
         #expect(try await fixture.committed() == Int64(count))
         #expect(try await fixture.run().redriven == 50 - count)
         #expect(try await fixture.replays() == (0..<50).map(String.init))
+        await fixture.producer.close()
+    }
+
+    @Test func aRunInAServiceThatIsShutDownRemembersWhatWasConfirmed() async throws {
+        struct Redriving: Service {
+            let redrive: KafkaRedrive
+            let producer: KafkaProducer
+            let redriven: Shared<Int>
+
+            func run() async throws {
+                await #expect(throws: CancellationError.self) {
+                    try await redrive.run(with: producer) { _, _ in redriven.change { $0 += 1 } }
+                }
+            }
+        }
+        let fixture = try await RedriveFixture()
+        try await fixture.add(50)
+        var configuration = fixture.configuration
+        configuration.maximumRate = 10
+        let service = Redriving(
+            redrive: KafkaRedrive(configuration, logger: .test),
+            producer: fixture.producer,
+            redriven: Shared(0)
+        )
+        let group = ServiceGroup(services: [service], logger: .test)
+        let running = Task { try await group.run() }
+        try await service.redriven.wait { $0 >= 5 }
+        await group.triggerGracefulShutdown()
+        try await running.value
+        let count = service.redriven.value
+        #expect(count < 50)
+        #expect(try await fixture.committed() == Int64(count))
+        #expect(try await fixture.run().redriven == 50 - count)
         await fixture.producer.close()
     }
 

@@ -4,14 +4,17 @@ internal import Synchronization
 /// For loops over deliveries: who reads what, and who waits for it.
 extension ConsumerCore {
     /// The next partition that may have something to read. Waits for one.
-    func nextReady() async -> ReadyPartitions.Wake {
+    func nextReady(unless shutdown: ShutdownWatch.Flag?) async -> ReadyPartitions.Wake {
         subscribe()
         if let wake = state.withLock({ $0.ready.next() }) { return wake }
-        return await wait { state, waiter in state.ready.wait(waiter) }
+        return await wait(unless: shutdown) { state, waiter in state.ready.wait(waiter) }
     }
 
     /// The next partition that may have something to read; nil where there is none until some time.
-    func nextReady(until deadline: ContinuousClock.Instant) async -> ReadyPartitions.Wake? {
+    func nextReady(
+        until deadline: ContinuousClock.Instant,
+        unless shutdown: ShutdownWatch.Flag?
+    ) async -> ReadyPartitions.Wake? {
         subscribe()
         if let wake = state.withLock({ $0.ready.next() }) { return wake }
         let id = WaiterID.next()
@@ -20,7 +23,7 @@ extension ConsumerCore {
             if (try? await Task.sleep(until: deadline, clock: .continuous)) != nil { self.cancelWait(id, for: nil) }
         }
         defer { timer.cancel() }
-        let wake = await wait(as: id) { state, waiter in state.ready.wait(waiter) }
+        let wake = await wait(as: id, unless: shutdown) { state, waiter in state.ready.wait(waiter) }
         if case .ended = wake, ContinuousClock.now >= deadline { return nil }
         return wake
     }
@@ -78,22 +81,29 @@ extension ConsumerCore {
     ///
     /// - Parameter news: What it knew when it looked, which this brings up to date.
     /// - Returns: False where there will be none.
-    func waitForNews(of reader: PartitionReader, since news: inout ReadyPartitions.News) async -> Bool {
+    func waitForNews(
+        of reader: PartitionReader,
+        since news: inout ReadyPartitions.News,
+        unless shutdown: ShutdownWatch.Flag? = nil
+    ) async -> Bool {
         let known = news
-        let wake = await wait(for: reader) { state, waiter in state.ready.wait(waiter, for: reader, since: known) }
+        let wake = await wait(for: reader, unless: shutdown) { state, waiter in
+            state.ready.wait(waiter, for: reader, since: known)
+        }
         guard case .look(_, let latest) = wake else { return false }
         news = latest
         return true
     }
 
-    /// The next newly assigned partition. Waits for one; nil when the consumer is closed or the task cancelled.
+    /// The next newly assigned partition. Waits for one; nil when the consumer is closed, the task cancelled or the service
+    /// shut down.
     ///
     /// - Parameter loop: The number of the loop that asks.
-    func nextAssigned(for loop: UInt64) async -> PartitionReader? {
+    func nextAssigned(for loop: UInt64, unless shutdown: ShutdownWatch.Flag) async -> PartitionReader? {
         subscribe()
         if Task.isCancelled { return nil }
         let task = TaskIdentity.current
-        let wake = await wait { state, waiter in
+        let wake = await wait(unless: shutdown) { state, waiter in
             if state.phase != .open || state.failure != nil { return .ended }
             if let reader = state.takeUnseen(for: loop) ?? state.takeLeft(by: task, for: loop) {
                 return .look(reader, 0)
@@ -108,11 +118,14 @@ extension ConsumerCore {
     private func wait(
         as id: UInt64 = WaiterID.next(),
         for reader: PartitionReader? = nil,
+        unless shutdown: ShutdownWatch.Flag?,
         _ register: (inout State, ReadyPartitions.Waiter) -> ReadyPartitions.Wake?
     ) async -> ReadyPartitions.Wake {
         await waitCancellably(as: id) { id, continuation in
-            let waiter = ReadyPartitions.Waiter(id: id, continuation: continuation)
-            if let wake = withReady({ register(&$0, waiter) }) { continuation.resume(returning: wake) }
+            let waiter = ReadyPartitions.Waiter(id: id, continuation: continuation, shutdown: shutdown)
+            // Looked at under the lock: it is set before the waiters are looked for under that.
+            let wake = withReady { shutdown?.isSet == true ? .ended : register(&$0, waiter) }
+            if let wake { continuation.resume(returning: wake) }
         } onCancel: { id in
             cancelWait(id, for: reader)
         }
@@ -125,6 +138,17 @@ extension ConsumerCore {
                 .map { state.assignmentWaiters.remove(at: $0).waiter }
         }
         waiter?.continuation.resume(returning: .ended)
+    }
+
+    /// Ends the waits of a service that is shut down.
+    func endWaits(of shutdown: ShutdownWatch.Flag) {
+        resume(
+            withReady { state in
+                let waiters = state.assignmentWaiters.filter { $0.waiter.shutdown === shutdown }
+                state.assignmentWaiters.removeAll { $0.waiter.shutdown === shutdown }
+                return waiters.map { ($0.waiter, .ended) } + state.ready.end(shutdown, state.assigned.values)
+            }
+        )
     }
 
     /// There is something to read in a partition, or room to read more.

@@ -1,4 +1,5 @@
 internal import DequeModule
+internal import ServiceLifecycle
 internal import Synchronization
 
 /// Passes events on to everybody who listens.
@@ -76,6 +77,8 @@ final class EventListener: Sendable {
     func next() async -> KafkaConsumer.Event? {
         await buffer.next()
     }
+
+    var count: Int { buffer.count }
 }
 
 /// What one listener has not read yet. Not an `AsyncStream`, whose bound cannot grow with what is assigned.
@@ -113,17 +116,27 @@ private final class EventBuffer: Sendable {
         for waiter in waiters { waiter.continuation.resume(returning: nil) }
     }
 
+    var count: Int { state.withLock { $0.events.count } }
+
+    /// The next event; nil when there will be none, the task is cancelled or its service shut down.
     func next() async -> KafkaConsumer.Event? {
-        await waitCancellably { id, continuation in
-            let now = state.withLock { state -> KafkaConsumer.Event?? in
-                if let event = state.events.popFirst() { return event }
-                if state.isFinished { return .some(nil) }
-                state.waiters.append(Waiter(id: id, continuation: continuation))
-                return nil
+        let id = WaiterID.next()
+        return await withGracefulShutdownHandler {
+            await waitCancellably(as: id) { id, continuation in
+                let now = state.withLock { state -> KafkaConsumer.Event?? in
+                    if let event = state.events.popFirst() { return event }
+                    if state.isFinished { return .some(nil) }
+                    state.waiters.append(Waiter(id: id, continuation: continuation))
+                    return nil
+                }
+                if let now { continuation.resume(returning: now) }
+                // Shut down before the waiter was there: the handler has run already and found none.
+                if Task.isShuttingDownGracefully { cancel(id) }
+            } onCancel: { id in
+                cancel(id)
             }
-            if let now { continuation.resume(returning: now) }
-        } onCancel: { id in
-            cancel(id)
+        } onGracefulShutdown: {
+            self.cancel(id)
         }
     }
 

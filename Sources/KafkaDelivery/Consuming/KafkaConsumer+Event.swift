@@ -1,3 +1,5 @@
+internal import ServiceLifecycle
+
 extension KafkaConsumer {
     /// Something that happened to the consumer and that a service may want to know.
     public enum Event: Sendable {
@@ -67,7 +69,8 @@ extension KafkaConsumer {
     /// What happens to the consumer, from now on.
     ///
     /// Each call begins a sequence of its own. One that is not read keeps the latest events, 256 and four for each
-    /// partition that is assigned, and lets go of older ones. It ends when the consumer is closed.
+    /// partition that is assigned, and lets go of older ones. It ends when the consumer is closed, and in a service of a
+    /// `ServiceGroup` when that is shut down.
     public struct Events: AsyncSequence, Sendable {
         /// An event.
         public typealias Element = Event
@@ -82,15 +85,29 @@ extension KafkaConsumer {
         /// Reads events.
         public struct Iterator: AsyncIteratorProtocol {
             let listener: EventListener
+            /// How many are still read of what there was when the service was shut down.
+            private var rest: Int?
 
-            /// The next event; nil when the consumer is closed and all are read, or the task cancelled.
-            public mutating func next() async -> Event? {
-                await listener.next()
+            init(listener: EventListener) {
+                self.listener = listener
             }
 
-            /// The next event; nil when the consumer is closed and all are read, or the task cancelled.
+            /// The next event; nil when the consumer is closed or the task's service shut down, and all that were there are
+            /// read, or the task cancelled.
+            public mutating func next() async -> Event? {
+                await next(isolation: #isolation)
+            }
+
+            /// The next event; nil when the consumer is closed or the task's service shut down, and all that were there are
+            /// read, or the task cancelled.
             public mutating func next(isolation: isolated (any Actor)?) async -> Event? {
-                await listener.next()
+                if Task.isShuttingDownGracefully {
+                    // Events may come as long as the consumer works, which is shut down later.
+                    let left = rest ?? listener.count
+                    guard left > 0 else { return nil }
+                    rest = left - 1
+                }
+                return await listener.next()
             }
         }
     }

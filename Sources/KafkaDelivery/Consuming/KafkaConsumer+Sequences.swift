@@ -21,14 +21,14 @@ extension KafkaConsumer {
                 self.cursor = cursor
             }
 
-            /// The next delivery; nil when the consumer is closed or the task cancelled.
+            /// The next delivery; nil when the consumer is closed, the task cancelled or its service shut down.
             ///
             /// - Throws: ``KafkaError`` where the consumer cannot go on.
             public mutating func next() async throws(KafkaError) -> Delivery? {
                 try await next(isolation: #isolation)
             }
 
-            /// The next delivery; nil when the consumer is closed or the task cancelled.
+            /// The next delivery; nil when the consumer is closed, the task cancelled or its service shut down.
             ///
             /// - Throws: ``KafkaError`` where the consumer cannot go on.
             @inlinable
@@ -59,6 +59,8 @@ extension KafkaConsumer {
         /// What was known of it when the loop was told to look.
         private var news: ReadyPartitions.News = 0
         private var taken = 0
+        // Made in the task of the loop, when it waits first.
+        private var shutdown: ShutdownWatch?
 
         init(core: ConsumerCore) {
             self.core = core
@@ -72,6 +74,10 @@ extension KafkaConsumer {
         /// compiler puts what is inlinable: a loop that keeps up with the fetcher pays for no async call.
         @usableFromInline
         func takeNow() throws(KafkaError) -> Delivery? {
+            if let shutdown, shutdown.isShuttingDown {
+                leave()
+                return nil
+            }
             while let reader {
                 switch reader._withUnsafeGuaranteedRef({ $0.take() }) {
                 case .delivery(let delivery):
@@ -102,12 +108,15 @@ extension KafkaConsumer {
             isolation: isolated (any Actor)?,
             until deadline: ContinuousClock.Instant? = nil
         ) async throws(KafkaError) -> Bool {
+            let shutdown = shutdown ?? ShutdownWatch(core)
+            self.shutdown = shutdown
+            if shutdown.isShuttingDown { return false }
             let wake: ReadyPartitions.Wake
             if let deadline {
-                guard let next = await core.nextReady(until: deadline) else { return false }
+                guard let next = await core.nextReady(until: deadline, unless: shutdown.flag) else { return false }
                 wake = next
             } else {
-                wake = await core.nextReady()
+                wake = await core.nextReady(unless: shutdown.flag)
             }
             switch wake {
             case .look(let reader, let news):
@@ -118,7 +127,7 @@ extension KafkaConsumer {
                 taken = 0
                 return true
             case .ended:
-                if !Task.isCancelled, let failure = core.failure { throw failure }
+                if !Task.isCancelled, !shutdown.isShuttingDown, let failure = core.failure { throw failure }
                 return false
             }
         }
@@ -148,24 +157,35 @@ extension KafkaConsumer {
             let core: ConsumerCore
             /// Later loops have greater numbers.
             let loop: UInt64
+            // Made in the task of the loop. It is the one of the loops over the partitions, too.
+            private var shutdown: ShutdownWatch?
 
-            /// The next partition to be assigned; nil when the consumer is closed or the task cancelled.
+            init(core: ConsumerCore, loop: UInt64) {
+                self.core = core
+                self.loop = loop
+            }
+
+            /// The next partition to be assigned; nil when the consumer is closed, the task cancelled or its service shut
+            /// down.
             ///
             /// - Throws: ``KafkaError`` where the consumer cannot go on.
             public mutating func next() async throws(KafkaError) -> Partition? {
                 try await next(isolation: #isolation)
             }
 
-            /// The next partition to be assigned; nil when the consumer is closed or the task cancelled.
+            /// The next partition to be assigned; nil when the consumer is closed, the task cancelled or its service shut
+            /// down.
             ///
             /// - Throws: ``KafkaError`` where the consumer cannot go on.
             public mutating func next(
                 isolation: isolated (any Actor)?
             ) async throws(KafkaError) -> Partition? {
-                if let reader = await core.nextAssigned(for: loop) {
-                    return Partition(claim: Claim(core: core, reader: reader, loop: loop))
+                let shutdown = shutdown ?? ShutdownWatch(core)
+                self.shutdown = shutdown
+                if let reader = await core.nextAssigned(for: loop, unless: shutdown.flag) {
+                    return Partition(claim: Claim(core: core, reader: reader, loop: loop, shutdown: shutdown))
                 }
-                if let failure = core.failure, !Task.isCancelled { throw failure }
+                if let failure = core.failure, !Task.isCancelled, !shutdown.isShuttingDown { throw failure }
                 return nil
             }
         }
@@ -203,14 +223,16 @@ extension KafkaConsumer {
                 self.claim = claim
             }
 
-            /// The next delivery; nil when the partition is revoked, the consumer closed or the task cancelled.
+            /// The next delivery; nil when the partition is revoked, the consumer closed, the task cancelled or its
+            /// service shut down.
             ///
             /// - Throws: ``KafkaError`` where the partition cannot go on.
             public mutating func next() async throws(KafkaError) -> Delivery? {
                 try await next(isolation: #isolation)
             }
 
-            /// The next delivery; nil when the partition is revoked, the consumer closed or the task cancelled.
+            /// The next delivery; nil when the partition is revoked, the consumer closed, the task cancelled or its
+            /// service shut down.
             ///
             /// - Throws: ``KafkaError`` where the partition cannot go on.
             @inlinable
@@ -238,6 +260,7 @@ extension KafkaConsumer {
             /// The next delivery, where there is one without waiting. Not async, as a cursor's.
             @usableFromInline
             func takeNow() throws(KafkaError) -> Taken {
+                if claim.shutdown.isShuttingDown { return .ended }
                 switch claim.reader.take() {
                 case .delivery(let delivery): return .delivery(delivery)
                 case .empty, .full: return .nothing
@@ -249,10 +272,10 @@ extension KafkaConsumer {
             /// Waits until there may be one; false where there will be none.
             @usableFromInline
             mutating func wait(isolation: isolated (any Actor)?) async -> Bool {
-                await claim.core.waitForNews(of: claim.reader, since: &news)
+                await claim.core.waitForNews(of: claim.reader, since: &news, unless: claim.shutdown.flag)
             }
 
-            /// The task was cancelled, perhaps when it had just been told to look: others that wait look in its place.
+            /// The loop ends, perhaps when it had just been told to look: others that wait look in its place.
             @usableFromInline
             func leave() {
                 claim.core.putBack(claim.reader)
@@ -260,14 +283,15 @@ extension KafkaConsumer {
 
             @usableFromInline
             func end() throws(KafkaError) -> Delivery? {
-                if let failure = claim.core.failure, !Task.isCancelled { throw failure }
+                if let failure = claim.core.failure, !Task.isCancelled, !claim.shutdown.isShuttingDown { throw failure }
+                leave()
                 return nil
             }
 
             /// The next delivery, if there is one before some time; nil also where ``next()`` would give nil.
             mutating func next(until deadline: ContinuousClock.Instant) async throws(KafkaError) -> Delivery? {
                 var isWakeOrdered = false
-                while !Task.isCancelled {
+                while !Task.isCancelled, !claim.shutdown.isShuttingDown {
                     switch claim.reader.take() {
                     case .delivery(let delivery): return delivery
                     case .empty, .full: break
@@ -277,7 +301,7 @@ extension KafkaConsumer {
                     guard ContinuousClock.now < deadline else { return nil }
                     if !isWakeOrdered { claim.core.wake(claim.reader, at: deadline) }
                     isWakeOrdered = true
-                    _ = await claim.core.waitForNews(of: claim.reader, since: &news)
+                    _ = await claim.core.waitForNews(of: claim.reader, since: &news, unless: claim.shutdown.flag)
                 }
                 return nil
             }
@@ -290,11 +314,13 @@ extension KafkaConsumer {
         let core: ConsumerCore
         let reader: PartitionReader
         private let loop: UInt64
+        let shutdown: ShutdownWatch
 
-        init(core: ConsumerCore, reader: PartitionReader, loop: UInt64) {
+        init(core: ConsumerCore, reader: PartitionReader, loop: UInt64, shutdown: ShutdownWatch) {
             self.core = core
             self.reader = reader
             self.loop = loop
+            self.shutdown = shutdown
         }
 
         deinit {

@@ -51,8 +51,8 @@ public final class KafkaConsumer: Service, Sendable {
 
     /// The deliveries of all assigned partitions, in order within each partition.
     ///
-    /// The loop ends when the consumer is closed or the task is cancelled, and throws ``KafkaError`` where the consumer
-    /// cannot go on.
+    /// The loop ends when the consumer is closed, the task is cancelled, or the service of a `ServiceGroup` that runs it is shut
+    /// down, and throws ``KafkaError`` where the consumer cannot go on.
     ///
     /// Several loops may run at the same time: each delivery goes to one of them. While one is busy with a delivery, another
     /// gets the next, also of the same partition: what is in order then is the handing out. A loop that was left keeps nothing
@@ -72,6 +72,9 @@ public final class KafkaConsumer: Service, Sendable {
     ///     }
     /// }
     /// ```
+    ///
+    /// The loop ends when the consumer is closed, the task is cancelled, or the service of a `ServiceGroup` that runs it is shut
+    /// down; the loops over the partitions that it was given end with it.
     ///
     /// A partition goes to one of several such loops. Use either this or ``deliveries``, not both at a time: a delivery goes to
     /// the loop that asks first.
@@ -135,6 +138,9 @@ public final class KafkaConsumer: Service, Sendable {
     }
 
     /// Waits for the service group to shut down, then closes within ``Configuration/closeTimeout``.
+    ///
+    /// Put the consumer before the services that read from it: then these are shut down first, their loops end with what is in
+    /// hand, and the consumer commits that. In another order their loops end when the consumer is closed.
     ///
     /// The consumer works whether this runs or not. Cancelling the task that runs it closes the consumer within two seconds.
     public func run() async throws {

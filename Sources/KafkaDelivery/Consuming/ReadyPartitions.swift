@@ -33,6 +33,8 @@ struct ReadyPartitions {
     struct Waiter {
         let id: UInt64
         let continuation: CheckedContinuation<Wake, Never>
+        /// What is set when the service that waits is shut down.
+        let shutdown: ShutdownWatch.Flag?
     }
 
     /// Whom to resume, outside of the lock.
@@ -165,6 +167,17 @@ struct ReadyPartitions {
             return reader.waiters.firstIndex { $0.id == id }.map { reader.waiters.remove(at: $0) }
         }
         return waiters.firstIndex { $0.id == id }.map { waiters.remove(at: $0) }
+    }
+
+    /// The waiters of a service that is shut down.
+    mutating func end(_ shutdown: ShutdownWatch.Flag, _ readers: some Sequence<PartitionReader>) -> [Resumption] {
+        var ended = waiters.filter { $0.shutdown === shutdown }
+        waiters.removeAll { $0.shutdown === shutdown }
+        for reader in readers where !reader.waiters.isEmpty {
+            ended += reader.waiters.filter { $0.shutdown === shutdown }
+            reader.waiters.removeAll { $0.shutdown === shutdown }
+        }
+        return ended.map { ($0, .ended) }
     }
 
     /// There will be no more partitions.

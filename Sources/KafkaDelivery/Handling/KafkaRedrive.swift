@@ -53,8 +53,8 @@ public struct KafkaRedrive: Sendable {
 
     /// Sends the selected dead letters again.
     ///
-    /// Cancelling the task ends the run in good order: replays under way are waited for, for at most half of
-    /// ``Configuration/closeTimeout``, and what was confirmed is remembered.
+    /// Cancelling the task, or shutting down the service that it runs in, ends the run in good order: replays under way are
+    /// waited for, for at most half of ``Configuration/closeTimeout``, and what was confirmed is remembered.
     ///
     /// - Parameters:
     ///   - producer: What to send with. Stays the caller's to close.
@@ -64,7 +64,8 @@ public struct KafkaRedrive: Sendable {
     ///   ``Summary/unsendable`` counts it.
     /// - Throws: ``KafkaError``: `invalidConfiguration`; the error of a replay that was not confirmed and may be later, which
     ///   ends the run and leaves the dead letter where it is; `unknownTopicOrPartition` where the dead-letter topic is not
-    ///   there; what the brokers refuse of the run itself; `CancellationError`; and what the observer throws.
+    ///   there; what the brokers refuse of the run itself; `CancellationError`, also where the service is shut down; and
+    ///   what the observer throws.
     @discardableResult
     public func run(
         with producer: KafkaProducer,

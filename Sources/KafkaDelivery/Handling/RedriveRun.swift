@@ -1,4 +1,5 @@
 internal import Logging
+internal import ServiceLifecycle
 internal import Synchronization
 
 /// One run of a redrive: looks where the topic's partitions end, and goes through each with a ``RedrivePartition``.
@@ -71,10 +72,10 @@ final class RedriveRun: Sendable {
     func run() async throws -> KafkaRedrive.Summary {
         // Not in the caller's task: when that is cancelled, what is under way has still to be waited for and remembered.
         let working = Task { await self.work() }
-        await withTaskCancellationHandler {
+        await withTaskCancellationOrGracefulShutdownHandler {
             await working.value
-        } onCancel: {
-            stop(CancellationError())
+        } onCancelOrGracefulShutdown: {
+            self.stop(CancellationError())
         }
         let (summary, failure) = state.withLock { ($0.summary, $0.failure) }
         if let failure { throw failure }
