@@ -203,6 +203,55 @@ struct ConsumerCloseTests {
         #expect(held.value.count == 20)
     }
 
+    enum Handler: CaseIterable {
+        case perPartition
+        case perKey
+        case unordered
+        case batch
+    }
+
+    @Test(arguments: Handler.allCases)
+    func aHandlerThatClosesItsConsumerIsNotWaitedForByItself(kind: Handler) async throws {
+        let cluster = try TestCluster()
+        let topic = try await cluster.makeTopic()
+        try await cluster.fill(topic, count: 10)
+        let configuration = cluster.quickConsumer(topic)
+        let consumer = try KafkaConsumer(configuration, logger: .test)
+        let handle = { @Sendable (delivery: KafkaConsumer.Delivery) async throws in
+            guard delivery.offset == 3 else { return }
+            let summary = await expectWithin(Self.slack) { await consumer.close() }
+            #expect(!summary.leftGroup)
+        }
+        try await expectWithin(Self.slack * 2) {
+            switch kind {
+            case .perPartition: try await consumer.forEach(handle)
+            case .perKey: try await consumer.forEach(concurrency: .perKey(maximum: 1), handle)
+            case .unordered: try await consumer.forEach(concurrency: .unordered(maximum: 1), handle)
+            case .batch:
+                try await consumer.forEachBatch(maximumCount: 1, maximumWait: .zero) { try await handle($0[0]) }
+            }
+        }
+        // It has returned meanwhile, and so it is acknowledged.
+        let summary = await consumer.close()
+        #expect(summary.leftGroup)
+        #expect(summary.unsettled == 0 || kind == .perKey || kind == .unordered)
+        #expect(try await GroupOffsets(cluster, configuration.group).committed(topic) == 4)
+    }
+
+    @Test func aTaskThatAHandlerStartsClosesTheConsumerAndWaitsForThat() async throws {
+        let cluster = try TestCluster()
+        let topic = try await cluster.makeTopic()
+        try await cluster.fill(topic, count: 4)
+        let configuration = cluster.quickConsumer(topic)
+        let consumer = try KafkaConsumer(configuration, logger: .test)
+        let closing = Shared<Task<KafkaConsumer.CloseSummary, Never>?>(nil)
+        try await consumer.forEach { delivery in
+            if delivery.offset == 3 { closing.change { $0 = Task { await consumer.close() } } }
+        }
+        #expect(await closing.value?.value.leftGroup == true)
+        #expect(try await GroupOffsets(cluster, configuration.group).committed(topic) == 4)
+    }
+
     @Test func aServiceGroupClosesTheConsumer() async throws {
         let cluster = try TestCluster()
         let topic = try await cluster.makeTopic()

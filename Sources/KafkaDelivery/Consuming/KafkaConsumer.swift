@@ -130,11 +130,21 @@ public final class KafkaConsumer: Service, Sendable {
     /// application holds no delivery any longer. Deliveries keep the client: closing does not wait for these, and its threads
     /// end when the last one is let go of.
     ///
+    /// Called by a handler of ``forEach(concurrency:retry:deadLetters:deduplicating:_:)``, of ``forEachBatch(maximumCount:maximumWait:retry:deadLetters:_:)``
+    /// or of `transform`, it begins all of that and returns at once, with an empty summary: the delivery that the handler has
+    /// in hand is waited for, too, and would wait for this. `forEach` then ends with what is in hand, and closing again after
+    /// it waits for the commit. In a loop of your own, give the delivery in hand its verdict before you close: without one
+    /// it is waited for until the time is nearly over.
+    ///
     /// - Parameter timeout: How long all of that may take together.
     /// - Returns: How it ended.
     @discardableResult
     public func close(within timeout: Duration = .seconds(30)) async -> CloseSummary {
-        await core.close(within: timeout)
+        guard HandlerTask.isHandler(of: core) else { return await core.close(within: timeout) }
+        core.beginClosing(within: timeout)
+        // The consumer's thread does that, too, but perhaps only after the handler has been given more.
+        for reader in core.assigned.values { reader.stop() }
+        return CloseSummary()
     }
 
     /// Waits for the service group to shut down, then closes within ``Configuration/closeTimeout``.

@@ -31,7 +31,8 @@ extension KafkaConsumer {
     /// wait for their next attempt in topics of their own, which are subscribed to as well. Cancellation leaves what is being
     /// handled unsettled.
     ///
-    /// In a service of a `ServiceGroup`, a graceful shutdown closes the consumer within ``Configuration/closeTimeout``: what is
+    /// The handler may close the consumer: that begins the end and does not wait for it, see ``close(within:)``. In a service
+    /// of a `ServiceGroup`, a graceful shutdown closes the consumer within ``Configuration/closeTimeout``: what is
     /// being handled is finished and committed, and the loop ends.
     ///
     /// - Parameters:
@@ -178,10 +179,11 @@ extension KafkaConsumer {
     /// Runs a task for each partition.
     private func forEachPartition(_ body: @escaping @Sendable (Partition) async throws -> Void) async throws {
         let partitions = self.partitions
+        let core = core
         try await untilShutdown {
             try await withLoopAndTasks { start in
                 for try await partition in partitions {
-                    start { try await body(partition) }
+                    start { try await HandlerTask.run(core) { try await body(partition) } }
                 }
             }
         }

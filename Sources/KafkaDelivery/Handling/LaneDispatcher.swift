@@ -32,7 +32,11 @@ final class LaneDispatcher: Sendable {
     ) async throws {
         try await withLoopAndTasks { start in
             try await self.read(deliveries, key) { delivery, key in
-                start { try await self.runLane(key, from: delivery, handler) }
+                start {
+                    try await HandlerTask.run(self.handling.core) {
+                        try await self.runLane(key, from: delivery, handler)
+                    }
+                }
             }
         }
     }

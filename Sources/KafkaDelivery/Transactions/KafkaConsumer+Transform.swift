@@ -58,8 +58,10 @@ extension KafkaConsumer {
         )
         let cursor = Cursor(core: core)
         try await untilShutdown {
-            while let batch = try await cursor.batch(maximumCount: maximumCount, maximumWait: maximumWait) {
-                guard try await loop.handle(batch) else { return }
+            try await HandlerTask.run(core) {
+                while let batch = try await cursor.batch(maximumCount: maximumCount, maximumWait: maximumWait) {
+                    guard try await loop.handle(batch) else { return }
+                }
             }
         }
     }
