@@ -1,4 +1,4 @@
-// The only file that needs Foundation: `Data`, `Date` and JSON.
+// What needs Foundation: `Data`, `Date` and JSON. So does Handling/KafkaConsumer+JSON.swift, and nothing else.
 
 #if canImport(FoundationEssentials)
     public import FoundationEssentials
@@ -21,7 +21,7 @@ extension KafkaMessage {
     ///   - value: What to encode; nil for a tombstone.
     ///   - headers: In order; names may repeat.
     ///   - timestamp: nil for the moment it is sent.
-    ///   - encoder: How to encode.
+    ///   - encoder: How to encode. The default is `JSONEncoder`'s own, which writes dates as seconds since 2001.
     /// - Throws: What the encoder throws.
     @_disfavoredOverload
     public init(
@@ -50,8 +50,11 @@ extension KafkaBytes {
         withUnsafeBytes { Data($0) }
     }
 
-    /// The bytes as JSON.
+    /// The value that the bytes are as JSON.
     ///
+    /// - Parameters:
+    ///   - type: What it is.
+    ///   - decoder: How to decode. The default takes dates as seconds since 2001, as `JSONDecoder` does.
     /// - Throws: What the decoder throws.
     public func decoded<Value: Decodable>(as type: Value.Type, decoder: JSONDecoder = JSONDecoder()) throws -> Value {
         try decoder.decode(type, from: data)

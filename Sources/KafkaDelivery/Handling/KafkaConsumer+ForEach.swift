@@ -95,25 +95,43 @@ extension KafkaConsumer {
         }
     }
 
-    /// Handles every delivery's value, decoded from JSON. What cannot be decoded is not worth retrying: it goes to the
-    /// dead letters at once, with its bytes unchanged.
+    /// Handles every delivery's value, decoded by a function of yours. What cannot be decoded is not worth retrying: it goes to
+    /// the dead letters at once, with its bytes unchanged.
+    ///
+    /// ```swift
+    /// try await consumer.forEach(as: Order.self, decodedBy: { try Order(serializedBytes: $0.data) }) { order, delivery in
+    ///     try await charge(order)
+    /// }
+    /// ```
+    ///
+    /// A tombstone is given to the handler as nil where `type` is an optional one (`Order?.self`); where it is not, it cannot be
+    /// decoded.
     ///
     /// - Parameters:
     ///   - type: What values are.
+    ///   - decode: Makes one of a message's bytes. Called by several tasks at a time.
     ///   - concurrency: How many at a time.
     ///   - retry: What to do about errors.
     ///   - deadLetters: Where messages go that are given up.
+    ///   - deduplicator: Remembers what was handled.
     ///   - handler: Handles one value.
     /// - Throws: As ``forEach(concurrency:retry:deadLetters:deduplicating:_:)``.
-    public func forEach<Value: Decodable & SendableMetatype>(
+    public func forEach<Value: SendableMetatype>(
         as type: Value.Type,
+        decodedBy decode: @escaping @Sendable (KafkaBytes) throws -> Value,
         concurrency: Concurrency = .perPartition,
         retry: KafkaRetryPolicy = .exponential(maximumAttempts: nil),
         deadLetters: KafkaDeadLetters? = nil,
+        deduplicating deduplicator: (any KafkaDeduplicator)? = nil,
         _ handler: @escaping @Sendable (Value, Delivery) async throws -> Void
     ) async throws {
-        try await forEach(concurrency: concurrency, retry: retry, deadLetters: deadLetters) { delivery in
-            try await handler(delivery.decoded(as: type), delivery)
+        try await forEach(
+            concurrency: concurrency,
+            retry: retry,
+            deadLetters: deadLetters,
+            deduplicating: deduplicator
+        ) { delivery in
+            try await handler(delivery.decoded(as: type, by: decode), delivery)
         }
     }
 
@@ -200,13 +218,19 @@ extension KafkaConsumer {
 }
 
 extension KafkaConsumer.Delivery {
-    /// The value, decoded from JSON.
+    /// The value, decoded by a function of yours. A tombstone is nil where `type` is an optional one.
     ///
     /// - Throws: ``KafkaDecodingError``, which no retry policy finds worth another attempt.
-    public func decoded<Value: Decodable>(as type: Value.Type) throws(KafkaDecodingError) -> Value {
-        guard let value else { throw KafkaDecodingError(type, underlying: nil) }
+    public func decoded<Value>(
+        as type: Value.Type,
+        by decode: (KafkaBytes) throws -> Value
+    ) throws(KafkaDecodingError) -> Value {
+        guard let value else {
+            if let none = (type as? any ExpressibleByNilLiteral.Type)?.init(nilLiteral: ()) as? Value { return none }
+            throw KafkaDecodingError(type, underlying: nil)
+        }
         do {
-            return try value.decoded(as: type)
+            return try decode(value)
         } catch {
             throw KafkaDecodingError(type, underlying: error)
         }

@@ -148,6 +148,11 @@ public struct KafkaDecodingError: Error, CustomStringConvertible {
 
     init(_ type: Any.Type, underlying: (any Error)?) {
         self.underlying = underlying
-        self.description = "The value is not a \(type): \(underlying.map { "\($0)" } ?? "there is none")"
+        self.description =
+            if let underlying {
+                "The value is not a \(type): \(underlying)"
+            } else {
+                "The message is a tombstone: it has no value, and so no \(type). A handler of \(type)? gets nil for it"
+            }
     }
 }
