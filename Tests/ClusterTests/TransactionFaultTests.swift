@@ -2,6 +2,8 @@ import KafkaDelivery
 import KafkaDeliveryTesting
 import Testing
 
+@testable import struct KafkaDelivery.KafkaError
+
 /// A broker's answer to one step of a transaction's protocol, in place of doing what it was asked, and what comes of it.
 struct TransactionFault: CustomStringConvertible {
     let step: MockCluster.RequestKind
@@ -252,6 +254,58 @@ struct TransactionFaultTests {
         let again = await fixture.attempt(try await fixture.consumer.take(1)[0], sending: "0")
         #expect(again == nil)
         try await fixture.finish()
+    }
+
+    @Test func aTransactionThatTheCoordinatorEndedForItsAgeSaysSoTheFirstTime() async throws {
+        let cluster = try TestCluster()
+        let topic = try await cluster.makeTopic()
+        var configuration = cluster.transactionalConfiguration()
+        configuration.transactionTimeout = .seconds(1)
+        let producer = try KafkaTransactionalProducer(configuration, logger: .test)
+        let error = await kafkaError {
+            try await producer.withTransaction { transaction in
+                let start = ContinuousClock.now
+                try await transaction.sendConfirmed(KafkaMessage(topic: topic, value: "late"))
+                try await waitUntil { start.duration(to: .now) > .seconds(1) }
+                try cluster.mock.inject([.producerFenced], into: .endTransaction)
+            }
+        }
+        #expect(error?.kind == .fenced)
+        #expect(error?.recovery == .recreateClient)
+        #expect(error?.persistence == .notPersisted)
+        #expect(error?.reason.contains("transactionTimeout") == true, "\(error as Any)")
+        let later = await kafkaError { try await producer.withTransaction { _ in } }
+        #expect(later?.kind == error?.kind)
+        #expect(later?.recovery == error?.recovery)
+        try await producer.recreate()
+        try await producer.withTransaction { try await $0.send(KafkaMessage(topic: topic, value: "next")) }
+        await producer.close()
+    }
+
+    /// What the code throws says that the transaction can be done again, and then it cannot.
+    @Test func aTransactionWhoseCodeThrowsAnErrorThatPassesSaysWhereTheProducerIsFenced() async throws {
+        let cluster = try TestCluster()
+        let topic = try await cluster.makeTopic()
+        let producer = try cluster.transactionalProducer()
+        let passing = KafkaError(.timedOut, recovery: .retry, reason: "passing")
+        struct Other: Error {}
+        for thrown in [passing, Other()] as [any Error] {
+            var caught: (any Error)?
+            do {
+                try await producer.withTransaction { transaction in
+                    try await transaction.sendConfirmed(KafkaMessage(topic: topic, value: "x"))
+                    try cluster.mock.inject([.producerFenced], into: .endTransaction)
+                    throw thrown
+                }
+            } catch {
+                caught = error
+            }
+            if thrown is Other { #expect(caught is Other) } else { #expect((caught as? KafkaError)?.kind == .fenced) }
+            let later = await kafkaError { try await producer.withTransaction { _ in } }
+            #expect(later?.recovery == .recreateClient)
+            try await producer.recreate()
+        }
+        await producer.close()
     }
 
     /// A commit that fails for no known reason and an abort that is refused: the coordinator may have committed.

@@ -76,6 +76,48 @@ struct TransactionOwnerTests {
         await next.close()
     }
 
+    /// A coordinator looks for what is too old every ten seconds.
+    @Test(
+        .enabled(if: !TestCluster.isMock, "needs a coordinator that ends what takes too long"),
+        arguments: [false, true]
+    )
+    func aTransactionThatTheCoordinatorEndedForItsAgeSaysSoTheFirstTime(isFoundOutBySending: Bool) async throws {
+        let cluster = try TestCluster()
+        let topic = try await cluster.makeTopic()
+        var configuration = cluster.transactionalConfiguration()
+        configuration.transactionTimeout = .seconds(1)
+        let producer = try KafkaTransactionalProducer(configuration, logger: .test)
+        let error = await kafkaError {
+            try await producer.withTransaction { transaction in
+                try await transaction.sendConfirmed(KafkaMessage(topic: topic, value: "late"))
+                // Readers of committed messages get what comes behind it when it has ended.
+                let plain = try KafkaProducer(cluster.producerConfiguration(), logger: .test)
+                try await plain.send(KafkaMessage(topic: topic, value: "plain"))
+                await plain.close()
+                var reading = cluster.quickConsumer(topic)
+                reading.isolation = .readCommitted
+                try await withKafkaConsumer(reading, logger: .test) { consumer in
+                    let text = try await consumer.take(1)[0].text
+                    #expect(text == "plain")
+                }
+                if isFoundOutBySending {
+                    try await transaction.sendConfirmed(KafkaMessage(topic: topic, value: "later"))
+                }
+            }
+        }
+        #expect(error?.kind == .fenced)
+        #expect(error?.recovery == .recreateClient)
+        #expect(error?.persistence == .notPersisted)
+        #expect(error?.reason.contains("transactionTimeout") == true, "\(error as Any)")
+        let later = await kafkaError { try await producer.withTransaction { _ in } }
+        #expect(later?.kind == error?.kind)
+        #expect(later?.recovery == error?.recovery)
+        try await producer.recreate()
+        try await producer.withTransaction { try await $0.send(KafkaMessage(topic: topic, value: "next")) }
+        #expect(try await Kcat(cluster).committedValues(topic) == ["plain", "next"])
+        await producer.close()
+    }
+
     @Test(.enabled(if: !TestCluster.isMock, "needs a coordinator that ends what takes too long"))
     func aTransactionThatTakesTooLongIsNotCommitted() async throws {
         let cluster = try TestCluster()
@@ -90,10 +132,15 @@ struct TransactionOwnerTests {
                 try await waitUntil { start.duration(to: .now) > .seconds(1) }
             }
         }
-        #expect(error?.kind == .timedOut)
         #expect(error?.persistence == .notPersisted)
-        // Whether the coordinator was quicker than the abort or not, this makes the producer usable.
-        try await producer.recreate()
+        switch error?.recovery {
+        // The abort was quicker than the coordinator.
+        case .retry: #expect(error?.kind == .timedOut)
+        case .recreateClient:
+            #expect(error?.kind == .fenced)
+            try await producer.recreate()
+        default: Issue.record("\(error as Any)")
+        }
         try await producer.withTransaction { try await $0.send(KafkaMessage(topic: topic, value: "next")) }
         #expect(try await Kcat(cluster).committedValues(topic) == ["next"])
         await producer.close()

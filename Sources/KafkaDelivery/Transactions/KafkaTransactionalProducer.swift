@@ -74,8 +74,9 @@ public final class KafkaTransactionalProducer: Service, Sendable {
     ///   error that does not say what became of it: it was committed or aborted as a whole. The producer is initialised anew
     ///   before it is used again, by ``recreate()`` where `recovery` says so, which fixes the outcome; deliveries that were
     ///   part of the transaction are then settled or handed out again by what their group says is committed;
-    ///   of kind `fenced` where another producer with the same transactional id has taken over, or `fatal`: then every use
-    ///   throws that until ``recreate()``.
+    ///   of kind `fenced` where another producer with the same transactional id has taken over or the coordinator has ended the
+    ///   transaction because it took longer than ``Configuration/transactionTimeout``, or `fatal`: then every use throws that
+    ///   until ``recreate()``.
     @discardableResult
     public func withTransaction<Result>(
         _ body: (Transaction) async throws -> sending Result
@@ -90,8 +91,7 @@ public final class KafkaTransactionalProducer: Service, Sendable {
                 try await body(Transaction(scope: scope))
             }
         } catch {
-            await core.rollBack(scope)
-            throw error
+            throw await core.rollBack(scope, error)
         }
         try await core.commit(scope)
         return result

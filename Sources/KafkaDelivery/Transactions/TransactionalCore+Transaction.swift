@@ -44,11 +44,18 @@ extension TransactionalCore {
     }
 
     /// Ends a transaction whose code threw.
-    func rollBack(_ scope: TransactionScope) async {
+    ///
+    /// - Returns: What to throw: the code's error, but where that says that the transaction can be done again and the producer
+    ///   turns out to be unable to, or that it is fenced and more is known of that here.
+    func rollBack(_ scope: TransactionScope, _ error: any Error) async -> any Error {
         defer { endTurn() }
-        guard scope.beginEnding() else { return }
-        await abort(scope, by: operationDeadline)
+        guard scope.beginEnding() else { return error }
+        let abortion = await abort(scope, by: operationDeadline)
         scope.claims.reject()
+        guard case .failed = abortion, let cause = error as? KafkaError,
+            cause.recovery == .retry || cause.recovery == .abortTransaction || cause.kind == .fenced
+        else { return error }
+        return abortion.error(instead: cause)
     }
 
     /// Commits a transaction.
@@ -68,9 +75,10 @@ extension TransactionalCore {
                 claims.reject()
                 throw fatal.explaining("the transaction was not committed", persistence: .notPersisted)
             }
-            await abort(scope, by: operationDeadline)
+            // The coordinator may have been quicker, and have fenced the producer: then that is what there is to say.
+            let abortion = await abort(scope, by: operationDeadline)
             claims.reject()
-            throw error.abortedTransaction
+            throw abortion.error(instead: error)
         }
         guard let client = scope.core.client else {
             claims.reject()
