@@ -182,6 +182,22 @@ struct ConsumerSeekTests {
         }
     }
 
+    @Test func aSeekBehindTheEndGoesToTheEndAndSaysWhereThatIs() async throws {
+        let cluster = try TestCluster()
+        let topic = try await cluster.makeTopic()
+        try await cluster.fill(topic, count: 10)
+        let partition = KafkaTopicPartition(topic: topic, partition: 0)
+        try await withKafkaConsumer(cluster.quickConsumer(topic), logger: .test) { consumer in
+            _ = try await consumer.take(10)
+            #expect(try await consumer.seek(partition, to: .offset(5_000)) == 10)
+            #expect(try await consumer.seek(partition, to: .last(4)) == 6)
+            #expect(try await consumer.seek(partition, to: .last(40)) == 0)
+            #expect(try await consumer.seek(partition, to: .offset(5_000)) == 10)
+            try await cluster.fill(topic, count: 1, from: 10)
+            #expect(try await consumer.take(1).map(\.text) == ["10"])
+        }
+    }
+
     /// The mock brokers find no offset by its timestamp.
     @Test(.enabled(if: !TestCluster.isMock)) func aSeekGoesToATimestamp() async throws {
         let cluster = try TestCluster()

@@ -63,6 +63,69 @@ struct ConsumerStartTests {
         }
     }
 
+    @Test func aStartBehindTheEndBeginsAtTheEndAndSaysSoOfEachPartition() async throws {
+        let cluster = try TestCluster()
+        let topic = try await cluster.makeTopic(partitions: 2)
+        try await cluster.fill(topic, count: 7)
+        var configuration = cluster.quickConsumer(topic)
+        configuration.start = .offset(5_000)
+        try await withKafkaConsumer(configuration, logger: .test) { consumer in
+            let events = consumer.events
+            let taking = Task { try await consumer.take(1) }
+            var told: [KafkaTopicPartition: String] = [:]
+            for await event in events {
+                if case .problem(let error, let partition?) = event, error.kind == .offsetOutOfRange {
+                    told[partition] = error.reason
+                }
+                if told.count == 2 { break }
+            }
+            for (number, end) in [7, 0].enumerated() {
+                let partition = KafkaTopicPartition(topic: topic, partition: number)
+                #expect(told[partition] == "\(partition) ends before offset 5000: it starts at its end, \(end)")
+            }
+            try await cluster.fill(topic, count: 1, from: 7)
+            #expect(try await taking.value.map(\.text) == ["7"])
+        }
+    }
+
+    @Test func aStartBehindTheEndFailsWhereItIsToldTo() async throws {
+        let cluster = try TestCluster()
+        let topic = try await cluster.makeTopic()
+        try await cluster.fill(topic, count: 7)
+        var configuration = cluster.quickConsumer(topic)
+        configuration.start = .offset(8)
+        configuration.newGroupStart = .failure
+        try await withKafkaConsumer(configuration, logger: .test) { consumer in
+            let error = try await #require(throws: KafkaError.self) { try await consumer.take(1) }
+            #expect(error.kind == .offsetOutOfRange)
+            #expect(error.reason.hasPrefix("\(topic) [0] does not hold offset 8"))
+        }
+        // Its end is no failure: what comes next has that offset.
+        configuration.start = .offset(7)
+        try await withKafkaConsumer(configuration, logger: .test) { consumer in
+            let taking = Task { try await consumer.take(1) }
+            _ = try await consumer.events.first { event in if case .caughtUp = event { true } else { nil } }
+            try await cluster.fill(topic, count: 1, from: 7)
+            #expect(try await taking.value.map(\.offset) == [7])
+        }
+    }
+
+    @Test func aConsumerCanStartAtTheLastMessages() async throws {
+        let cluster = try TestCluster()
+        let topic = try await cluster.makeTopic(partitions: 2)
+        try await cluster.fill(topic, count: 10)
+        try await withKafkaProducer(cluster.producerConfiguration(), logger: .test) { producer in
+            _ = try await producer.send(KafkaMessage(topic: topic, partition: 1, value: "only"))
+        }
+        var configuration = cluster.quickConsumer(topic)
+        configuration.start = .last(3)
+        try await withKafkaConsumer(configuration, logger: .test) { consumer in
+            let deliveries = try await consumer.take(4)
+            #expect(deliveries.filter { $0.partition == 0 }.map(\.offset) == [7, 8, 9])
+            #expect(deliveries.filter { $0.partition == 1 }.map(\.text) == ["only"])
+        }
+    }
+
     /// The mock brokers find no offset by its timestamp.
     @Test(.enabled(if: !TestCluster.isMock)) func aConsumerCanStartAtATimestamp() async throws {
         let cluster = try TestCluster()

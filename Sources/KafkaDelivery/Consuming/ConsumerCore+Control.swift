@@ -108,7 +108,22 @@ extension ConsumerCore {
         switch start {
         case .offset(let offset):
             guard offset >= 0 else { throw .invalidArgument("offset \(offset) is less than 0", persistence: nil) }
-            return Dictionary(uniqueKeysWithValues: partitions.map { ($0, offset) })
+            let bounds = try watermarks(of: partitions, until: deadline)
+            if configuration.newGroupStart == .failure,
+                let missing = bounds.filter({ !$0.value.holds(offset) }).keys.min()
+            {
+                throw KafkaError(
+                    .offsetOutOfRange,
+                    recovery: .fixRequest,
+                    reason: "\(missing) does not hold offset \(offset), and newGroupStart is failure"
+                )
+            }
+            return bounds.mapValues { min(max(offset, $0.beginning), $0.end) }
+        case .last(let count):
+            guard count >= 0 else { throw .invalidArgument("the last \(count) are less than 0", persistence: nil) }
+            return try watermarks(of: partitions, until: deadline).mapValues { bounds in
+                bounds.end - bounds.beginning > count ? bounds.end - count : bounds.beginning
+            }
         case .beginning:
             return try usableClient().offsets(at: PartitionOffset.beginning, of: partitions, until: deadline)
         case .end:
@@ -164,6 +179,12 @@ extension ConsumerCore {
                     guard let error = move(reader, to: offset, until: deadline) else {
                         // Said before anything is handed out: the next generation does not start here again.
                         send(.started(reader))
+                        if case .offset(let wanted) = configuration.start, offset != wanted {
+                            report(
+                                .startOutOfRange(reader.partition, wanted: wanted, found: offset),
+                                of: reader.partition
+                            )
+                        }
                         reader.finishSeek()
                         continue
                     }
@@ -198,5 +219,26 @@ private final class PendingSeek: Sendable {
 
     deinit {
         for reader in readers { reader.finishSeek() }
+    }
+}
+
+extension KafkaConsumer.Watermarks {
+    /// Whether reading can begin at an offset: at a message, or at the end.
+    fileprivate func holds(_ offset: Int64) -> Bool {
+        beginning <= offset && offset <= end
+    }
+}
+
+extension KafkaError {
+    /// A partition starts as near as it can to the offset that it was told to start at.
+    fileprivate static func startOutOfRange(_ partition: KafkaTopicPartition, wanted: Int64, found: Int64) -> KafkaError
+    {
+        KafkaError(
+            .offsetOutOfRange,
+            recovery: .fixRequest,
+            reason: found < wanted
+                ? "\(partition) ends before offset \(wanted): it starts at its end, \(found)"
+                : "\(partition) has nothing before offset \(found) any more: it starts there, and not at \(wanted)"
+        )
     }
 }

@@ -66,9 +66,8 @@ extension ConsumerLoop {
         case .committed:
             offset = core.configuration.newGroupStart == .end ? PartitionOffset.end : PartitionOffset.beginning
         case .beginning: offset = PartitionOffset.beginning
-        // Until the offset of the timestamp is known, there is no need to fetch much.
-        case .end, .timestamp: offset = PartitionOffset.end
-        case .offset(let given): offset = given
+        // Until it is known where that is, there is no need to fetch much.
+        case .end, .timestamp, .offset, .last: offset = PartitionOffset.end
         }
         return partitions.map { entry in
             var entry = entry
@@ -79,9 +78,14 @@ extension ConsumerLoop {
 
     /// Whether a partition starts at an offset that has to be looked up: it is accepted at once, because the group waits
     /// for the answer, and nothing is handed out until it was brought there.
+    ///
+    /// An offset that was given is one of those: given to librdkafka, one that the partition does not hold would lead to where
+    /// a new group starts, and so to all messages once more, without a word.
     private func isSought(_ partition: KafkaTopicPartition) -> Bool {
-        guard case .timestamp = core.configuration.start else { return false }
-        return !known.contains(partition)
+        switch core.configuration.start {
+        case .timestamp, .offset, .last: !known.contains(partition)
+        case .committed, .beginning, .end: false
+        }
     }
 
     /// Tries again to bring partitions to where they start.

@@ -22,8 +22,13 @@ extension KafkaConsumer {
             case beginning
             /// At what is sent from now on.
             case end
-            /// At an offset.
+            /// At an offset. A partition that ends before it starts at its end, one that begins behind it at its beginning, and
+            /// ``KafkaConsumer/Event/problem(_:_:)`` with `offsetOutOfRange` says so for each; with ``NewGroupStart/failure``
+            /// the consumer fails.
             case offset(Int64)
+            /// So many offsets before the end, 0 or more: at the last messages that there are. Control records of transactions
+            /// and compaction leave gaps in offsets, so there may be fewer messages.
+            case last(Int64)
             /// At the first message that is not older.
             case timestamp(KafkaTimestamp)
         }
@@ -268,6 +273,9 @@ extension KafkaConsumer.Configuration {
         }
         if case .offset(let offset) = start, offset < 0 {
             throw .invalidConfiguration("start is offset \(offset), less than 0")
+        }
+        if case .last(let count) = start, count < 0 {
+            throw .invalidConfiguration("start is the last \(count) offsets, less than 0")
         }
         guard maximumUnsettledPerPartition >= 1 else {
             throw .invalidConfiguration("maximumUnsettledPerPartition is \(maximumUnsettledPerPartition), less than 1")

@@ -53,14 +53,15 @@ extension KafkaConsumer {
     ///
     /// - Parameters:
     ///   - partitions: Which; they have to be assigned to this consumer.
-    ///   - start: Where to. A timestamp later than all messages means the end. An offset that the partition does not hold,
-    ///     and `committed` where nothing is committed, mean what ``Configuration/newGroupStart`` says.
+    ///   - start: Where to. A timestamp later than all messages means the end. An offset behind the end means the end, and one
+    ///     before the beginning the beginning; with ``Configuration/NewGroupStart/failure`` they are refused. `committed` where
+    ///     nothing is committed means what ``Configuration/newGroupStart`` says.
     ///   - timeout: How long looking up the offsets and moving may take together.
     /// - Returns: The offsets at which the partitions go on.
     /// - Throws: ``KafkaError``. Where the offsets could not be looked up (`timedOut`, `brokersUnreachable`, …) the
     ///   partitions go on where they were. With `timedOut` from librdkafka itself, which takes a hung client, they
     ///   may still move later. `assignmentEnded` where one is not, or no longer, assigned; `cancelled`, and then it may
-    ///   take place all the same; `invalidArgument`; `closed`.
+    ///   take place all the same; `offsetOutOfRange`; `invalidArgument`; `closed`.
     @discardableResult
     public func seek(
         _ partitions: [KafkaTopicPartition],
@@ -159,7 +160,7 @@ extension KafkaConsumer {
 
 extension ConsumerCore {
     /// Blocks.
-    fileprivate func watermarks(
+    func watermarks(
         of partitions: [KafkaTopicPartition],
         until deadline: ContinuousClock.Instant
     ) throws(KafkaError) -> [KafkaTopicPartition: KafkaConsumer.Watermarks] {
