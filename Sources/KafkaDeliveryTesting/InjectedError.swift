@@ -90,6 +90,12 @@ extension MockCluster.InjectedError {
     /// `ILLEGAL_GENERATION`: the group has rebalanced since.
     public static let illegalGeneration = Self(code: 22)
 
+    /// `INCONSISTENT_GROUP_PROTOCOL`: the group's members have no assignment strategy in common with the member that joins, or use another protocol.
+    public static let inconsistentGroupProtocol = Self(code: 23)
+
+    /// `INVALID_SESSION_TIMEOUT`: the brokers do not allow a session time-out like the member's.
+    public static let invalidSessionTimeout = Self(code: 26)
+
     /// `UNKNOWN_MEMBER_ID`: the group does not know this member, for instance because its session timed out.
     public static let unknownMember = Self(code: 25)
 

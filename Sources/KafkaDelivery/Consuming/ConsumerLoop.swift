@@ -177,6 +177,8 @@ final class ConsumerLoop {
                 let fatal = client.fatalError ?? error
                 core.logger.error("Consumer failed for good", metadata: ["kafka_error": "\(fatal)"])
                 fail(fatal)
+            } else if let refusal = error.refusalToJoin(core.configuration) {
+                failToJoin(refusal)
             } else {
                 core.report(error)
             }
@@ -200,6 +202,17 @@ final class ConsumerLoop {
             let partitions = Set(configuration.partitions).sorted()
             assign(partitions.map { PartitionOffset(partition: $0, offset: PartitionOffset.none) })
         }
+    }
+
+    /// The group's coordinator refuses this member, and would each time.
+    private func failToJoin(_ refusal: KafkaError) {
+        // librdkafka asks again every second until it hears that the group is left.
+        guard core.failure == nil else { return }
+        core.logger.error("The group cannot be joined", metadata: ["kafka_error": "\(refusal)"])
+        fail(refusal)
+        // Otherwise it might be let in later, and hold partitions that nothing reads.
+        isSubscribed = false
+        if closing == nil, let error = core.client.unsubscribe() { core.report(error) }
     }
 
     /// The consumer cannot go on: all loops end with the error, those over one partition too.
