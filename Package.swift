@@ -105,6 +105,7 @@ let package = Package(
                 "KafkaDelivery",
                 "kafka-delivery",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Logging", package: "swift-log"),
             ],
             swiftSettings: settings
         ),

@@ -12,6 +12,9 @@ struct BrokerCommand: AsyncParsableCommand {
               kafka-delivery broker --topic orders:6 --topic payments
               kafka-delivery broker --brokers 3 > address &
 
+            A mock group lets a member that joins beside others wait for the session time-out less a second, which is 44 \
+            seconds by default: give receivers that share a group -X session.timeout.ms=6000.
+
             The addresses are the only line on standard output, fit to be the value of KAFKA_BOOTSTRAP_SERVERS. \
             SIGINT or SIGTERM ends it.
 
@@ -19,7 +22,10 @@ struct BrokerCommand: AsyncParsableCommand {
             """
     )
 
-    @Option(help: ArgumentHelp("How many brokers, 1 to \(MockCluster.maximumBrokers).", valueName: "number"))
+    @Option(
+        parsing: .unconditional,
+        help: ArgumentHelp("How many brokers, 1 to \(MockCluster.maximumBrokers).", valueName: "number")
+    )
     var brokers: Int = 1
 
     @Option(

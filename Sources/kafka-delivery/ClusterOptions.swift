@@ -49,6 +49,7 @@ struct ClusterOptions: ParsableArguments {
 struct ClientOptions: ParsableArguments {
     @Option(
         name: [.customShort("X")],
+        parsing: .unconditionalSingleValue,
         help: ArgumentHelp(
             "A property of librdkafka, for instance -X security.protocol=SASL_SSL; can be repeated.",
             valueName: "property=value"
@@ -56,8 +57,17 @@ struct ClientOptions: ParsableArguments {
     )
     var properties: [Property] = []
 
-    @Flag(name: [.short, .long], help: "Write log lines to standard error; with -X debug=… librdkafka's own, too.")
+    @Flag(
+        name: [.short, .long],
+        help: "Write log lines to standard error; -X debug=… writes them, and librdkafka's own, too."
+    )
     var verbose = false
+
+    /// Whether librdkafka is to say what it does, which nobody asks for without wanting to read it.
+    private var debugs: Bool { properties.contains { $0.name == "debug" && !$0.value.isEmpty } }
+
+    /// Whether log lines are written. No status line is drawn between them.
+    var writesLog: Bool { verbose || debugs }
 
     /// Log lines for those who ask for them; what goes wrong is told by the command itself.
     var logger: Logger { logger(otherwise: SwiftLogNoOpLogHandler()) }
@@ -66,9 +76,10 @@ struct ClientOptions: ParsableArguments {
     var troubleLogger: Logger { logger(otherwise: TroubleLog()) }
 
     private func logger(otherwise handler: any LogHandler) -> Logger {
-        guard verbose else { return Logger(label: "kafka-delivery") { _ in handler } }
+        guard writesLog else { return Logger(label: "kafka-delivery") { _ in handler } }
         var logger = Logger(label: "kafka-delivery") { StreamLogHandler.standardError(label: $0) }
-        logger.logLevel = .debug
+        // librdkafka's debugging lines are trace lines of the library's logger.
+        logger.logLevel = debugs ? .trace : .debug
         return logger
     }
 }

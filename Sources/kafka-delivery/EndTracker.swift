@@ -7,17 +7,19 @@ import KafkaDelivery
 struct EndTracker {
     private var assigned: [KafkaTopicPartition: Int] = [:]
     private var ended: [KafkaTopicPartition: Int] = [:]
+    private var wasAssigned = false
 
-    /// Whether all are read. A member that has no partition waits until it is given one: what it does not read,
-    /// another may not have read either.
-    var isComplete: Bool {
-        !assigned.isEmpty && assigned.allSatisfy { ended[$0.key] == $0.value }
+    /// The partitions that are ours, where all of them are read to their end; nil as long as one is not, or the group has not
+    /// given any out, be it none. What others have is not in it: whether that is read, ``GroupRest`` finds out.
+    var finished: Set<KafkaTopicPartition>? {
+        wasAssigned && assigned.allSatisfy { ended[$0.key] == $0.value } ? Set(assigned.keys) : nil
     }
 
     /// Whether there is a partition to read.
     var hasPartitions: Bool { !assigned.isEmpty }
 
     mutating func assign(_ partitions: [KafkaTopicPartition], generation: Int) {
+        wasAssigned = true
         for partition in partitions { assigned[partition] = generation }
     }
 

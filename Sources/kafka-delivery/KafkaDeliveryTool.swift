@@ -23,11 +23,15 @@ struct KafkaDeliveryTool: AsyncParsableCommand {
             Exit status: 0 when everything was done; 1 when something was not, with the reason on standard error; \
             64 when the command line is wrong; 130 or 143 when SIGINT or SIGTERM ended it before it was done.
             """,
+        version: "kafka-delivery \(version) (librdkafka \(LibrdkafkaVersion.current))",
         subcommands: [
             SendCommand.self, ReceiveCommand.self, RedriveCommand.self, BrokerCommand.self, DemoCommand.self,
             ExperimentCommand.self, ExperimentWorker.self,
         ]
     )
+
+    /// What CHANGELOG.md says.
+    static let version = "0.1.0-dev"
 
     static func main() async {
         fillStandardDescriptors()
@@ -71,8 +75,18 @@ struct KafkaDeliveryTool: AsyncParsableCommand {
             StandardOutput.print(text)
             do { try StandardOutput.check() } catch { exit(reporting: error) }
         } else if !text.isEmpty {
-            StandardError.write(text.hasPrefix("Error: ") ? "kafka-delivery: \(text.dropFirst(7))\n" : "\(text)\n")
+            let text = text.hasPrefix("Error: ") ? "kafka-delivery: \(text.dropFirst(7))" : text
+            StandardError.write(withHintAtDashes(text) + "\n")
         }
         endProcess(status: code.rawValue)
+    }
+
+    /// A value that begins with a dash is taken for the next option, and then "missing", by options that name something.
+    static func withHintAtDashes(_ complaint: String) -> String {
+        guard let start = complaint.firstRange(of: "Missing value for '--")?.upperBound else { return complaint }
+        let name = complaint[start...].prefix { $0 != " " && $0 != "'" }
+        let head = complaint.prefix { $0 != "\n" }
+        let hint = " (one that begins with a dash is given with an equals sign: --\(name)=-5)"
+        return head + hint + complaint.dropFirst(head.count)
     }
 }

@@ -12,6 +12,7 @@ struct ReceiveCommand: AsyncParsableCommand {
               kafka-delivery receive events --group me
               kafka-delivery receive events --group me --until-end --format json > events.jsonl
               kafka-delivery receive events --group me --from 2025-11-23T08:00:00Z --count 10
+              kafka-delivery receive events --group me --from -10 --until-end
               kafka-delivery receive '^logs-.*' --group me --format '%t [%p] at %o: %k = %s\\n'
 
             --format value (the default) writes the value and a line feed; a null value is an empty line. \
@@ -23,8 +24,10 @@ struct ReceiveCommand: AsyncParsableCommand {
             SIGINT and SIGTERM end it in good order: what is written is acknowledged and committed. A second signal \
             ends the process at once.
 
-            Exit status: 0 when it ended as asked, by a signal, or because nobody reads its output any more; 1 when \
-            the output could not be written or the cluster refused; 64 when the command line is wrong.
+            Exit status: 0 when it ended as asked, by a signal where no end was asked for, or because nobody reads its \
+            output any more; 1 when the output could not be written, the cluster refused, or messages that were \
+            acknowledged could not be committed before their partition went to another member; 64 when the command line is \
+            wrong; 130 or 143 when SIGINT or SIGTERM came before the end that --until-end or --count asked for.
             """
     )
 
@@ -42,21 +45,31 @@ struct ReceiveCommand: AsyncParsableCommand {
 
     @Option(
         name: .shortAndLong,
+        parsing: .unconditional,
         help: ArgumentHelp("value, json, or a pattern such as '%t %p %o %s\\n'.", valueName: "format")
     )
     var format: String = "value"
 
-    @Option(name: .shortAndLong, help: "End after so many messages.")
+    @Option(name: .shortAndLong, parsing: .unconditional, help: "End after so many messages.")
     var count: Int?
 
-    @Flag(name: [.customShort("e"), .long], help: "End when all partitions are read to their end.")
+    @Flag(
+        name: [.customShort("e"), .long],
+        help: """
+            End when all partitions of the topics are read to their end: by this member, or, as far as the group has \
+            committed, by others. A member that was killed keeps its partitions for its session.timeout.ms, 45 s by \
+            default; they are waited for.
+            """
+    )
     var untilEnd = false
 
     @Option(
+        parsing: .unconditional,
         help: ArgumentHelp(
             """
             Where to start: committed (where the group was; a new group at the beginning), beginning, end, an \
-            offset, or a time such as 2025-11-23T08:00:00+01:00 (UTC where no zone is given).
+            offset, -N for the last N of each partition, or a time such as 2025-11-23T08:00:00+01:00 (UTC where no zone \
+            is given). A partition that does not hold the offset starts at the end that is nearer, and that is said.
             """,
             valueName: "where"
         )
@@ -90,7 +103,10 @@ struct ReceiveCommand: AsyncParsableCommand {
             case "beginning": self.value = .beginning
             case "end": self.value = .end
             default:
-                if let offset = Int64(argument) {
+                if argument.hasPrefix("-") {
+                    guard let count = Int64(argument.dropFirst()), count >= 0 else { return nil }
+                    self.value = .last(count)
+                } else if let offset = Int64(argument) {
                     guard offset >= 0 else { return nil }
                     self.value = .offset(offset)
                 } else if let milliseconds = ISO8601.milliseconds(argument) {
@@ -134,13 +150,9 @@ struct ReceiveCommand: AsyncParsableCommand {
         )
         configuration.start = from.value
         configuration.isolation = isolation == .committed ? .readCommitted : .readUncommitted
-        var properties = try cluster.client.properties.applied {
+        configuration.additionalProperties = try cluster.client.properties.applied {
             property throws(ToolFailure) in try configuration.take(property)
         }
-        // Whoever works at a terminal kills processes, and the next one should not wait 45 s for the partitions of the
-        // last. 6 s is the least that brokers allow where nobody changed it.
-        properties["session.timeout.ms"] = properties["session.timeout.ms"] ?? "6000"
-        configuration.additionalProperties = properties
         return configuration
     }
 
@@ -149,7 +161,7 @@ struct ReceiveCommand: AsyncParsableCommand {
             format: try messageFormat(),
             count: count,
             untilEnd: untilEnd,
-            showsJoining: StandardError.isTerminal && !cluster.client.verbose,
+            showsJoining: StandardError.isTerminal && !cluster.client.writesLog,
             configuration: try consumerConfiguration(),
             logger: cluster.client.logger
         )

@@ -43,6 +43,10 @@ private final class Counter: Sendable {
 private final class ReceiveRun: Sendable {
     private struct State {
         var ends = EndTracker()
+        /// What the group has not read yet beside what is ours, as far as that was asked for.
+        var waitsFor: GroupRest.Unread = [:]
+        /// Whether all was read that there was.
+        var isAtEnd = false
         /// Problems that were told already, so that a broker which stays away is told once.
         var told: Set<String> = []
         /// What ended it from outside of the loop.
@@ -56,18 +60,23 @@ private final class ReceiveRun: Sendable {
     private let output = Output(STDOUT_FILENO)
     private let taken = Counter()
     private let acknowledged = Counter()
-    // The events' task, the signal's listener and the reading task meet here.
+    private let rest: GroupRest
+    /// Says that ours are read to their end, and that what the group has left is to be looked for.
+    private let finishes = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
+    // The events' task, the signal's listener, the reading task and the one that looks for the end meet here.
     private let state = Mutex(State())
 
     init(job: ReceiveJob, consumer: KafkaConsumer) {
         self.job = job
         self.consumer = consumer
+        self.rest = GroupRest(consumer: consumer, configuration: job.configuration, logger: job.logger)
     }
 
     func run(_ interruption: Interruption) async throws {
         // Before the loop begins, so that no assignment is missed.
         let events = consumer.events
         let listening = Task { for await event in events { self.handle(event) } }
+        let looking = Task { if self.job.untilEnd { await self.lookForEnd() } }
         let reading = Task { try await self.read() }
         let isOver = state.withLock { state in
             state.endReading = { reading.cancel() }
@@ -91,11 +100,14 @@ private final class ReceiveRun: Sendable {
         } catch {
             writeError = error
         }
+        looking.cancel()
+        await looking.value
         // Deliveries that wait for output nobody reads are not worth waiting for.
         let timeout = writeError == nil ? ReceiveJob.closeTimeout : ReceiveJob.shortCloseTimeout
         let summary = await consumer.close(within: timeout)
-        listening.cancel()
-        try report(result, writeError, summary)
+        // The last events are those of closing.
+        await listening.value
+        try report(result, writeError, summary, interruption)
     }
 
     private func read() async throws {
@@ -110,7 +122,10 @@ private final class ReceiveRun: Sendable {
                 delivery.acknowledge()
                 acknowledged.increment()
             }
-            if number == job.count { return }
+            if number == job.count {
+                state.withLock { $0.isAtEnd = true }
+                return
+            }
         }
     }
 
@@ -136,28 +151,33 @@ extension ReceiveRun {
         case .caughtUp(let partition, let generation):
             track { $0.reachEnd(of: partition, generation: generation) }
         case .commitFailed(_, let error): tell(error, "a commit failed: ")
-        case .problem(let error, _):
-            tell(error)
+        case .uncommitted(let counts): tellUncommitted(counts)
+        case .offsetReset(let partition, let offset):
+            let place = job.configuration.newGroupStart == .end ? "end" : "beginning"
+            StandardError.say("\(partition) does not hold offset \(offset) any more, and goes on at its \(place)")
+        case .problem(let error, let partition):
+            // Where a partition starts is its own affair.
+            tell(error, of: error.kind == .offsetOutOfRange ? partition : nil)
             let isMissing = error.kind == .unknownTopicOrPartition
             if job.untilEnd, isMissing, state.withLock({ !$0.ends.hasPartitions }) {
                 endReading(ToolFailure("stopped, because --until-end needs topics that are there"))
             }
         case .redelivery, .retried, .retryFailed, .deadLettered, .deadLetterFailed, .deadLetterRefused, .handedOver,
-            .startsExceeded, .contradictingVerdict, .stuck, .uncommitted, .offsetReset:
+            .startsExceeded, .contradictingVerdict, .stuck:
             break
         }
     }
 
     private func track(_ change: (inout EndTracker) -> Void) {
-        let isComplete = state.withLock { state in
+        let isFinished = state.withLock { state in
             change(&state.ends)
-            return state.ends.isComplete
+            return state.ends.finished != nil
         }
-        if isComplete, job.untilEnd { endReading() }
+        if isFinished { finishes.continuation.yield() }
     }
 
-    private func tell(_ error: KafkaError, _ prefix: String = "") {
-        let group = prefix + error.kind.rawValue + (error.code ?? "")
+    private func tell(_ error: KafkaError, _ prefix: String = "", of partition: KafkaTopicPartition? = nil) {
+        let group = prefix + error.kind.rawValue + (error.code ?? "") + (partition?.description ?? "")
         guard state.withLock({ !$0.isEnding && $0.told.insert(group).inserted }) else { return }
         StandardError.say(prefix + error.sentence)
     }
@@ -166,10 +186,55 @@ extension ReceiveRun {
 // MARK: The end
 
 extension ReceiveRun {
+    /// Ends the reading when ours are read to their end and the group has committed all else to its end.
+    private func lookForEnd() async {
+        for await _ in finishes.stream {
+            var unread: GroupRest.Unread = [:]
+            var said: Set<KafkaTopicPartition>?
+            while let finished = state.withLock({ $0.ends.finished }) {
+                do {
+                    unread = try await rest.unread(beside: finished, before: unread)
+                    let isStillSo = state.withLock { state in
+                        state.waitsFor = unread
+                        state.isAtEnd = unread.isEmpty && state.ends.finished == finished
+                        return state.isAtEnd
+                    }
+                    if isStillSo { return endReading() }
+                    if !unread.isEmpty, said.map({ !$0.isSubset(of: unread.keys) || $0.count != unread.count }) ?? true
+                    {
+                        said = Set(unread.keys)
+                        StandardError.say("what is ours is read to its end; waiting for \(Self.text(of: unread))")
+                    }
+                } catch {
+                    tell(error)
+                }
+                // By the clock, because nothing tells a member what others commit.
+                guard (try? await Task.sleep(for: .seconds(1))) != nil else { return }
+            }
+        }
+    }
+
+    /// `orders [1], orders [3] (12 offsets), which other members of the group have, or have left behind`
+    private static func text(of unread: GroupRest.Unread) -> String {
+        let names = unread.keys.sorted().map(\.description)
+        let shown = names.prefix(8).joined(separator: ", ") + (names.count > 8 ? " and \(names.count - 8) more" : "")
+        let offsets = count(Int(clamping: unread.values.reduce(0, +)), "message")
+        return "\(shown), which other members have, or were killed with: \(offsets) not committed"
+    }
+
+    private func tellUncommitted(_ counts: [KafkaTopicPartition: Int]) {
+        let names = counts.keys.sorted().map(\.description).joined(separator: ", ")
+        let messages = count(counts.values.reduce(0, +), "acknowledged message")
+        StandardError.say(
+            "\(messages) of \(names) could not be committed before the partition went, and will come again"
+        )
+    }
+
     private func report(
         _ result: Result<Void, any Error>,
         _ writeError: SystemError?,
-        _ summary: KafkaConsumer.CloseSummary
+        _ summary: KafkaConsumer.CloseSummary,
+        _ interruption: Interruption
     ) throws {
         let written = acknowledged.value
         let lost = taken.value - written
@@ -183,15 +248,27 @@ extension ReceiveRun {
                     ? "standard output was not read any more" : "standard output: \(writeError.text)"
             )
         }
-        if summary.uncommittedPartitions > 0 {
+        if summary.uncommittedMessages > 0 {
+            let messages = count(summary.uncommittedMessages, "acknowledged message")
             let partitions = count(summary.uncommittedPartitions, "partition")
-            sentences.append("not everything that was acknowledged could be committed (\(partitions))")
+            sentences.append(
+                "\(messages) of \(partitions) could not be committed before the partition went: written, and to be delivered again"
+            )
         }
         if !sentences.isEmpty {
             if lost > 0 {
                 sentences.append("\(count(lost, "message")) not acknowledged, to be delivered again next time")
             }
             throw ToolFailure(sentences.joined(separator: "\n"))
+        }
+        // Output that was to be whole is not, and who reads the status has to know.
+        let (isAtEnd, waitsFor) = state.withLock { ($0.isAtEnd, $0.waitsFor) }
+        if let status = interruption.status, job.untilEnd || job.count != nil, !isAtEnd {
+            let reason = waitsFor.isEmpty ? "" : ", still waiting for \(Self.text(of: waitsFor))"
+            throw ToolFailure(
+                "interrupted before the end\(reason)\n\(count(written, "message")) written and acknowledged",
+                status: status
+            )
         }
         if StandardError.isTerminal {
             StandardError.say("\(count(written, "message")) written and acknowledged")

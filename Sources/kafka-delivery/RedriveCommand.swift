@@ -39,6 +39,7 @@ struct RedriveCommand: AsyncParsableCommand {
     var dryRun = false
 
     @Option(
+        parsing: .unconditional,
         help: ArgumentHelp(
             "Only where the error's type or message contains this, letter for letter.",
             valueName: "text"
@@ -48,6 +49,7 @@ struct RedriveCommand: AsyncParsableCommand {
 
     @Option(
         name: [.customShort("H"), .long],
+        parsing: .unconditionalSingleValue,
         help: ArgumentHelp(
             "Only with this header; without = its value has to be null. Can be repeated.",
             valueName: "name=value"
@@ -56,6 +58,7 @@ struct RedriveCommand: AsyncParsableCommand {
     var header: [String] = []
 
     @Option(
+        parsing: .unconditional,
         help: ArgumentHelp(
             "Only messages that were made at this time or later, such as 2025-11-23T08:00:00+01:00.",
             valueName: "time"
@@ -63,13 +66,17 @@ struct RedriveCommand: AsyncParsableCommand {
     )
     var since: Time?
 
-    @Option(help: ArgumentHelp("Only messages that were made before this time.", valueName: "time"))
+    @Option(
+        parsing: .unconditional,
+        help: ArgumentHelp("Only messages that were made before this time.", valueName: "time")
+    )
     var until: Time?
 
-    @Option(help: "Only this partition of the dead-letter topic. Can be repeated.")
+    @Option(parsing: .unconditionalSingleValue, help: "Only this partition of the dead-letter topic. Can be repeated.")
     var partition: [Int] = []
 
     @Option(
+        parsing: .unconditional,
         help: ArgumentHelp("Only these offsets in the dead-letter topic: 17, 17-42 or 17-.", valueName: "range")
     )
     var offset: OffsetRange?
@@ -77,13 +84,14 @@ struct RedriveCommand: AsyncParsableCommand {
     @Option(help: ArgumentHelp("Send to this topic. Otherwise to the one each came from.", valueName: "topic"))
     var to: String?
 
-    @Option(help: ArgumentHelp("Send at most so many in a second.", valueName: "number"))
+    @Option(parsing: .unconditional, help: ArgumentHelp("Send at most so many in a second.", valueName: "number"))
     var rate: Double?
 
-    @Option(help: ArgumentHelp("Send at most so many in all.", valueName: "number"))
+    @Option(parsing: .unconditional, help: ArgumentHelp("Send at most so many in all.", valueName: "number"))
     var maximum: Int?
 
     @Option(
+        parsing: .unconditional,
         help: ArgumentHelp(
             "Leave what was redriven this often already, so that nothing goes round.",
             valueName: "number"
@@ -182,10 +190,6 @@ struct RedriveCommand: AsyncParsableCommand {
         // What was to be waited for is waited for before.
         producer.closeTimeout = .seconds(1)
         for property in cluster.client.properties { try apply(property, to: &redrive, &producer) }
-        // As in `receive`: the next one should not wait 45 s for the partitions of one that was killed.
-        if redrive.additionalProperties["session.timeout.ms"] == nil {
-            redrive.additionalProperties["session.timeout.ms"] = "6000"
-        }
         return (redrive, producer)
     }
 
@@ -223,7 +227,7 @@ struct RedriveCommand: AsyncParsableCommand {
             isJSON: json,
             configuration: redrive,
             producer: producer,
-            mayShowProgress: StandardError.isTerminal && !cluster.client.verbose,
+            mayShowProgress: StandardError.isTerminal && !cluster.client.writesLog,
             logger: cluster.client.logger
         )
         try await job.run()

@@ -43,6 +43,7 @@ struct SendCommand: AsyncParsableCommand {
     var skipEmpty = false
 
     @Option(
+        parsing: .unconditional,
         help: ArgumentHelp(
             "What is before the first SEP in a line is the key, what is after it the value. \\t, \\n and \\xHH are known.",
             valueName: "sep"
@@ -51,6 +52,7 @@ struct SendCommand: AsyncParsableCommand {
     var keySeparator: String?
 
     @Option(
+        parsing: .unconditional,
         help: ArgumentHelp(
             """
             The key is this field of the line, which is JSON: text as it is, numbers as written. A path such as \
@@ -61,14 +63,18 @@ struct SendCommand: AsyncParsableCommand {
     )
     var jsonKey: String?
 
-    @Option(help: "The key of every message.")
+    @Option(parsing: .unconditional, help: "The key of every message.")
     var key: String?
 
-    @Option(help: "The partition of every message. Otherwise the key decides, as with Java's clients.")
+    @Option(
+        parsing: .unconditional,
+        help: "The partition of every message. Otherwise the key decides, as with Java's clients."
+    )
     var partition: Int?
 
     @Option(
         name: [.customShort("H"), .long],
+        parsing: .unconditionalSingleValue,
         help: ArgumentHelp(
             "A header of every message; without = its value is null. Can be repeated.",
             valueName: "name=value"
@@ -86,10 +92,16 @@ struct SendCommand: AsyncParsableCommand {
     )
     var noIdempotence = false
 
-    @Option(help: ArgumentHelp("Wait so long for more messages before a request is sent.", valueName: "ms"))
+    @Option(
+        parsing: .unconditional,
+        help: ArgumentHelp("Wait so long for more messages before a request is sent.", valueName: "ms")
+    )
     var linger: Double = 0
 
-    @Option(help: ArgumentHelp("Give a message up that is not confirmed within this time.", valueName: "seconds"))
+    @Option(
+        parsing: .unconditional,
+        help: ArgumentHelp("Give a message up that is not confirmed within this time.", valueName: "seconds")
+    )
     var timeout: Double = 120
 
     @Flag(
@@ -191,7 +203,7 @@ struct SendCommand: AsyncParsableCommand {
             printsReports: printReports,
             failedPath: failed,
             // Log lines and a line that is drawn over and over do not go together.
-            mayShowProgress: !cluster.client.verbose,
+            mayShowProgress: !cluster.client.writesLog,
             configuration: try producerConfiguration(),
             logger: cluster.client.troubleLogger
         )

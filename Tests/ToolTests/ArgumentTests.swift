@@ -1,5 +1,6 @@
 import ArgumentParser
 import KafkaDelivery
+import Logging
 import Testing
 
 @testable import kafka_delivery
@@ -21,7 +22,8 @@ import Testing
     @Test(
         arguments: [
             ["t"], ["t", "--group", ""], ["--group", "g"], ["t", "--group", "g", "--count", "0"],
-            ["t", "--group", "g", "--from", "-1"], ["t", "--group", "g", "--from", "yesterday"],
+            ["t", "--group", "g", "--from", "-x"], ["t", "--group", "g", "--from", "yesterday"],
+            ["t", "--group", "g", "--from", "--until-end"], ["t", "--group", "--until-end"],
             ["t", "--group", "g", "--format", "%q"], ["", "--group", "g"],
         ]
     )
@@ -35,7 +37,73 @@ import Testing
         #expect(Start(argument: "end")?.value == .end)
         #expect(Start(argument: "committed")?.value == .committed)
         #expect(Start(argument: "17")?.value == .offset(17))
+        #expect(Start(argument: "-3")?.value == .last(3))
+        #expect(Start(argument: "-0")?.value == .last(0))
+        for wrong in ["-", "--3", "-9223372036854775808", "9223372036854775808"] {
+            #expect(Start(argument: wrong) == nil)
+        }
         #expect(Start(argument: "1970-01-02")?.value == .timestamp(KafkaTimestamp(millisecondsSince1970: 86_400_000)))
+    }
+
+    @Test func aValueMayBeginWithADash() throws {
+        let receive = try ReceiveCommand.parse(["t", "-g", "g", "--from", "-10", "--format", "-%s\\n", "--until-end"])
+        #expect(receive.from.value == .last(10))
+        #expect(receive.format == "-%s\\n")
+        #expect(receive.untilEnd)
+        let send = try SendCommand.parse(["t", "--key", "-5", "--header", "-a=-1", "-H", "-b"])
+        #expect(send.key == "-5")
+        #expect(send.header == ["-a=-1", "-b"])
+        #expect(try SendCommand.parse(["t", "--key-separator", "-"]).keySeparator == "-")
+        #expect(try SendCommand.parse(["t", "--json-key", "-id"]).jsonKey == "-id")
+        #expect(try RedriveCommand.parse(["t", "--error", "-1"]).error == "-1")
+    }
+
+    @Test(
+        arguments: [
+            (["--count", "-5"], "--count -5: 1 or more"), (["--count", "0"], "--count 0: 1 or more"),
+            (["--from", "-x"], "'-x' is invalid for '--from"),
+        ]
+    )
+    func aNumberThatIsTooSmallIsNamed(arguments: [String], complaint: String) {
+        let error = #expect(throws: (any Error).self) { try ReceiveCommand.parse(["t", "-g", "g"] + arguments) }
+        #expect(error.map { ReceiveCommand.message(for: $0).contains(complaint) } == true)
+    }
+
+    /// What is a name is more often forgotten than begun with a dash.
+    @Test func whereAValueIsTakenForAnOptionTheComplaintSaysHowToGiveIt() {
+        let error = #expect(throws: (any Error).self) { try ReceiveCommand.parse(["t", "--group", "-5"]) }
+        let complaint = error.map { KafkaDeliveryTool.withHintAtDashes(ReceiveCommand.fullMessage(for: $0)) } ?? ""
+        #expect(complaint.contains("--group=-5)\n"))
+        #expect(KafkaDeliveryTool.withHintAtDashes("Unknown option '-q'") == "Unknown option '-q'")
+        #expect((try? ReceiveCommand.parse(["t", "--group=-5"]))?.group == "-5")
+    }
+
+    @Test func debuggingLinesAreShownToWhoAsksForThem() throws {
+        func level(_ arguments: String...) throws -> Logger.Level? {
+            let options = try ClientOptions.parse(arguments)
+            return options.writesLog ? options.logger.logLevel : nil
+        }
+        #expect(try level() == nil)
+        #expect(try level("-X", "client.id=a") == nil)
+        #expect(try level("--verbose") == .debug)
+        // librdkafka's debugging lines are trace lines of the library's logger.
+        #expect(try level("-v", "-X", "debug=msg") == .trace)
+        #expect(try level("-X", "debug=cgrp,topic") == .trace)
+    }
+
+    @Test func theVersionNamesTheToolAndLibrdkafka() throws {
+        let version = KafkaDeliveryTool.configuration.version
+        let error = #expect(throws: (any Error).self) { try KafkaDeliveryTool.parseAsRoot(["--version"]) }
+        #expect(error.map { KafkaDeliveryTool.fullMessage(for: $0) } == version)
+        #expect(version.contains(#/^kafka-delivery \d+\.\d+\.\d+\S* \(librdkafka \d+\.\d+\.\d+\)$/#))
+    }
+
+    /// A broker that restarts takes longer than the least that brokers allow, and what is lost then is delivered again.
+    @Test func theSessionSurvivesABrokersRestart() throws {
+        let receive = try ReceiveCommand.parse(["t", "-b", "a:1", "-g", "g"]).consumerConfiguration()
+        #expect(receive.additionalProperties["session.timeout.ms"] == nil)
+        let redrive = try RedriveCommand.parse(["t", "-b", "a:1"]).configurations().0
+        #expect(redrive.additionalProperties["session.timeout.ms"] == nil)
     }
 
     @Test func aTopicOfTheBrokerMayNameItsPartitions() {

@@ -93,6 +93,23 @@ extension RdKafkaClient {
         return entries.map(\.partition.partition).sorted()
     }
 
+    /// The names of all topics that the client may see.
+    func topicNames(until deadline: ContinuousClock.Instant) throws(KafkaError) -> [String] {
+        let entries = try ask(until: deadline) { timeout in
+            var answer: UnsafePointer<rd_kafka_metadata>?
+            let code = rd_kafka_metadata(raw, 1, nil, &answer, timeout.milliseconds)
+            guard code == RD_KAFKA_RESP_ERR_NO_ERROR, let answer else { return (code, []) }
+            defer { rd_kafka_metadata_destroy(answer) }
+            let entries = (0..<Int(answer.pointee.topic_cnt)).map { index in
+                let name = String(cString: answer.pointee.topics[index].topic)
+                let partition = KafkaTopicPartition(topic: name, partition: 0)
+                return PartitionOffset(partition: partition, offset: PartitionOffset.none)
+            }
+            return (code, entries)
+        }
+        return entries.map(\.partition.topic)
+    }
+
     /// Commits a partition's offset, and waits for the answer.
     func commit(_ offset: PartitionOffset) throws(KafkaError) {
         let code = [offset].withList { rd_kafka_commit_queue(raw, $0, nil, nil, nil) }

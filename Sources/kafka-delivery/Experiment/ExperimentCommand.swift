@@ -42,13 +42,16 @@ struct ExperimentCommand: AsyncParsableCommand {
     )
     var bootstrapServers: String?
 
-    @Option(help: ArgumentHelp("How many messages for each mode, 100 to \(maximumMessages).", valueName: "number"))
+    @Option(
+        parsing: .unconditional,
+        help: ArgumentHelp("How many messages for each mode, 100 to \(maximumMessages).", valueName: "number")
+    )
     var messages: Int = 10_000
 
     @Option(help: ArgumentHelp("What is wrong with the network.", valueName: "name"))
     var profile: ExperimentProfile = .flaky
 
-    @Option(help: ArgumentHelp("What faults and kills are drawn from.", valueName: "number"))
+    @Option(parsing: .unconditional, help: ArgumentHelp("What faults and kills are drawn from.", valueName: "number"))
     var seed: UInt64 = 1
 
     @Option(help: ArgumentHelp("Only these modes, with commas.", valueName: "names"))

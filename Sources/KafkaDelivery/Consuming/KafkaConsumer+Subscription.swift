@@ -1,0 +1,59 @@
+#if canImport(Glibc)
+    internal import Glibc
+#elseif canImport(Musl)
+    internal import Musl
+#else
+    internal import Darwin
+#endif
+
+extension KafkaConsumer {
+    /// All partitions of the configured topics, whoever has them: of those that are named, and of those that are there and
+    /// match a pattern. A topic that is not there has none.
+    ///
+    /// - Throws: ``KafkaError``: `timedOut` and others that may pass after `timeout`; `authorization`; `cancelled`.
+    package func partitionsOfTopics(within timeout: Duration) async throws(KafkaError) -> [KafkaTopicPartition] {
+        let deadline = ContinuousClock.now.advanced(by: timeout.asTimeout)
+        return try await core.blocking.run { [core] in
+            Result { () throws(KafkaError) in
+                let configured = core.configuration.topics
+                var topics = Set(configured.filter { !$0.hasPrefix("^") })
+                let patterns = configured.filter { $0.hasPrefix("^") }.compactMap(TopicPattern.init)
+                if !patterns.isEmpty {
+                    topics.formUnion(
+                        try core.client.topicNames(until: deadline).filter { name in
+                            patterns.contains { $0.matches(name) }
+                        }
+                    )
+                }
+                var partitions: [KafkaTopicPartition] = []
+                for topic in topics.sorted() {
+                    do throws(KafkaError) {
+                        let numbers = try core.client.partitions(of: topic, until: deadline)
+                        partitions += numbers.map { KafkaTopicPartition(topic: topic, partition: $0) }
+                    } catch {
+                        guard error.kind == .unknownTopicOrPartition else { throw error }
+                    }
+                }
+                return partitions
+            }
+        }.get()
+    }
+}
+
+/// A regular expression as librdkafka takes it in a subscription: a POSIX extended one (`regcomp`).
+private final class TopicPattern {
+    private var expression = regex_t()
+
+    /// Nil where it is none, which librdkafka refuses at subscribing.
+    init?(_ pattern: String) {
+        guard regcomp(&expression, pattern, REG_EXTENDED | REG_NOSUB) == 0 else { return nil }
+    }
+
+    func matches(_ topic: String) -> Bool {
+        regexec(&expression, topic, 0, nil, 0) == 0
+    }
+
+    deinit {
+        regfree(&expression)
+    }
+}
