@@ -45,6 +45,7 @@ struct KafkaDeliveryTool: AsyncParsableCommand {
                 try command.run()
             }
             try StandardOutput.check()
+            endProcess(status: 0)
         } catch {
             exit(reporting: error)
         }

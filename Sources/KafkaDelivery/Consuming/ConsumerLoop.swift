@@ -212,7 +212,7 @@ final class ConsumerLoop {
         fail(refusal)
         // Otherwise it might be let in later, and hold partitions that nothing reads.
         isSubscribed = false
-        if closing == nil, let error = core.client.unsubscribe() { core.report(error) }
+        if closing == nil, let error = client.unsubscribe() { core.report(error) }
     }
 
     /// The consumer cannot go on: all loops end with the error, those over one partition too.

@@ -20,7 +20,7 @@ extension KafkaConsumer {
                 let patterns = configured.filter { $0.hasPrefix("^") }.compactMap(TopicPattern.init)
                 if !patterns.isEmpty {
                     topics.formUnion(
-                        try core.client.topicNames(until: deadline).filter { name in
+                        try core.usableClient().topicNames(until: deadline).filter { name in
                             patterns.contains { $0.matches(name) }
                         }
                     )
@@ -28,7 +28,7 @@ extension KafkaConsumer {
                 var partitions: [KafkaTopicPartition] = []
                 for topic in topics.sorted() {
                     do throws(KafkaError) {
-                        let numbers = try core.client.partitions(of: topic, until: deadline)
+                        let numbers = try core.usableClient().partitions(of: topic, until: deadline)
                         partitions += numbers.map { KafkaTopicPartition(topic: topic, partition: $0) }
                     } catch {
                         guard error.kind == .unknownTopicOrPartition else { throw error }

@@ -32,6 +32,7 @@ final class RdKafkaClient: @unchecked Sendable {
         self.raw = raw
         self.credentials = credentials
         self.callbacks = callbacks
+        LiveClients.add()
         // From here on librdkafka's log lines are events on the main queue, where they go through queues at all.
         if callbacks?.groupLog == nil { rd_kafka_set_log_queue(raw, nil) }
     }
@@ -48,7 +49,10 @@ final class RdKafkaClient: @unchecked Sendable {
         let destroy: @Sendable () -> Void = { [end] in
             for topic in topics { rd_kafka_topic_destroy(topic.raw) }
             rd_kafka_destroy_flags(OpaquePointer(bitPattern: address), flags)
-            if flags & 0x4 == 0 { callbacks?.release() }
+            if flags & 0x4 == 0 {
+                callbacks?.release()
+                LiveClients.remove()
+            }
             end.note()
         }
         if !BlockingThread.start("kafka-destroy", destroy) {
