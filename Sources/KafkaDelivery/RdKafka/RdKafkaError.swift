@@ -93,31 +93,23 @@ extension KafkaError {
         code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN.name
     }
 
-    /// The same error in the words of who has to do something about it, where a group's coordinator will not let in a member
-    /// like this one, however often it asks; nil for any other error. Java's consumer throws these out of `poll` too.
-    func refusalToJoin(_ configuration: KafkaConsumer.Configuration) -> KafkaError? {
-        guard configuration.joinsGroup, let code else { return nil }
-        let strategies = configuration.assignmentStrategies.map(\.rawValue).joined(separator: ", ")
-        let why: String? =
-            switch code {
-            case RD_KAFKA_RESP_ERR_INCONSISTENT_GROUP_PROTOCOL.name:
-                """
-                its members divide partitions in other ways than this consumer's assignmentStrategies (\(strategies)), use \
-                the other group protocol, or are no consumers
-                """
-            case RD_KAFKA_RESP_ERR_INVALID_SESSION_TIMEOUT.name:
-                """
-                its brokers do not allow this session.timeout.ms (group.min.session.timeout.ms and \
-                group.max.session.timeout.ms are theirs)
-                """
-            case RD_KAFKA_RESP_ERR_INVALID_GROUP_ID.name: "its brokers do not take the name"
-            case RD_KAFKA_RESP_ERR_GROUP_MAX_SIZE_REACHED.name:
-                "it has as many members as its brokers allow (group.max.size)"
-            default: nil
-            }
-        guard let why else { return nil }
-        let reason = "the group \(configuration.group) cannot be joined: \(why)"
-        return KafkaError(kind, recovery: .fixRequest, reason: reason, code: code)
+    /// Why a group's coordinator will not let in a member like this one, however often it asks.
+    enum JoinRefusal {
+        case inconsistentProtocol
+        case invalidSessionTimeout
+        case invalidGroup
+        case isFull
+    }
+
+    /// Whether it is such a refusal. Java's consumer throws these out of `poll` too.
+    var joinRefusal: JoinRefusal? {
+        switch code {
+        case RD_KAFKA_RESP_ERR_INCONSISTENT_GROUP_PROTOCOL.name: .inconsistentProtocol
+        case RD_KAFKA_RESP_ERR_INVALID_SESSION_TIMEOUT.name: .invalidSessionTimeout
+        case RD_KAFKA_RESP_ERR_INVALID_GROUP_ID.name: .invalidGroup
+        case RD_KAFKA_RESP_ERR_GROUP_MAX_SIZE_REACHED.name: .isFull
+        default: nil
+        }
     }
 
     /// Whether the coordinator answers nothing until the group has rebalanced.
