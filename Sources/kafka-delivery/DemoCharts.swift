@@ -22,9 +22,12 @@ struct DemoCharts {
         let measured = arrivals.filter { $0.earthquake.magnitude?.isFinite == true }
         guard let strongest = measured.max(by: { ($0.earthquake.magnitude ?? 0) < ($1.earthquake.magnitude ?? 0) })
         else { return [] }
-        var lines = chart("by magnitude", byMagnitude(measured)) + [""]
+        let magnitudes = byMagnitude(measured)
         let regions = byRegion(measured)
-        if !regions.isEmpty { lines += chart("by region", regions) + [""] }
+        // One scale for both, because both count the same earthquakes.
+        let most = (magnitudes + regions).map(\.count).max() ?? 0
+        var lines = chart("by magnitude", magnitudes, most: most) + [""]
+        if !regions.isEmpty { lines += chart("by region", regions, most: most) + [""] }
         let magnitude = (strongest.earthquake.magnitude ?? 0).rounded(digits: 1)
         let what = [strongest.earthquake.place, strongest.earthquake.time.map { String($0.prefix(10)) }]
             .compactMap(\.self)
@@ -57,8 +60,7 @@ struct DemoCharts {
         return rest > 0 ? bars + [Bar(label: "elsewhere", count: rest)] : bars
     }
 
-    private func chart(_ title: String, _ bars: [Bar]) -> [String] {
-        let most = bars.map(\.count).max() ?? 0
+    private func chart(_ title: String, _ bars: [Bar], most: Int) -> [String] {
         let labelWidth = bars.map(\.label.count).max() ?? 0
         return ["  \(style.dim(title))"]
             + bars.map { bar in

@@ -117,6 +117,27 @@ struct ExperimentReportTests {
         #expect(page.contains("<svg") && page.contains("prefers-color-scheme:dark"))
     }
 
+    /// A drawing that is made smaller makes its words smaller too.
+    @Test func eachChartIsThereForADeskAndForAPhone() {
+        let page = ExperimentPage(report: report()).html
+        #expect(page.components(separatedBy: "<svg class=\"wide\"").count == 3)
+        #expect(page.components(separatedBy: "<svg class=\"narrow\" viewBox=\"0 0 342.0 ").count == 3)
+        #expect(page.contains("@media (max-width:860px){svg.wide{display:none}svg.narrow{display:block}}"))
+    }
+
+    @Test func aChartOfLossesSaysWhatItsLengthsMean() {
+        let page = ExperimentPage(report: report()).html
+        // 12 are lost: the numbers of the scale go up to that, and the text says that there is one for each chart.
+        #expect(page.contains(">10</text>") && page.contains(">12</text>"))
+        #expect(page.contains("each chart has a scale of its own"))
+        #expect(ChartScale.ticks(upTo: 12, apart: 1) == Array(0...12))
+        #expect(ChartScale.ticks(upTo: 12, apart: 2.5) == [0, 5, 10])
+        #expect(ChartScale.ticks(upTo: 2_735, apart: 600) == [0, 1_000, 2_000])
+        #expect(ChartScale.ticks(upTo: 55, apart: 11) == [0, 20, 40])
+        #expect(ChartScale.ticks(upTo: 0, apart: 100) == [0])
+        #expect(ChartScale.ticks(upTo: .max, apart: .infinity) == [0])
+    }
+
     @Test func onlyABrokenPromiseIsAComplaint() {
         #expect(report().outcomes.map { $0.complaint == nil } == [true, true, false])
     }

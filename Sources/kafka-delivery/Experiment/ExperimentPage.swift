@@ -45,19 +45,21 @@ struct ExperimentPage {
 
     /// One for what faults of the network do, and one for what kills do: their numbers have nothing to do with each other.
     private var losses: String {
-        [false, true].map { isReceiving in
-            ExperimentCharts(report.results.filter { $0.mode.isReceiving == isReceiving }).losses
+        [("Sending", false), ("Receiving", true)].map { title, isReceiving in
+            let chart = ExperimentCharts(report.results.filter { $0.mode.isReceiving == isReceiving }).losses
+            return chart.isEmpty ? "" : "<h3 class=\"chart\">\(title)</h3>\(chart)"
         }.joined()
     }
 
     private static let lossText = """
         To the left: messages that are gone although their sender was told that they are stored, or, where it is about \
-        receiving, that nobody ever handled. To the right: copies that should not be there.
+        receiving, that nobody ever handled. To the right: copies that should not be there. What the network does to sending and \
+        what kills do to receiving differ by far, so each chart has a scale of its own: the messages under it.
         """
 
     private static let costText = """
         Messages a second while the faults went on, without the time in which a process that was killed started and joined \
-        again. Beside that, how long a confirmation took: the dot is the median, the line reaches to what one in a hundred \
+        again. And how long a confirmation took: the dot is the median, the line reaches to what one in a hundred \
         exceeds. In transactional it is that of a transaction of \(Experiment.batchCount), in commit-… that of a commit of \
         offsets; a transformation does not say.
         """
@@ -171,8 +173,12 @@ extension ExperimentPage {
         dt{font-size:13px;color:var(--soft)}
         dd{margin:0;font-size:24px;font-weight:600;font-variant-numeric:tabular-nums;line-height:1.2}
         dd.lost{color:var(--lost)}dd.dup{color:var(--dup)}dd.none{color:var(--soft);font-weight:400}
+        h3.chart{margin-top:22px}
         svg{display:block;width:100%;height:auto;margin-top:12px;font:13px system-ui,-apple-system,"Segoe UI",sans-serif}
+        svg.narrow{display:none;max-width:430px}
+        @media (max-width:860px){svg.wide{display:none}svg.narrow{display:block}}
         svg text{fill:var(--ink);paint-order:stroke;stroke:var(--ground);stroke-width:4px;stroke-linejoin:round}svg .soft{fill:var(--soft)}svg .axis{stroke:var(--line);stroke-width:1}
+        svg .zero{stroke:var(--soft);stroke-width:1}
         svg .lost{fill:var(--lost)}svg .dup{fill:var(--dup)}svg .plain{fill:var(--plain)}svg .track{fill:var(--track)}
         svg .range{stroke:var(--plain);stroke-width:3;stroke-linecap:round}
         .scroll{overflow-x:auto}
