@@ -24,6 +24,9 @@ public struct KafkaError: DeliveryError, Sendable, Hashable {
         case unknownTopicOrPartition
         /// The message is larger than the client's, the topic's or the broker's limit.
         case messageTooLarge
+        /// The broker refused the batch that the message travelled in, for one of its messages or for the size of them all.
+        /// This one may be good: sent again by itself it gets an answer of its own.
+        case batchRefused
         /// A setting is unknown, out of range, or contradicts another.
         case invalidConfiguration
         /// The request itself is not possible, for instance an empty topic name or a negative partition.

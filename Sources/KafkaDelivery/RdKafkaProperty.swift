@@ -19,6 +19,7 @@ enum RdKafkaProperty {
     static let maximumInFlightRequests = "max.in.flight.requests.per.connection"
     static let messageTimeout = "message.timeout.ms"
     static let maximumMessageBytes = "message.max.bytes"
+    static let maximumBatchBytes = "batch.size"
     static let maximumBufferedMessages = "queue.buffering.max.messages"
     static let maximumBufferedKilobytes = "queue.buffering.max.kbytes"
     static let compression = "compression.type"
@@ -62,6 +63,7 @@ enum RdKafkaProperty {
         messageTimeout: "use `messageTimeout`",
         "delivery.timeout.ms": "use `messageTimeout`",
         maximumMessageBytes: "use `maximumMessageBytes`",
+        maximumBatchBytes: "use `maximumBatchBytes`",
         maximumBufferedMessages: "use `maximumBufferedMessages`",
         maximumBufferedKilobytes: "use `maximumBufferedBytes`",
         compression: "use `compression`",

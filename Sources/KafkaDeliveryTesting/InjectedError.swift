@@ -55,6 +55,12 @@ extension MockCluster.InjectedError {
     /// `MSG_SIZE_TOO_LARGE`: larger than the broker's limit. Not worth a retry.
     public static let messageTooLarge = Self(code: 10)
 
+    /// A message's timestamp is too far from the broker's clock. The message is not stored, nor is its batch.
+    public static let invalidTimestamp = Self(code: 32)
+
+    /// A message is not possible in its topic, as one without a key in a compacted topic. It is not stored, nor is its batch.
+    public static let invalidRecord = Self(code: 87)
+
     /// `NOT_ENOUGH_REPLICAS`: fewer replicas in sync than `min.insync.replicas`. Nothing was stored.
     public static let notEnoughReplicas = Self(code: 19)
 

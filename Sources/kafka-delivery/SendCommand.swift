@@ -19,6 +19,10 @@ struct SendCommand: AsyncParsableCommand {
 
               kafka-delivery send events events.jsonl --json-key id --failed failed.jsonl
 
+            Lines travel together, and a broker refuses them together where one is not possible, or where they are too \
+            large for the topic. They are then sent again one by one, and only the one that is at fault fails; they are \
+            stored after lines that follow them. -X batch.size=BYTES makes fewer of them travel together.
+
             On SIGINT or SIGTERM reading stops, what was read is sent if that is possible within 5 seconds, and what \
             was not is named. A second signal ends the process at once.
 
@@ -223,6 +227,7 @@ extension KafkaProducer.Configuration {
         case "compression.type", "compression.codec": compression = try property.choice(Compression.self)
         case "acks", "request.required.acks":
             acknowledgements = property.value == "-1" ? .all : try property.choice(Acknowledgements.self)
+        case "batch.size": maximumBatchBytes = try property.integer()
         case "message.max.bytes": maximumMessageBytes = try property.integer()
         case "max.in.flight", "max.in.flight.requests.per.connection":
             maximumInFlightRequests = try property.integer()

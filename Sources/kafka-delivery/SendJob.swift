@@ -10,7 +10,13 @@ struct SendJob: Sendable {
         let place: InputPlace
         /// What `--failed` keeps; empty where nobody wants it.
         let raw: [UInt8]
-        let pending: Result<KafkaProducer.PendingDelivery, SendFailure>
+        let pending: Result<Pending, SendFailure>
+    }
+
+    /// What was enqueued, and the message, to be sent again where it was refused together with others.
+    struct Pending: Sendable {
+        let delivery: KafkaProducer.PendingDelivery
+        let message: KafkaMessage
     }
 
     /// Why reading ended before the input did.
@@ -48,7 +54,7 @@ struct SendJob: Sendable {
 
     /// What is on its way from the reading task to the awaiting one costs at most this many bytes of memory, beside
     /// the producer's own buffer.
-    static let maximumWaitingBytes = 32 << 20
+    static let maximumWaitingBytes = 64 << 20
     /// How long messages under way are waited for after a signal.
     static let patience = Duration.seconds(5)
 

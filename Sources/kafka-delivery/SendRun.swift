@@ -125,7 +125,8 @@ extension SendRun {
             return await pass(.failure(.line(error)), raw: raw(), place)
         }
         do {
-            await pass(.success(try await producer.enqueue(message)), raw: raw(), place)
+            let delivery = try await producer.enqueue(message)
+            await pass(.success(SendJob.Pending(delivery: delivery, message: message)), raw: raw(), place)
         } catch {
             // Refused because reading was to end: it counts as not read.
             if error.kind == .closed, isStopped { throw SystemError.stopped }
@@ -134,12 +135,16 @@ extension SendRun {
     }
 
     private func pass(
-        _ pending: Result<KafkaProducer.PendingDelivery, SendFailure>,
+        _ pending: Result<SendJob.Pending, SendFailure>,
         raw: @autoclosure () -> [UInt8],
         _ place: InputPlace
     ) async {
         let raw = failedLines == nil ? [] : raw()
-        await channel.send(SendJob.Sent(place: place, raw: raw, pending: pending), cost: 256 + raw.count)
+        var cost = 256 + raw.count
+        if case .success(let pending) = pending {
+            cost += (pending.message.key?.count ?? 0) + (pending.message.value?.count ?? 0)
+        }
+        await channel.send(SendJob.Sent(place: place, raw: raw, pending: pending), cost: cost)
     }
 }
 
@@ -163,7 +168,8 @@ extension SendRun {
         case .failure(let failure): return .failure(failure)
         case .success(let pending):
             do {
-                return .success(try await pending.report)
+                // What was refused together with others is sent again by itself: its own answer counts.
+                return .success(try await producer.report(of: pending.delivery, pending.message))
             } catch {
                 return .failure(.kafka(error))
             }

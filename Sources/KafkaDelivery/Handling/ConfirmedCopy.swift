@@ -21,7 +21,7 @@ struct ConfirmedCopy: Sendable {
         while true {
             do throws(KafkaError) {
                 if let error = KafkaMessage.refusal(ofTopic: message.topic) { throw error }
-                return .stored(try await producer.send(message))
+                return .stored(try await producer.sendByItself(message))
             } catch {
                 if Task.isCancelled { return .cancelled }
                 if error.kind == .unknownTopicOrPartition, message.partition != nil {

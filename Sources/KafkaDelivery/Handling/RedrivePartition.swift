@@ -287,13 +287,13 @@ final class RedrivePartition {
     ) async -> Result<KafkaDeliveryReport, KafkaError> {
         do throws(KafkaError) {
             do throws(KafkaError) {
-                return .success(try await sent.pending.report)
+                return .success(try await producer.report(of: sent.pending, sent.message))
             } catch {
                 guard error.kind == .unknownTopicOrPartition, sent.message.partition != nil else { throw error }
                 // The original partition is not there any more, or not in that topic.
                 var elsewhere = sent.message
                 elsewhere.partition = nil
-                return .success(try await producer.send(elsewhere))
+                return .success(try await producer.sendByItself(elsewhere))
             }
         } catch {
             return .failure(error)

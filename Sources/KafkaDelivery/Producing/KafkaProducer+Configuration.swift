@@ -65,6 +65,14 @@ extension KafkaProducer {
         /// bytes. Topic and broker have limits of their own, about 1 MB where nobody changed them.
         public var maximumMessageBytes: Int = 1_000_000
 
+        /// How large the messages may be that travel together, with their headers and Kafka's framing (`batch.size`), 1 byte to
+        /// 2 GiB. A message that is larger travels by itself.
+        ///
+        /// A topic's and the broker's limit (`max.message.bytes`, `message.max.bytes`, 1 MiB where nobody changed them) is for
+        /// the whole batch. Where a topic's is lower than this, set this as low: what is refused together is to be sent again
+        /// by itself (``KafkaError/Kind/batchRefused``).
+        public var maximumBatchBytes: Int = 1_000_000
+
         /// How many messages may wait for their confirmation (`queue.buffering.max.messages`), 1 to 10,000,000. When it
         /// is reached, senders wait.
         public var maximumBufferedMessages: Int = 100_000
@@ -143,6 +151,12 @@ extension KafkaProducer.Configuration {
             maximumMessageBytes,
             in: 1_000...1_000_000_000,
             as: "maximumMessageBytes"
+        )
+        try result.set(
+            Property.maximumBatchBytes,
+            maximumBatchBytes,
+            in: 1...Int(Int32.max),
+            as: "maximumBatchBytes"
         )
         try result.set(
             Property.maximumBufferedMessages,

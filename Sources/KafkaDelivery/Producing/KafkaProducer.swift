@@ -64,6 +64,10 @@ public final class KafkaProducer: Service, Destination {
     ///
     /// A full buffer makes the call wait for room. Retries happen inside, for at most ``Configuration/messageTimeout``.
     ///
+    /// Messages that are sent to a partition at the same time travel together, and a broker refuses them together, also where
+    /// one is at fault: unless it is known to be this one, the error has the kind ``KafkaError/Kind/batchRefused`` and the
+    /// recovery ``KafkaError/Recovery/retry``. Sent again, the message is stored after what was sent since.
+    ///
     /// - Returns: Where the message is stored.
     /// - Throws: ``KafkaError``. A task that is cancelled gets `.cancelled` at once: with `notPersisted` where the
     ///   message had not been handed over, otherwise with `possiblyPersisted`, for it cannot be recalled.

@@ -128,20 +128,39 @@ extension ProducerCore {
                 serving.metrics?.note(microseconds: rd_kafka_message_latency(report))
                 isFirst = false
             }
+            guard report.pointee.err == RD_KAFKA_RESP_ERR_NO_ERROR else {
+                // What the reports of an event say of each other is known when all have been read.
+                handleFailures(report, event, &serving)
+                continue
+            }
             let slot = SendSlot(opaque: opaque)
             let block = slot.block
-            let isLast: Bool
-            if report.pointee.err == RD_KAFKA_RESP_ERR_NO_ERROR {
-                if serving.connectionError != nil { serving.connectionError = nil }
-                if serving.isMetered { serving.metrics?.noteConfirmed() }
-                isLast = serving.sends.settle(block, failure: nil)
-                slot.resolve(RecordMetadata(report))
-            } else {
-                let error = explain(KafkaError(report), serving.connectionError)
-                serving.metrics?.note(error)
-                isLast = serving.sends.settle(block, failure: error)
-                slot.resolve(error)
-            }
+            if serving.connectionError != nil { serving.connectionError = nil }
+            if serving.isMetered { serving.metrics?.noteConfirmed() }
+            let isLast = serving.sends.settle(block, failure: nil)
+            slot.resolve(RecordMetadata(report))
+            if isLast { block.takeRetainedValue().end() }
+        }
+    }
+
+    /// Handles the reports of an event from its first one with an error on: they have all one.
+    @inline(never)
+    private func handleFailures(
+        _ first: UnsafePointer<rd_kafka_message_t>,
+        _ event: borrowing RdKafkaEvent,
+        _ serving: inout Serving
+    ) {
+        var reports = [first]
+        while let report = event.nextMessage() { reports.append(report) }
+        let batch = RefusedBatch(reports.map(\.pointee.err))
+        for report in reports {
+            guard let opaque = report.pointee._private else { continue }
+            let slot = SendSlot(opaque: opaque)
+            let block = slot.block
+            let error = explain(batch.error(report), serving.connectionError)
+            serving.metrics?.note(error)
+            let isLast = serving.sends.settle(block, failure: error)
+            slot.resolve(error)
             if isLast { block.takeRetainedValue().end() }
         }
     }

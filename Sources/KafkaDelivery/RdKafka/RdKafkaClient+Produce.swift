@@ -148,11 +148,3 @@ extension KafkaBytes? {
         }
     }
 }
-
-extension KafkaError {
-    /// What a delivery report with an error says.
-    init(_ report: UnsafePointer<rd_kafka_message_t>) {
-        let isStored = rd_kafka_message_status(report) != RD_KAFKA_MSG_STATUS_NOT_PERSISTED
-        self.init(report.pointee.err, persistence: isStored ? .possiblyPersisted : .notPersisted)
-    }
-}

@@ -59,6 +59,8 @@ extension KafkaError {
         case RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE, RD_KAFKA_RESP_ERR__NOT_IMPLEMENTED, RD_KAFKA_RESP_ERR__CONFLICT,
             RD_KAFKA_RESP_ERR__INVALID_TYPE, RD_KAFKA_RESP_ERR__STATE, RD_KAFKA_RESP_ERR__READ_ONLY:
             (.client, .fixRequest)
+        case .invalidDifferentRecord:
+            (.batchRefused, .retry)
         case RD_KAFKA_RESP_ERR_UNKNOWN:
             // -1 is the broker's, librdkafka's own begin at -100.
             (.broker, .retry)

@@ -3,6 +3,8 @@ extension KafkaError {
     /// The error of a transaction that was aborted because of this one: nothing of it is stored, and doing all of it again
     /// helps, except where the request itself is at fault.
     var abortedTransaction: KafkaError {
+        // Nobody else's messages travel with a transaction's: what is at fault is in it, and will be again.
+        if kind == .batchRefused { return refusedInTransaction(recovery: .fixRequest) }
         let recovery: Recovery =
             switch (kind, self.recovery) {
             case (.messageTooLarge, _), (.invalidArgument, _), (.authorization, _), (.authentication, _),
@@ -29,6 +31,18 @@ extension KafkaError {
             recovery: .recreateClient,
             reason: kind == .fenced
                 ? "another producer with this transactional id has taken over (\(reason))" : reason,
+            code: code
+        )
+    }
+
+    /// The error of a transaction with a message that was refused together with others of it.
+    func refusedInTransaction(recovery: Recovery) -> KafkaError {
+        KafkaError(
+            .batchRefused,
+            persistence: .notPersisted,
+            recovery: recovery,
+            reason: "the transaction \(recovery == .fixRequest ? "was" : "has to be") aborted: \(reason); "
+                + "sendConfirmed, one message after the other, tells which it is",
             code: code
         )
     }

@@ -81,6 +81,7 @@ final class TransactionScope: SendObserver {
     /// An error of a send, for the code inside of the transaction. When a transaction has failed librdkafka lets go of its
     /// messages and takes no more, and says no more about it.
     func explain(_ error: KafkaError) -> KafkaError {
+        if error.kind == .batchRefused { return error.refusedInTransaction(recovery: .abortTransaction) }
         guard error.isOfFailedTransaction else { return error }
         return KafkaError(
             .client,

@@ -33,6 +33,9 @@ struct TransformLoop {
     private var failures: [Place: (count: Int, reader: PartitionReader)] = [:]
     /// How often in a row a transaction failed.
     private var setbacks = 0
+    /// Whether the next transaction's messages are sent one after the other, each awaited: they were refused together, and
+    /// each has to get an answer of its own.
+    private var sendsOneByOne = false
     private let backoff = KafkaRetryPolicy.exponential(
         initial: .milliseconds(100),
         maximum: .seconds(10),
@@ -76,6 +79,7 @@ struct TransformLoop {
             return try await overcome(error)
         }
         setbacks = 0
+        sendsOneByOne = false
         for delivery in yield.finished {
             failures[Place(delivery)] = nil
             deadLetters?.forget(Place(delivery))
@@ -158,7 +162,11 @@ struct TransformLoop {
     private func commit(_ yield: Yield) async throws {
         let reports = try await producer.withTransaction { transaction in
             try transaction.acknowledge(yield.finished, from: consumer)
-            try await transaction.send(contentsOf: yield.outputs)
+            if sendsOneByOne {
+                for output in yield.outputs { try await transaction.sendConfirmed(output) }
+            } else {
+                try await transaction.send(contentsOf: yield.outputs)
+            }
             var reports: [KafkaDeliveryReport] = []
             for (delivery, letter) in yield.letters {
                 do {
@@ -184,13 +192,16 @@ struct TransformLoop {
     /// - Returns: False where the task was cancelled.
     private mutating func overcome(_ failure: KafkaError, isLetters: Bool = false) async throws -> Bool {
         var failure = failure
-        var isLetters = isLetters
+        // Sent one by one, what is at fault will say so itself.
+        let wasTogether = failure.kind == .batchRefused && !sendsOneByOne
+        if wasTogether { sendsOneByOne = true }
+        var isToBeSentOtherwise = isLetters || wasTogether
         while true {
             if Task.isCancelled { return false }
-            guard isLetters || failure.recovery == .retry || failure.recovery == .abortTransaction else {
+            guard isToBeSentOtherwise || failure.recovery == .retry || failure.recovery == .abortTransaction else {
                 throw failure
             }
-            isLetters = false
+            isToBeSentOtherwise = false
             setbacks += 1
             consumer.core.logger.info(
                 "A batch was not committed, to be done again",

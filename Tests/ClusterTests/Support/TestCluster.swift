@@ -56,6 +56,13 @@ struct TestCluster {
         return topic
     }
 
+    /// Makes a topic with settings of its own, which takes a real cluster.
+    func makeTopic(_ configuration: [String: String], name: String = #function) async throws -> String {
+        let topic = Self.uniqueName(name)
+        try await TopicAdministration(bootstrapServers).create(topic, partitions: 1, configuration: configuration)
+        return topic
+    }
+
     /// Makes a topic whose name follows from another's.
     func makeTopic(exactly topic: String, partitions: Int = 1) async throws {
         if let ownedMock {

@@ -9,10 +9,11 @@ struct TopicAdministration {
         self.bootstrapServers = bootstrapServers
     }
 
-    func create(_ topic: String, partitions: Int) async throws {
+    /// - Parameter configuration: The topic's own settings, by Kafka's names.
+    func create(_ topic: String, partitions: Int, configuration: [String: String] = [:]) async throws {
         try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<Void, any Error>) in
             Thread.detachNewThread {
-                continuation.resume(with: Result { try createBlocking(topic, partitions: partitions) })
+                continuation.resume(with: Result { try createBlocking(topic, partitions, configuration) })
             }
         }
     }
@@ -49,7 +50,7 @@ struct TopicAdministration {
         else { throw TestFailure("the cluster did not delete \(topic)") }
     }
 
-    private func createBlocking(_ topic: String, partitions: Int) throws {
+    private func createBlocking(_ topic: String, _ partitions: Int, _ settings: [String: String]) throws {
         var reason = [CChar](repeating: 0, count: 512)
         let configuration = rd_kafka_conf_new()
         rd_kafka_conf_set(
@@ -70,6 +71,7 @@ struct TopicAdministration {
             rd_kafka_NewTopic_destroy(newTopic)
             rd_kafka_queue_destroy(queue)
         }
+        for (name, value) in settings { rd_kafka_NewTopic_set_config(newTopic, name, value) }
         var topics: [OpaquePointer?] = [newTopic]
         rd_kafka_CreateTopics(client, &topics, 1, nil, queue)
         guard let event = rd_kafka_queue_poll(queue, 30_000) else { throw TestFailure("making \(topic) timed out") }
