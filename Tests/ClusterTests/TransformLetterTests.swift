@@ -109,6 +109,27 @@ struct TransformLetterTests {
         }
     }
 
+    @Test(.enabled(if: TestCluster.isMock, "injects faults"))
+    func whatATopicRefusedAsTooLargeIsNotSentForOtherLettersAsLarge() async throws {
+        let setting = try await Setting([[2_000, 2_000, 2_000, 2_000]])
+        // One letter is refused twice; each refusal costs a transaction, so the others do without what it did without.
+        try setting.cluster.mock.inject([.messageTooLarge, .messageTooLarge], into: .produce)
+        _ = try await setting.run { events in
+            var letters = 0
+            for await event in events {
+                if case .deadLettered = event { letters += 1 }
+                if letters == 4 { break }
+            }
+        }
+        let reader = setting.cluster.quickConsumer(setting.letters)
+        try await withKafkaConsumer(reader, logger: .test) { consumer in
+            // The mock cluster shows what was aborted too; the last are those that count.
+            let letters = try await consumer.take(4)
+            #expect(letters.map(\.headers.count) == [3, 3, 3, 3])
+            #expect(letters.compactMap(\.deadLetter).map(\.originalOffset) == [0, 1, 2, 3])
+        }
+    }
+
     @Test func aLetterThatCanNeverBeStoredHoldsItsPartitionAndTheOthersGoOn() async throws {
         let setting = try await Setting([[10, 20_000, 10], [10, 10, 10]])
         let summary = try await setting.run { events in
@@ -143,6 +164,22 @@ struct TransformLetterTests {
         #expect(summary.unsettled == 0)
         #expect(calls.value == 3)
         #expect(try await Kcat(setting.cluster).committedValues(setting.letters).isEmpty)
+    }
+
+    @Test(.enabled(if: TestCluster.isMock, "injects faults"))
+    func whatMakesSomethingThatTheBrokerRefusesIsGivenUp() async throws {
+        let setting = try await Setting([[1]])
+        let output = setting.output
+        // Once with all of its transaction, and once by itself.
+        try setting.cluster.mock.inject([.messageTooLarge, .messageTooLarge], into: .produce)
+        let summary = try await setting.run(until: { events in
+            _ = try await events.first { if case .deadLettered = $0 { true } else { nil } }
+        }) { delivery in
+            [KafkaMessage(topic: output, value: "\(delivery.offset)")]
+        }
+        #expect(summary.unsettled == 0)
+        #expect(try await Kcat(setting.cluster).committedValues(setting.letters) == ["v"])
+        #expect(try await setting.outputs().isEmpty)
     }
 
     @Test func whatMakesSomethingTooLargeIsGivenUp() async throws {

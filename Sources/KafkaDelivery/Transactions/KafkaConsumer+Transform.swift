@@ -31,11 +31,11 @@ extension KafkaConsumer {
     ///     headers that can be left out. Where it is held, its partition is, and the others go on. Where it is handed over, it
     ///     is part of the transaction that follows.
     ///   - transform: Makes the messages to send of one delivery; none is possible. Called in the order of each partition.
-    /// - Throws: ``KafkaError`` where the consumer or the producer cannot go on, where the brokers refuse what was made of a
-    ///   message, of kind `invalidArgument` for retry topics, and of kind `invalidConfiguration` where the name of a dead-letter
-    ///   topic of a configured topic is not possible; and `transform`'s error where a message is given up and there is no
-    ///   dead-letter topic: that what was made of it is too large for the producer is such an error, and not worth another
-    ///   attempt. What was not committed is handed out again to the next loop.
+    /// - Throws: ``KafkaError`` where the consumer or the producer cannot go on, of kind `invalidArgument` for retry topics, and
+    ///   of kind `invalidConfiguration` where the name of a dead-letter topic of a configured topic is not possible; and
+    ///   `transform`'s error where a message is given up and there is no dead-letter topic. What was made of a message may be
+    ///   refused by the producer or the brokers, because it is too large for instance: that is such an error, and not worth
+    ///   another attempt. What was not committed is handed out again to the next loop.
     public func transform(
         through producer: KafkaTransactionalProducer,
         maximumCount: Int = 1_000,

@@ -31,12 +31,24 @@ struct TransformLetters {
         var isHandedOver = false
         /// How often it was held.
         var holds = 0
+
+        /// What is to be sent of it.
+        var letter: KafkaMessage { copy.message(without: shedding) }
+    }
+
+    /// What the brokers did not take.
+    private struct Limit {
+        var bytes: Int
+        var error: KafkaError
     }
 
     private let core: ConsumerCore
     private let topicName: @Sendable (String) -> String
     private let onRefusal: KafkaDeadLetters.Refusal
     private var entries: [Place: Entry] = [:]
+    /// The smallest letters that were too large for their topics: each that is refused costs its transaction, so what is as
+    /// large is not sent. Only a letter that was held tries again, for a limit may have been raised.
+    private var limits: [String: Limit] = [:]
     /// Between attempts at handing it over.
     private static let storeBackoff = KafkaRetryPolicy.exponential(
         initial: .milliseconds(200),
@@ -85,12 +97,16 @@ struct TransformLetters {
         if entry.isHandedOver { return .handedOver }
         // Asked before, so that a transaction is not aborted for what is known.
         while entry.refusal == nil {
-            let letter = entry.copy.message(without: entry.shedding)
-            guard let error = letter.refusal(maximumBytes: maximumBytes) else { return .letter(letter) }
+            let letter = entry.letter
+            var error = letter.refusal(maximumBytes: maximumBytes)
+            if error == nil, entry.holds == 0, let limit = limits[letter.topic], letter.wireSize >= limit.bytes {
+                error = limit.error
+            }
+            guard let error else { return .letter(letter) }
             Self.shed(&entry, error)
         }
         guard let error = entry.refusal else { return .held(.zero) }
-        let letter = entry.copy.message(without: entry.shedding)
+        let letter = entry.letter
         if !entry.isCalledUnstorable { core.noteRefusal(of: letter, delivery, error, onRefusal) }
         entry.isCalledUnstorable = true
         if case .handOver(let store) = onRefusal {
@@ -118,6 +134,10 @@ struct TransformLetters {
     /// The brokers have refused a letter.
     mutating func noteRefusal(_ refused: RefusedLetter) {
         guard var entry = entries[refused.place] else { return }
+        let (topic, bytes) = (refused.letter.topic, refused.letter.wireSize)
+        if refused.error.kind == .messageTooLarge, bytes < limits[topic]?.bytes ?? .max {
+            limits[topic] = Limit(bytes: bytes, error: refused.error)
+        }
         Self.shed(&entry, refused.error)
         entries[refused.place] = entry
     }
@@ -131,8 +151,10 @@ struct TransformLetters {
     }
 
     /// What a transaction has committed.
-    mutating func forget(_ place: Place) {
-        if !entries.isEmpty { entries[place] = nil }
+    mutating func noteCommitted(_ place: Place) {
+        guard !entries.isEmpty, let entry = entries.removeValue(forKey: place), !entry.isHandedOver else { return }
+        let letter = entry.letter
+        if let limit = limits[letter.topic], letter.wireSize >= limit.bytes { limits[letter.topic] = nil }
     }
 
     /// What went away with its partition is given up where that is now.

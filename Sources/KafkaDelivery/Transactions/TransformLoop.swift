@@ -17,7 +17,7 @@ struct TransformLoop {
 
     /// What a batch came to.
     private struct Yield {
-        var outputs: [KafkaMessage] = []
+        var outputs: [(delivery: Delivery, messages: [KafkaMessage])] = []
         var letters: [(delivery: Delivery, letter: KafkaMessage)] = []
         var finished: [Delivery] = []
     }
@@ -74,15 +74,29 @@ struct TransformLoop {
         } catch let refused as RefusedLetter {
             // Without some of its headers it may be stored; or it is known from now on that it never is.
             deadLetters?.noteRefusal(refused)
-            return try await overcome(refused.error, isLetters: true)
+            return try await beginAnew()
+        } catch let refused as RefusedOutput {
+            // It is the fault of what it was made of.
+            guard deadLetters != nil else { throw refused.error }
+            let count = (failures[Place(refused.delivery)]?.count ?? 0) + 1
+            deadLetters?.add(refused.delivery, attempts: count, refused.error)
+            return try await beginAnew()
         } catch let error as KafkaError {
-            return try await overcome(error)
+            guard !sendsOneByOne, error.kind == .batchRefused || error.isOfOneMessage else {
+                return try await overcome(error)
+            }
+            consumer.core.logger.info(
+                "Something was refused, to be sent one by one",
+                metadata: ["kafka_error": "\(error)"]
+            )
+            sendsOneByOne = true
+            return try await beginAnew()
         }
         setbacks = 0
         sendsOneByOne = false
         for delivery in yield.finished {
             failures[Place(delivery)] = nil
-            deadLetters?.forget(Place(delivery))
+            deadLetters?.noteCommitted(Place(delivery))
         }
         return true
     }
@@ -102,8 +116,8 @@ struct TransformLoop {
             if deadLetters?.has(Place(delivery)) != true {
                 do {
                     let outputs = try await transform(delivery)
-                    try refuseTooLarge(outputs)
-                    yield.outputs += outputs
+                    try refuseTooLarge(outputs, of: delivery)
+                    if !outputs.isEmpty { yield.outputs.append((delivery, outputs)) }
                     yield.finished.append(delivery)
                     continue
                 } catch {
@@ -111,7 +125,7 @@ struct TransformLoop {
                     let count = (failures[Place(delivery)]?.count ?? 0) + 1
                     failures[Place(delivery)] = (count, delivery.message.reader)
                     let decision: KafkaRetryPolicy.Decision =
-                        error is OutputTooLarge ? .giveUp : retry.decide(attempt: count, error: error)
+                        error is RefusedOutput ? .giveUp : retry.decide(attempt: count, error: error)
                     switch decision {
                     case .retry(let delay):
                         delivery.reject(error, after: delay, holdingPartition: true)
@@ -121,7 +135,7 @@ struct TransformLoop {
                         heldBack[reader] = delay
                         continue
                     case .giveUp:
-                        let error = (error as? OutputTooLarge)?.error ?? error
+                        let error = (error as? RefusedOutput)?.error ?? error
                         guard deadLetters != nil else { throw error }
                         deadLetters?.add(delivery, attempts: count, error)
                     }
@@ -148,24 +162,26 @@ struct TransformLoop {
     private var maximumMessageBytes: Int { producer.core.configuration.producer.maximumMessageBytes }
 
     /// What would abort each transaction that it is part of is the fault of what it was made of.
-    private func refuseTooLarge(_ outputs: [KafkaMessage]) throws(OutputTooLarge) {
+    private func refuseTooLarge(_ outputs: [KafkaMessage], of delivery: Delivery) throws(RefusedOutput) {
         for output in outputs where output.wireSize > maximumMessageBytes {
             guard let error = output.refusal(maximumBytes: maximumMessageBytes) else { continue }
-            throw OutputTooLarge(error: error)
+            throw RefusedOutput(delivery: delivery, error: error)
         }
-    }
-
-    private struct OutputTooLarge: Error {
-        let error: KafkaError
     }
 
     private func commit(_ yield: Yield) async throws {
         let reports = try await producer.withTransaction { transaction in
             try transaction.acknowledge(yield.finished, from: consumer)
-            if sendsOneByOne {
-                for output in yield.outputs { try await transaction.sendConfirmed(output) }
-            } else {
-                try await transaction.send(contentsOf: yield.outputs)
+            for (delivery, messages) in yield.outputs {
+                guard sendsOneByOne else {
+                    try await transaction.send(contentsOf: messages)
+                    continue
+                }
+                do {
+                    for message in messages { try await transaction.sendConfirmed(message) }
+                } catch let error as KafkaError where error.recovery == .fixRequest && error.isOfMessageItself {
+                    throw RefusedOutput(delivery: delivery, error: error)
+                }
             }
             var reports: [KafkaDeliveryReport] = []
             for (delivery, letter) in yield.letters {
@@ -186,22 +202,32 @@ struct TransformLoop {
         }
     }
 
+    /// A message that was made of a delivery, and is refused by itself.
+    private struct RefusedOutput: Error {
+        let delivery: Delivery
+        let error: KafkaError
+    }
+
+    /// A transaction was not committed, and the next one is another: nothing is waited for.
+    ///
+    /// - Returns: False where the task was cancelled.
+    private mutating func beginAnew() async throws -> Bool {
+        do throws(KafkaError) {
+            try await producer.initialize()
+            return !Task.isCancelled
+        } catch {
+            return try await overcome(error)
+        }
+    }
+
     /// A transaction was not committed: waits until another may be.
     ///
-    /// - Parameter isLetters: Whether a dead letter was refused, which will not be sent like that again.
     /// - Returns: False where the task was cancelled.
-    private mutating func overcome(_ failure: KafkaError, isLetters: Bool = false) async throws -> Bool {
+    private mutating func overcome(_ failure: KafkaError) async throws -> Bool {
         var failure = failure
-        // Sent one by one, what is at fault will say so itself.
-        let wasTogether = failure.kind == .batchRefused && !sendsOneByOne
-        if wasTogether { sendsOneByOne = true }
-        var isToBeSentOtherwise = isLetters || wasTogether
         while true {
             if Task.isCancelled { return false }
-            guard isToBeSentOtherwise || failure.recovery == .retry || failure.recovery == .abortTransaction else {
-                throw failure
-            }
-            isToBeSentOtherwise = false
+            guard failure.recovery == .retry || failure.recovery == .abortTransaction else { throw failure }
             setbacks += 1
             consumer.core.logger.info(
                 "A batch was not committed, to be done again",
@@ -221,5 +247,12 @@ struct TransformLoop {
 
     private func handBack(_ delivery: Delivery, after delay: Duration = .zero) {
         delivery.message.reject(after: delay, holdingPartition: true)
+    }
+}
+
+extension KafkaError {
+    /// Whether it may be about one message of a transaction, which will be refused again.
+    fileprivate var isOfOneMessage: Bool {
+        recovery == .fixRequest && (kind == .messageTooLarge || kind == .invalidArgument)
     }
 }
