@@ -3,7 +3,7 @@ import ServiceLifecycle
 import Testing
 
 /// Services end when their group is shut down, in whichever order they were given to it, and what was acknowledged is committed.
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(1)))
 struct ServiceShutdownTests {
     enum Loop: CaseIterable {
         case deliveries
@@ -101,7 +101,13 @@ struct ServiceShutdownTests {
             let running = Task { try await group.run() }
             try await isUnderWay()
             await group.triggerGracefulShutdown()
-            try await expectWithin(.seconds(15)) { try await running.value }
+            try await expectWithin(.seconds(15)) {
+                try await withTaskCancellationHandler {
+                    try await running.value
+                } onCancel: {
+                    running.cancel()
+                }
+            }
         }
     }
 
