@@ -78,7 +78,8 @@ struct ConsumerSharingTests {
                 try await offsets.wait { $0.count == 100 }
                 group.cancelAll()
             }
-            #expect(offsets.value == Array(0..<100))
+            // Two tasks take the first two, and either may be the first to note its own.
+            #expect(offsets.value.sorted() == Array(0..<100))
         }
     }
 
