@@ -24,3 +24,20 @@ extension KafkaTopicPartition: Comparable, CustomStringConvertible {
         "\(topic) [\(partition)]"
     }
 }
+
+extension KafkaTopicPartition {
+    /// Why there can be no such partition; nil where there can.
+    var fault: String? {
+        if let fault = TopicName.fault(of: topic) { return fault }
+        return (0...Int(Int32.max)).contains(partition) ? nil : "\(self) cannot be a partition"
+    }
+}
+
+extension [KafkaTopicPartition] {
+    /// Refuses what librdkafka would cut, or not find.
+    func validate() throws(KafkaError) {
+        for partition in self {
+            if let fault = partition.fault { throw .invalidArgument(fault, persistence: nil) }
+        }
+    }
+}

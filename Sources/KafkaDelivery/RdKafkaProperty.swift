@@ -46,13 +46,37 @@ enum RdKafkaProperty {
     static let isolation = "isolation.level"
     static let partitionEnd = "enable.partition.eof"
 
+    /// Whose property it is to be.
+    enum Role {
+        case producer
+        case consumer
+    }
+
+    /// Why a property cannot be set among others, with where else to look; nil where it can.
+    static func refusal(of name: String, for role: Role) -> String? {
+        if let instead = owned[name] { return instead }
+        switch role {
+        case .producer:
+            if let instead = ownedOfProducers[name] { return instead }
+            return ownedOfConsumers[name] == nil ? nil : "it is a consumer's"
+        case .consumer:
+            if let instead = ownedOfConsumers[name] { return instead }
+            // What a consumer's fetches may bring follows from it, too.
+            return name == maximumMessageBytes || ownedOfProducers[name] == nil ? nil : "it is a producer's"
+        }
+    }
+
     /// What the library relies on and nobody may change, with where else to look.
-    static let owned: [String: String] = [
+    private static let owned: [String: String] = [
         bootstrapServers: "use `bootstrapServers`",
         "metadata.broker.list": "use `bootstrapServers`",
         clientID: "use `clientID`",
         logQueue: "log messages go to the client's logger",
         "enabled_events": "the library receives librdkafka's events itself",
+        "test.mock.num.brokers": "use MockCluster of KafkaDeliveryTesting",
+    ]
+
+    private static let ownedOfProducers: [String: String] = [
         idempotence: "use `idempotence`",
         acknowledgements: "use `acknowledgements`",
         "request.required.acks": "use `acknowledgements`",
@@ -71,6 +95,9 @@ enum RdKafkaProperty {
         deliveryReportsOnlyForErrors: "every send gets its report",
         transactionalID: "a transactional producer is a type of its own, KafkaTransactionalProducer",
         transactionTimeout: "use `transactionTimeout` of a KafkaTransactionalProducer",
+    ]
+
+    private static let ownedOfConsumers: [String: String] = [
         group: "use `group`",
         groupInstance: "use `groupInstanceID`",
         automaticCommit: "nothing is committed that was not acknowledged",
@@ -85,7 +112,6 @@ enum RdKafkaProperty {
         isolation: "use `isolation`",
         "group.protocol": "the library speaks the classic group protocol",
         partitionEnd: "the library watches the end of partitions itself",
-        "test.mock.num.brokers": "use MockCluster of KafkaDeliveryTesting",
     ]
 
     /// Properties whose values are secrets and must never be printed.

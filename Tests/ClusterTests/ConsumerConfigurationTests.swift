@@ -27,7 +27,13 @@ struct ConsumerConfigurationTests {
             Mistake("topics") { $0.topics = [] },
             Mistake("topics") { $0.topics = ["good", ""] },
             Mistake("not both") { $0.partitions = [KafkaTopicPartition(topic: "topic", partition: 0)] },
-            Mistake("partitions: ^topic [0]") { configuration in
+            Mistake("group is \" \"") { $0.group = " " },
+            Mistake("\"a\" is in it more than once") { $0.topics = ["a", "b", "a"] },
+            Mistake("\"^(\" is no regular expression") { $0.topics = ["^("] },
+            Mistake("\" \" cannot be a topic's name") { $0.topics = [" "] },
+            Mistake("groupInstanceID is \"\"") { $0.groupInstanceID = "" },
+            Mistake("\"http://h:p\"") { $0.bootstrapServers = ["http://h:p"] },
+            Mistake("partitions: \"^topic\"") { configuration in
                 configuration.topics = []
                 configuration.partitions = [KafkaTopicPartition(topic: "^topic", partition: 0)]
             },

@@ -54,6 +54,102 @@ struct ConfigurationTests {
         #expect(throws: KafkaError.self) { try KafkaConsumer(consumer) }
     }
 
+    @Test(
+        arguments: [
+            "http://h:p", " ", "h:99999", "h:0", "h:-1", "h:", ":9092", "h h:9092", "h:9092/path", "SSL://h:9092",
+            "SASL_PLAINTEXT://h:9092", "://h:9092", "[::1:9092", "[]:9092", "[::1]9092", "h:+1", "h\n:1",
+        ]
+    )
+    func whatIsNoAddressIsRefusedAtOnceAndNamed(server: String) {
+        let reason = refusal { $0.bootstrapServers = ["localhost:9092", server] }?.reason
+        #expect(reason?.contains("bootstrapServers") == true)
+        #expect(reason?.contains("\"\(server)\"") == true)
+    }
+
+    @Test(arguments: ["h:9092", "h", "10.0.0.1:1", "[::1]:9092", "[::1]", "::1", "PLAINTEXT://h:9092", "plaintext://h"])
+    func everyFormOfAnAddressIsTaken(server: String) {
+        #expect(refusal { $0.bootstrapServers = [server] } == nil)
+    }
+
+    @Test func anAddressMayNameTheSecurityProtocolThatIsSet() {
+        let change: (inout KafkaProducer.Configuration) -> Void = { configuration in
+            configuration.bootstrapServers = ["SSL://h:9092"]
+            configuration.security = .tls()
+        }
+        #expect(refusal(change) == nil)
+        #expect(
+            refusal {
+                $0.bootstrapServers = ["SSL://h:9092"]
+                $0.additionalProperties = ["security.protocol": "SSL"]
+            } == nil
+        )
+    }
+
+    @Test func aLogInWithoutASourceOfTokensIsRefusedNamingWhatIsMissing() {
+        for name in ["sasl.mechanism", "sasl.mechanisms"] {
+            let error = refusal {
+                $0.additionalProperties = ["security.protocol": "sasl_ssl", name: "OAUTHBEARER"]
+            }
+            #expect(error?.reason.contains("sasl.oauthbearer.method") == true)
+            #expect(error?.reason.contains("sasl.oauthbearer.token.endpoint.url") == true)
+        }
+        #expect(
+            refusal {
+                $0.additionalProperties = [
+                    "security.protocol": "sasl_plaintext", "sasl.mechanism": "OAUTHBEARER",
+                    "enable.sasl.oauthbearer.unsecure.jwt": "true",
+                ]
+            } == nil
+        )
+    }
+
+    @Test func aPropertyOfTheOtherKindOfClientIsCalledThat() {
+        #expect(
+            refusal { $0.additionalProperties = ["auto.offset.reset": "end"] }?.reason.contains("consumer's") == true
+        )
+        var consumer = KafkaConsumer.Configuration(bootstrapServers: ["localhost:9092"], group: "g", topics: ["t"])
+        consumer.additionalProperties = ["linger.ms": "5"]
+        #expect { try KafkaConsumer(consumer) } throws: { "\($0)".contains("producer's") }
+        // What a fetch may bring follows from it, and there is no setting of the consumer's for that.
+        consumer.additionalProperties = ["message.max.bytes": "2000000"]
+        #expect(throws: Never.self) { try KafkaConsumer(consumer) }
+    }
+
+    @Test(arguments: ["", "a b", "a\0b", "ä", ".", "..", String(repeating: "x", count: 250)])
+    func whatCannotBeATopicIsRefusedEverywhere(topic: String) async throws {
+        let shown = topic.replacing("\0", with: "␀")
+        let producer = try KafkaProducer(.init(bootstrapServers: ["127.0.0.1:1"]))
+        await #expect {
+            try await producer.send(KafkaMessage(topic: topic, value: "x"))
+        } throws: { error in
+            (error as? KafkaError)?.kind == .invalidArgument && "\(error)".contains(shown)
+        }
+        await producer.close(within: .zero)
+        var consumer = KafkaConsumer.Configuration(bootstrapServers: ["127.0.0.1:1"], group: "g", topics: ["t", topic])
+        #expect { try KafkaConsumer(consumer) } throws: { "\($0)".contains(shown) }
+        consumer.topics = ["t"]
+        let reader = try KafkaConsumer(consumer)
+        let partition = KafkaTopicPartition(topic: topic, partition: 0)
+        await #expect { try await reader.watermarks(of: [partition]) } throws: { "\($0)".contains(shown) }
+        await #expect { try await reader.committed([partition]) } throws: { "\($0)".contains(shown) }
+        await #expect { try await reader.lag(of: [partition]) } throws: { "\($0)".contains(shown) }
+        await reader.close(within: .zero)
+        #expect {
+            try KafkaConsumer(.init(bootstrapServers: ["127.0.0.1:1"], partitions: [partition]))
+        } throws: { "\($0)".contains(shown) }
+        await #expect {
+            try await KafkaRedrive(.init(bootstrapServers: ["127.0.0.1:1"], topic: topic)).preview { _, _ in }
+        } throws: { "\($0)".contains(shown) }
+    }
+
+    @Test func aZeroByteInAHeadersNameIsRefused() async throws {
+        let producer = try KafkaProducer(.init(bootstrapServers: ["127.0.0.1:1"]))
+        await #expect {
+            try await producer.send(KafkaMessage(topic: "t", value: "x", headers: ["a\0b": "c"]))
+        } throws: { "\($0)".contains("a␀b") }
+        await producer.close(within: .zero)
+    }
+
     @Test func anUnknownPropertyIsNamed() {
         let error = refusal { $0.additionalProperties = ["no.such.property": "some value"] }
         #expect(error?.reason.contains("no.such.property") == true)

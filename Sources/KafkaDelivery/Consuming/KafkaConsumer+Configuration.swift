@@ -254,18 +254,31 @@ extension KafkaConsumer.Configuration {
             in: .zero ... .seconds(300),
             as: "maximumFetchWait"
         )
-        try result.add(additionalProperties)
+        try result.add(additionalProperties, for: .consumer)
         return result
     }
 
     private func validate() throws(KafkaError) {
         if joinsGroup {
             guard hasGroup else { throw .invalidConfiguration("group is empty") }
-            guard !topics.isEmpty, topics.allSatisfy({ !$0.isEmpty && !$0.utf8.contains(0) }) else {
-                throw .invalidConfiguration("topics is \(topics): one or more names are needed")
+            guard !topics.isEmpty else { throw .invalidConfiguration("topics is empty: one or more names are needed") }
+            var seen: Set<String> = []
+            for topic in topics {
+                if let fault = TopicName.fault(ofSubscription: topic) {
+                    throw .invalidConfiguration("topics: \(fault)")
+                }
+                guard seen.insert(topic).inserted else {
+                    throw .invalidConfiguration("topics: \"\(topic)\" is in it more than once")
+                }
             }
         } else {
             try validatePartitions()
+        }
+        guard group.isEmpty || !group.allSatisfy(\.isWhitespace) else {
+            throw .invalidConfiguration("group is \"\(group)\": a name is needed")
+        }
+        if let groupInstanceID, groupInstanceID.allSatisfy(\.isWhitespace) {
+            throw .invalidConfiguration("groupInstanceID is \"\(groupInstanceID)\": a name is needed, or nil")
         }
         guard !assignmentStrategies.isEmpty else { throw .invalidConfiguration("assignmentStrategies is empty") }
         guard assignmentStrategies.count == 1 || !assignmentStrategies.contains(.cooperativeSticky) else {
@@ -304,9 +317,7 @@ extension KafkaConsumer.Configuration {
             throw .invalidConfiguration("topics and partitions are set: it can be either, not both")
         }
         for partition in partitions {
-            guard !partition.topic.isEmpty, !partition.topic.utf8.contains(0), partition.topic.first != "^",
-                (0...Int(Int32.max)).contains(partition.partition)
-            else { throw .invalidConfiguration("partitions: \(partition) cannot be a partition") }
+            if let fault = partition.fault { throw .invalidConfiguration("partitions: \(fault)") }
         }
         guard groupInstanceID == nil else {
             throw .invalidConfiguration("groupInstanceID is set, and a consumer of named partitions joins no group")

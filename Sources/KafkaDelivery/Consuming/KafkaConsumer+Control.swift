@@ -103,6 +103,7 @@ extension KafkaConsumer {
         within timeout: Duration = .seconds(10)
     ) async throws(KafkaError) -> [KafkaTopicPartition: Int64] {
         guard core.configuration.hasGroup else { throw .noGroup }
+        try partitions.validate()
         let deadline = ContinuousClock.now.advanced(by: timeout.asTimeout)
         return try await core.blocking.run { [core] in
             Result { () throws(KafkaError) in try core.usableClient().committed(partitions, until: deadline) }
@@ -122,11 +123,13 @@ extension KafkaConsumer {
     /// to be assigned.
     ///
     /// - Throws: ``KafkaError``: `timedOut` and others that may pass after `timeout`; `unknownTopicOrPartition`;
-    ///   `cancelled`; `closed`; what the broker says.
+    ///   `cancelled`; `closed`; `invalidArgument` for what
+    ///   cannot be a topic or a partition; what the broker says.
     public func watermarks(
         of partitions: [KafkaTopicPartition],
         within timeout: Duration = .seconds(10)
     ) async throws(KafkaError) -> [KafkaTopicPartition: Watermarks] {
+        try partitions.validate()
         let deadline = ContinuousClock.now.advanced(by: timeout.asTimeout)
         return try await core.blocking.run { [core] in
             Result { () throws(KafkaError) in try core.watermarks(of: partitions, until: deadline) }
@@ -143,6 +146,7 @@ extension KafkaConsumer {
         of partitions: [KafkaTopicPartition],
         within timeout: Duration = .seconds(10)
     ) async throws(KafkaError) -> [KafkaTopicPartition: Int64] {
+        try partitions.validate()
         let deadline = ContinuousClock.now.advanced(by: timeout.asTimeout)
         return try await core.blocking.run { [core] in
             Result { () throws(KafkaError) in

@@ -221,10 +221,12 @@ extension KafkaRedrive {
 
 extension KafkaRedrive.Configuration {
     func validate() throws(KafkaError) {
-        guard !topic.isEmpty else { throw .invalidConfiguration("topic is empty") }
-        guard !topic.hasPrefix("^") else { throw .invalidConfiguration("topic is \(topic): one topic is needed") }
-        if let destination, destination.isEmpty || destination == topic {
-            throw .invalidConfiguration("destination is \"\(destination)\": another topic is needed")
+        if let fault = TopicName.fault(of: topic) { throw .invalidConfiguration("topic: \(fault)") }
+        if let destination {
+            if let fault = TopicName.fault(of: destination) { throw .invalidConfiguration("destination: \(fault)") }
+            guard destination != topic else {
+                throw .invalidConfiguration("destination is \"\(destination)\": another topic is needed")
+            }
         }
         if let maximumRate, !(maximumRate > 0 && maximumRate.isFinite) {
             throw .invalidConfiguration("maximumRate is \(maximumRate): more than 0 is needed")

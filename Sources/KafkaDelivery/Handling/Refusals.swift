@@ -1,8 +1,5 @@
 /// What can be said of a message before it is sent, and of an error about one: whether it is any use to send it again.
 extension KafkaMessage {
-    /// The longest name of a topic, in bytes.
-    static let maximumTopicBytes = 249
-
     /// Why the message can never be stored; nil where only sending it tells.
     ///
     /// - Parameter maximumBytes: The producer's `message.max.bytes`.
@@ -20,26 +17,7 @@ extension KafkaMessage {
 
     /// Why no broker has a topic of this name (`org.apache.kafka.common.internals.Topic`); nil where one may.
     static func refusal(ofTopic topic: String) -> KafkaError? {
-        if topic.isEmpty { return .invalidArgument("the topic's name is empty") }
-        if topic.utf8.count > maximumTopicBytes {
-            return .invalidArgument(
-                "the topic's name has \(topic.utf8.count) bytes, and \(maximumTopicBytes) are possible: \(topic)"
-            )
-        }
-        let isLegal = topic.utf8.allSatisfy { byte in
-            switch byte {
-            case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
-                UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "."), UInt8(ascii: "_"), UInt8(ascii: "-"):
-                true
-            default: false
-            }
-        }
-        guard isLegal, topic != ".", topic != ".." else {
-            return .invalidArgument(
-                "\"\(topic)\" cannot be a topic: letters, digits, \".\", \"_\" and \"-\" are possible"
-            )
-        }
-        return nil
+        TopicName.fault(of: topic).map { .invalidArgument($0) }
     }
 
     /// How many bytes librdkafka compares with `message.max.bytes` (`rd_kafka_msg_max_wire_size`): key, value and headers,

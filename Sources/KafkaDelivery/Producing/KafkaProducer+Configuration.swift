@@ -28,7 +28,8 @@ extension KafkaProducer {
             case zstd
         }
 
-        /// Where to find the cluster, as `host:port`; one that answers is enough (`bootstrap.servers`).
+        /// Where to find the cluster, as `host:port` or `[address]:port`; one that answers is enough (`bootstrap.servers`).
+        /// Without a port it is 9092. `SASL_SSL://` and the like may be before it where they name what ``security`` says.
         public var bootstrapServers: [String]
 
         /// The name the brokers log and account this client under (`client.id`).
@@ -171,7 +172,7 @@ extension KafkaProducer.Configuration {
         result.set(Property.compression, compression.rawValue)
         // The Java client's choice: murmur2 of the key, any partition where there is none.
         result.set(Property.partitioner, "murmur2_random")
-        try result.add(additionalProperties)
+        try result.add(additionalProperties, for: .producer)
         return result
     }
 }

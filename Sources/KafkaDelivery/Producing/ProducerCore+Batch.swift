@@ -92,7 +92,8 @@ extension ProducerCore {
     ) {
         switch code {
         case RD_KAFKA_RESP_ERR_NO_ERROR: progress.accepted += 1
-        case RD_KAFKA_RESP_ERR__QUEUE_FULL:
+        case RD_KAFKA_RESP_ERR__QUEUE_FULL, RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION, RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC,
+            RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
             progress.isFull = true
             return
         default: block.slot(progress.handled).resolve(refusal(code, of: message))

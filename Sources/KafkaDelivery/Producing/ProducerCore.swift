@@ -15,6 +15,7 @@ final class ProducerCore: Sendable {
     private let clientOfSenders: Unmanaged<RdKafkaClient>
     /// Keeps the topics that ``lastTopic`` is one of.
     private let topics: RdKafkaTopics
+    private let unknownPlaces = UnknownPlaces()
     let sleep: ProducerSleep
     let demand: ReportDemand
     let executor: ProducerExecutor
@@ -107,9 +108,20 @@ extension ProducerCore {
         try message.validate()
         // With a key of its own: the one that librdkafka had no room for was never sent.
         let message = stampsIdempotencyKey ? message.stampedWithIdempotencyKey() : message
-        let block = SendBlock(capacity: 1, demand, batch)
-        if let error = await waitForRoom(message, block) { throw error }
-        return PendingDelivery(block, block.slot(0), topic: message.topic)
+        var deadline: ContinuousClock.Instant?
+        while true {
+            let block = SendBlock(capacity: 1, demand, batch)
+            guard let error = await waitForRoom(message, block) else {
+                return PendingDelivery(block, block.slot(0), topic: message.topic)
+            }
+            guard error.kind == .unknownTopicOrPartition, let client else { throw error }
+            let until = deadline ?? UnknownPlaces.deadline(messageTimeout)
+            let isFirst = deadline == nil
+            deadline = until
+            guard isFirst || .now < until,
+                await unknownPlaces.isThere(message.topic, message.partition, client, until: until)
+            else { throw error }
+        }
     }
 
     /// Hands a message to librdkafka where there is room; nil where there is none. Not async, so that a send pays for the
@@ -134,7 +146,8 @@ extension ProducerCore {
             return PendingDelivery(claim.block, claim.slot, topic: message.topic)
         }
         if ledger.withLock({ $0.refuse(claim.block) }) { sleep.interrupt() }
-        guard code == RD_KAFKA_RESP_ERR__QUEUE_FULL else { throw refusal(code, of: message) }
+        // What librdkafka does not know may be there all the same: that is found out where there is time to wait.
+        guard code == RD_KAFKA_RESP_ERR__QUEUE_FULL || code.isUnknownPlace else { throw refusal(code, of: message) }
         return nil
     }
 
@@ -227,9 +240,7 @@ extension ProducerCore {
 extension KafkaMessage {
     /// Refuses what librdkafka would misunderstand rather than refuse.
     func validate() throws(KafkaError) {
-        guard !topic.isEmpty, !topic.utf8.contains(0) else {
-            throw .invalidArgument("the topic's name is empty or contains a zero byte")
-        }
+        if let fault = TopicName.fault(of: topic) { throw .invalidArgument(fault) }
         try validateBesidesTopic()
     }
 
@@ -241,6 +252,13 @@ extension KafkaMessage {
         if let timestamp, timestamp.millisecondsSince1970 < 1 {
             // librdkafka takes 0 for "now".
             throw .invalidArgument("\(topic): a timestamp has to be after 1970-01-01T00:00:00Z; nil means now")
+        }
+        // Where there are none this is all that it costs.
+        for header in headers where header.name.utf8.contains(0) {
+            // Those who read it in C would see less of it.
+            throw .invalidArgument(
+                "\(topic): the header's name \"\(header.name.replacing("\0", with: "␀"))\" has a zero byte"
+            )
         }
     }
 }

@@ -1,4 +1,5 @@
 internal import CRdKafka
+internal import Synchronization
 
 #if canImport(Glibc)
     internal import Glibc
@@ -14,15 +15,26 @@ internal import CRdKafka
 final class ClientCallbacks: Sendable {
     private let route: ConnectionRoute?
     let groupLog: GroupLog?
+    private let verifiesCertificates: Bool
+    /// What OpenSSL found in the certificate that was refused last, 0 where none was. Written by librdkafka's broker threads.
+    private let certificateFault = Atomic<Int32>(0)
 
-    init(route: ConnectionRoute?, groupLog: GroupLog?) {
+    /// - Parameter verifiesCertificates: Whether brokers have certificates, and these are verified.
+    init(route: ConnectionRoute?, groupLog: GroupLog?, verifiesCertificates: Bool) {
         self.route = route
         self.groupLog = groupLog
+        self.verifiesCertificates = verifiesCertificates
+    }
+
+    /// What is wrong with the certificate that was refused last.
+    var whatIsWrongWithTheCertificate: String? {
+        CertificateFault.text(certificateFault.load(ordering: .relaxed))
     }
 
     /// Registers those callbacks that there is something for.
     func apply(to configuration: OpaquePointer) {
         rd_kafka_conf_set_opaque(configuration, Unmanaged.passUnretained(self).toOpaque())
+        noteCertificates(in: configuration)
         if route != nil {
             rd_kafka_conf_set_connect_cb(configuration) { socket, address, count, _, opaque in
                 guard let route = ClientCallbacks.from(opaque)?.route, let address, count > 0 else { return EINVAL }
@@ -38,6 +50,22 @@ final class ClientCallbacks: Sendable {
                     text: String(cString: text)
                 )
             }
+        }
+    }
+
+    /// Notes what OpenSSL finds, and lets its verdict be the verdict. Where librdkafka has no OpenSSL it takes no such callback.
+    private func noteCertificates(in configuration: OpaquePointer) {
+        guard verifiesCertificates else { return }
+        _ = rd_kafka_conf_set_ssl_cert_verify_cb(configuration) { _, _, _, code, _, _, _, reason, size, opaque in
+            // Whatever is missing here, nothing is accepted that OpenSSL has not accepted.
+            guard let code, code.pointee != 0 else { return code == nil ? 0 : 1 }
+            ClientCallbacks.from(opaque)?.certificateFault.store(code.pointee, ordering: .relaxed)
+            if let reason, size > 0, let text = CertificateFault.text(code.pointee) {
+                let bytes = Array(text.utf8.prefix(size - 1))
+                for (index, byte) in bytes.enumerated() { reason[index] = CChar(bitPattern: byte) }
+                reason[bytes.count] = 0
+            }
+            return 0
         }
     }
 

@@ -109,7 +109,17 @@ final class RdKafkaClient: @unchecked Sendable {
 
     /// Adds to an error what this client knows of it.
     func explain(_ error: KafkaError) -> KafkaError {
-        LibrdkafkaVersion.current.explain(error, mechanism: credentials.mechanism)
+        if error.isOfCertificate, let fault = callbacks?.whatIsWrongWithTheCertificate {
+            return KafkaError(
+                error.kind,
+                persistence: error.persistence,
+                recovery: error.recovery,
+                // librdkafka goes on with advice for one of the faults.
+                reason: "\(error.reason.prefix(through: KafkaError.certificateText)): \(fault)",
+                code: error.code
+            )
+        }
+        return LibrdkafkaVersion.current.explain(error, mechanism: credentials.mechanism)
     }
 
     /// Makes every broker thread look at once at what it has to do.

@@ -45,14 +45,19 @@ struct RdKafkaConfiguration {
         set(name, value)
     }
 
-    /// Takes over a user's own properties, last, so that they win over defaults; refuses those the library owns.
-    mutating func add(_ additional: KafkaAdditionalProperties) throws(KafkaError) {
+    /// Takes over a user's own properties, last, so that they win over defaults; refuses those the library owns, and what all of
+    /// them together make impossible.
+    mutating func add(
+        _ additional: KafkaAdditionalProperties,
+        for role: RdKafkaProperty.Role
+    ) throws(KafkaError) {
         for (name, value) in additional.values.sorted(by: { $0.key < $1.key }) {
-            if let instead = RdKafkaProperty.owned[name] {
+            if let instead = RdKafkaProperty.refusal(of: name, for: role) {
                 throw .invalidConfiguration("\(name) cannot be among additionalProperties: \(instead)")
             }
             set(name, value)
         }
+        try validate()
     }
 
     /// The value that was set last.
@@ -106,8 +111,10 @@ struct RdKafkaConfiguration {
             // Log lines come through the queue, so that no callback runs on librdkafka's threads.
             try Self.apply(RdKafkaProperty.logQueue, "true", to: configuration)
         }
-        guard route != nil || groupLog != nil else { return nil }
-        let callbacks = ClientCallbacks(route: route, groupLog: groupLog)
+        let verifiesCertificates =
+            securityProtocol.hasSuffix("ssl") && value(of: "enable.ssl.certificate.verification") != "false"
+        guard route != nil || groupLog != nil || verifiesCertificates else { return nil }
+        let callbacks = ClientCallbacks(route: route, groupLog: groupLog, verifiesCertificates: verifiesCertificates)
         callbacks.apply(to: configuration)
         return callbacks
     }

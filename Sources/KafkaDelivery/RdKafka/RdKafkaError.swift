@@ -75,6 +75,14 @@ extension KafkaError {
 }
 
 extension KafkaError {
+    /// Whether a broker's certificate was refused.
+    var isOfCertificate: Bool {
+        code == RD_KAFKA_RESP_ERR__SSL.name && reason.contains(Self.certificateText)
+    }
+
+    /// OpenSSL's words for it.
+    static let certificateText = "certificate verify failed"
+
     /// Whether the broker does not keep so long a text beside an offset.
     var isMetadataTooLarge: Bool {
         code == RD_KAFKA_RESP_ERR_OFFSET_METADATA_TOO_LARGE.name
@@ -129,6 +137,16 @@ extension rd_kafka_resp_err_t {
     /// librdkafka's sentence.
     var text: String {
         String(cString: rd_kafka_err2str(self))
+    }
+
+    /// Whether librdkafka knows of no such topic or partition.
+    var isUnknownPlace: Bool {
+        switch self {
+        case RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION, RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC,
+            RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
+            true
+        default: false
+        }
     }
 
     /// What Kafka's protocol calls retriable: the same request may succeed later.

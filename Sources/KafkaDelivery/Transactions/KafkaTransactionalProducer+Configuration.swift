@@ -61,8 +61,12 @@ extension KafkaTransactionalProducer.Configuration {
     }
 
     func rdKafka() throws(KafkaError) -> RdKafkaConfiguration {
-        guard (1...249).contains(transactionalID.utf8.count), !transactionalID.utf8.contains(0) else {
-            throw .invalidConfiguration("transactionalID is \"\(transactionalID)\": it takes 1 to 249 bytes, none zero")
+        guard (1...249).contains(transactionalID.utf8.count), !transactionalID.utf8.contains(0),
+            !transactionalID.allSatisfy(\.isWhitespace)
+        else {
+            throw .invalidConfiguration(
+                "transactionalID is \"\(transactionalID)\": it takes a name of 1 to 249 bytes, none zero"
+            )
         }
         guard producer.idempotence else {
             throw .invalidConfiguration("idempotence = false is not possible with transactions")

@@ -50,6 +50,39 @@ struct TopicAdministration {
         else { throw TestFailure("the cluster did not delete \(topic)") }
     }
 
+    /// Adds partitions to a topic, which has so many then.
+    func addPartitions(to topic: String, upTo count: Int) async throws {
+        try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<Void, any Error>) in
+            Thread.detachNewThread {
+                continuation.resume(with: Result { try addBlocking(topic, count) })
+            }
+        }
+    }
+
+    private func addBlocking(_ topic: String, _ count: Int) throws {
+        let client = try RawClient(
+            RD_KAFKA_PRODUCER,
+            ["bootstrap.servers": bootstrapServers.joined(separator: ",")]
+        )
+        var reason = [CChar](repeating: 0, count: 512)
+        guard let queue = rd_kafka_queue_new(client.raw),
+            let entry = rd_kafka_NewPartitions_new(topic, count, &reason, reason.count)
+        else { throw TestFailure("no memory to add partitions to \(topic)") }
+        defer {
+            rd_kafka_NewPartitions_destroy(entry)
+            rd_kafka_queue_destroy(queue)
+        }
+        var entries: [OpaquePointer?] = [entry]
+        rd_kafka_CreatePartitions(client.raw, &entries, 1, nil, queue)
+        guard let event = rd_kafka_queue_poll(queue, 30_000) else { throw TestFailure("\(topic) got no partitions") }
+        defer { rd_kafka_event_destroy(event) }
+        var resultCount = 0
+        guard let result = rd_kafka_event_CreatePartitions_result(event),
+            let results = rd_kafka_CreatePartitions_result_topics(result, &resultCount), resultCount == 1,
+            rd_kafka_topic_result_error(results[0]) == RD_KAFKA_RESP_ERR_NO_ERROR
+        else { throw TestFailure("the cluster did not add partitions to \(topic)") }
+    }
+
     private func createBlocking(_ topic: String, _ partitions: Int, _ settings: [String: String]) throws {
         var reason = [CChar](repeating: 0, count: 512)
         let configuration = rd_kafka_conf_new()
