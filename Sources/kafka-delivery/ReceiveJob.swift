@@ -193,14 +193,17 @@ extension ReceiveRun {
             var said: Set<KafkaTopicPartition>?
             while let finished = state.withLock({ $0.ends.finished }) {
                 do {
-                    unread = try await rest.unread(beside: finished, before: unread)
+                    let before = unread
+                    unread = try await rest.unread(beside: finished, before: before)
                     let isStillSo = state.withLock { state in
                         state.waitsFor = unread
                         state.isAtEnd = unread.isEmpty && state.ends.finished == finished
                         return state.isAtEnd
                     }
                     if isStillSo { return endReading() }
-                    if !unread.isEmpty, said.map({ !$0.isSubset(of: unread.keys) || $0.count != unread.count }) ?? true
+                    // What others are about to commit, or nobody has to, is gone the second time.
+                    if !before.isEmpty, !unread.isEmpty,
+                        said.map({ !$0.isSubset(of: unread.keys) || $0.count != unread.count }) ?? true
                     {
                         said = Set(unread.keys)
                         StandardError.say("what is ours is read to its end; waiting for \(Self.text(of: unread))")
@@ -219,7 +222,7 @@ extension ReceiveRun {
         let names = unread.keys.sorted().map(\.description)
         let shown = names.prefix(8).joined(separator: ", ") + (names.count > 8 ? " and \(names.count - 8) more" : "")
         let offsets = count(Int(clamping: unread.values.reduce(0, +)), "message")
-        return "\(shown), which other members have, or were killed with: \(offsets) not committed"
+        return "\(shown), which other members have, or were killed with: up to \(offsets) not committed"
     }
 
     private func tellUncommitted(_ counts: [KafkaTopicPartition: Int]) {
@@ -248,11 +251,12 @@ extension ReceiveRun {
                     ? "standard output was not read any more" : "standard output: \(writeError.text)"
             )
         }
-        if summary.uncommittedMessages > 0 {
-            let messages = count(summary.uncommittedMessages, "acknowledged message")
-            let partitions = count(summary.uncommittedPartitions, "partition")
+        // What was written when its partition had gone already comes again too.
+        let comesAgain = summary.uncommittedMessages + summary.lateVerdicts
+        if comesAgain > 0 {
+            let messages = count(comesAgain, "acknowledged message")
             sentences.append(
-                "\(messages) of \(partitions) could not be committed before the partition went: written, and to be delivered again"
+                "\(messages) could not be committed before the partition went: written, and to be delivered again"
             )
         }
         if !sentences.isEmpty {
