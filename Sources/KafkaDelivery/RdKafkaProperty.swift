@@ -4,6 +4,7 @@
 enum RdKafkaProperty {
     static let bootstrapServers = "bootstrap.servers"
     static let clientID = "client.id"
+    static let metadataRecovery = "metadata.recovery.strategy"
     static let logQueue = "log.queue"
     static let debug = "debug"
 
@@ -34,6 +35,8 @@ enum RdKafkaProperty {
     static let automaticCommit = "enable.auto.commit"
     static let automaticOffsetStore = "enable.auto.offset.store"
     static let offsetReset = "auto.offset.reset"
+    static let groupProtocol = "group.protocol"
+    static let remoteAssignor = "group.remote.assignor"
     static let assignmentStrategy = "partition.assignment.strategy"
     static let sessionTimeout = "session.timeout.ms"
     static let heartbeatInterval = "heartbeat.interval.ms"
@@ -110,8 +113,16 @@ enum RdKafkaProperty {
         fetchPartitionBytes: "use `prefetch`",
         "max.partition.fetch.bytes": "use `prefetch`",
         isolation: "use `isolation`",
-        "group.protocol": "the library speaks the classic group protocol",
+        groupProtocol: "use `groupProtocol`",
+        remoteAssignor: "use `remoteAssignor`",
         partitionEnd: "the library watches the end of partitions itself",
+    ]
+
+    /// What a member decides in the classic group protocol only, with who does in the other.
+    static let classicGroupOnly: [String: String] = [
+        sessionTimeout: "the brokers decide it, with group.consumer.session.timeout.ms",
+        heartbeatInterval: "the brokers decide it, with group.consumer.heartbeat.interval.ms",
+        "group.protocol.type": "there is none",
     ]
 
     /// Properties whose values are secrets and must never be printed.

@@ -55,6 +55,7 @@ final class MockBrokers: Sendable {
             }
             self.client = client
             self.cluster = cluster
+            MockGroups.hasten(cluster)
         }
 
         deinit {

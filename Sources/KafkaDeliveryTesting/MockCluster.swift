@@ -36,6 +36,8 @@ internal import Dispatch
 /// - A group's first join waits 3 s for more members, and every later join or departure waits for the session timeout
 ///   less 1 s. Give consumers under test a `session.timeout.ms` of 4,000: with 45,000, which is the default, a
 ///   rebalance takes 44 s, and with 3,000 or less the first member times out while it waits, and is never answered.
+/// - Groups of the consumer protocol (KIP-848) are there with librdkafka 2.12 or newer: heartbeats every 100 ms, and a session
+///   time-out of 6 s.
 /// - Do not let connections of a group's members break while they join, as a ``FaultRelay`` can: 2.0.2 ends the process
 ///   where a member joins again before the broker has noticed that the connection of its unanswered join is gone.
 /// - The members of a group must prefer the same assignment strategy: 2.0.2 ends the process where two differ.

@@ -36,6 +36,8 @@ extension MockCluster {
         case endTransaction
         /// `TxnOffsetCommit`: a group's offsets, inside a transaction.
         case transactionOffsetCommit
+        /// `ConsumerGroupHeartbeat`: a member of a group of the consumer protocol joins, is alive, or leaves (KIP-848).
+        case consumerGroupHeartbeat
 
         /// The number of the request in Kafka's protocol (its API key).
         public var apiKey: Int16 {
@@ -56,6 +58,7 @@ extension MockCluster {
             case .addOffsetsToTransaction: 25
             case .endTransaction: 26
             case .transactionOffsetCommit: 28
+            case .consumerGroupHeartbeat: 68
             }
         }
     }

@@ -180,6 +180,8 @@ extension KafkaConsumer.Configuration {
         case "group.instance.id": groupInstanceID = property.value
         case "auto.offset.reset":
             newGroupStart = property.value == "beginning" ? .beginning : try property.choice(NewGroupStart.self)
+        case "group.protocol": groupProtocol = try property.choice(GroupProtocol.self)
+        case "group.remote.assignor": remoteAssignor = property.value
         case "partition.assignment.strategy":
             assignmentStrategies = try property.value.split(separator: ",").map { name throws(ToolFailure) in
                 guard let strategy = AssignmentStrategy(rawValue: name.trimming(" ")) else {

@@ -35,11 +35,13 @@ struct ConsumerCloseTests {
         let cluster = try TestCluster()
         let topic = try await cluster.makeTopic()
         let consumer = try KafkaConsumer(cluster.quickConsumer(topic), logger: .test)
-        if TestCluster.isMock { try cluster.mock.inject([.none], into: .joinGroup, broker: 1) }
+        let joining: MockCluster.RequestKind =
+            TestCluster.groupProtocol == .classic ? .joinGroup : .consumerGroupHeartbeat
+        if TestCluster.isMock { try cluster.mock.inject([.none], into: joining, broker: 1) }
         let loop = Task { for try await _ in consumer.deliveries {} }
         if TestCluster.isMock {
-            // The mock broker has the request, and holds the answer back for 3 s.
-            try await waitUntil { try cluster.mock.pendingErrors(for: .joinGroup, broker: 1) == 0 }
+            // The mock broker has the request, and holds the answer back for 3 s in the classic protocol.
+            try await waitUntil { try cluster.mock.pendingErrors(for: joining, broker: 1) == 0 }
         }
         await expectWithin(.seconds(2) + Self.slack) { await consumer.close(within: .seconds(2)) }
         try await loop.value

@@ -16,6 +16,8 @@ struct LostAcknowledgementTests {
         try await cluster.fill(topic, count: 1_000)
         let metrics = TestMetrics()
         var configuration = cluster.quickConsumer(topic, strategy: strategy)
+        // In the other protocol a member learns from the brokers that its session is over, and not from its own clock.
+        configuration.useClassicGroupProtocol()
         configuration.commitInterval = .seconds(60)
         configuration.metricsFactory = metrics
         let consumer = try KafkaConsumer(configuration, logger: .test)

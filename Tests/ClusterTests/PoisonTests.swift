@@ -27,6 +27,7 @@ struct PoisonTests {
         var properties = ["session.timeout.ms", "heartbeat.interval.ms"]
             .compactMap { name in configuration.additionalProperties[name].map { "\(name)=\($0)" } }
         if let instance = configuration.groupInstanceID { properties.append("group.instance.id=\(instance)") }
+        if configuration.groupProtocol == .consumer { properties.append("group.protocol=consumer") }
         let arguments =
             [
                 cluster.bootstrapServers.joined(separator: ","), configuration.group, configuration.topics[0], letters,
@@ -129,7 +130,9 @@ struct PoisonTests {
                 case 1:
                     #expect(try await offsets.metadata(topic, partitions: 0...0)[0]?.contains("trial=0") == true)
                     // UNKNOWN_MEMBER_ID: the group has given this member up.
-                    try cluster.mock.inject([.init(code: 25)], into: .heartbeat, broker: 1)
+                    let heartbeat: MockCluster.RequestKind =
+                        TestCluster.groupProtocol == .classic ? .heartbeat : .consumerGroupHeartbeat
+                    try cluster.mock.inject([.init(code: 25)], into: heartbeat, broker: 1)
                     _ = try await events.first { if case .lost = $0 { true } else { nil } }
                 case 4: Task { await consumer.close() }
                 default: break

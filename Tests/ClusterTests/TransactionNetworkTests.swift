@@ -187,6 +187,21 @@ struct TransactionNetworkTests {
         await fixture.close()
     }
 
+    /// A producer whose only broker's connections are cut goes on when there are new ones. librdkafka 2.16 forgets the broker
+    /// then, unless it is told not to, and may hear nothing until the operation's time is over.
+    @Test func connectionsThatAreCutBeforeACommitDoNotCostTheWholeTimeOfTheOperation() async throws {
+        let fixture = try await Fixture(operationTimeout: .seconds(60))
+        for round in 0..<10 {
+            let deliveries = try await fixture.consumer.take(1)
+            try await expectWithin(.seconds(30)) {
+                try await fixture.copy(deliveries) { fixture.relay.cutConnections() }
+            }
+            #expect(deliveries.first?.offset == Int64(round))
+        }
+        #expect(try await fixture.values() == ["before"] + (0..<10).map(String.init))
+        await fixture.close()
+    }
+
     @Test func aSlowNetworkOnlyTakesLonger() async throws {
         let fixture = try await Fixture(operationTimeout: .seconds(20))
         fixture.relay.faults.requests.bytesPerSecond = 2_000

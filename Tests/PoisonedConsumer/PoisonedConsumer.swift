@@ -28,9 +28,10 @@ struct PoisonedConsumer {
         for property in arguments.dropFirst(8) {
             let parts = property.split(separator: "=", maxSplits: 1).map(String.init)
             guard parts.count == 2 else { continue }
-            if parts[0] == "group.instance.id" {
-                configuration.groupInstanceID = parts[1]
-            } else {
+            switch parts[0] {
+            case "group.instance.id": configuration.groupInstanceID = parts[1]
+            case "group.protocol": configuration.groupProtocol = .init(rawValue: parts[1]) ?? .classic
+            default:
                 configuration.additionalProperties[parts[0]] = parts[1]
             }
         }

@@ -1,3 +1,4 @@
+import Foundation
 import KafkaDelivery
 import KafkaDeliveryTesting
 
@@ -76,6 +77,12 @@ struct MemberPlan: Codable, Sendable {
         configuration.prefetch.maximumMessages = prefetch
         configuration.maximumFetchWait = .milliseconds(10)
         configuration.revocationTimeout = .seconds(1)
+        if configuration.assignmentStrategies == [.cooperativeSticky],
+            ProcessInfo.processInfo.environment["KAFKA_GROUP_PROTOCOL"] == "consumer"
+        {
+            configuration.groupProtocol = .consumer
+            return configuration
+        }
         configuration.additionalProperties = [
             "session.timeout.ms": "\(sessionMilliseconds)",
             "heartbeat.interval.ms": "\(heartbeatMilliseconds)",

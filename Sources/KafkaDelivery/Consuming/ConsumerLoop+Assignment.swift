@@ -141,7 +141,7 @@ extension ConsumerLoop {
         let (unsettled, uncommitted) = endReaders(revocation.readers)
         closing?.unsettled += unsettled
         giveBack(revocation.partitions)
-        if closing == nil, !isLost, client.isCooperative {
+        if closing == nil, !isLost, core.configuration.groupProtocol == .classic, client.isCooperative {
             // The member joins again at once, for a generation that the group may be in before the answer is here.
             committer.hold(until: clock.now.advanced(by: .seconds(10)))
         }

@@ -198,6 +198,7 @@ final class ConsumerLoop {
             isSubscribed = true
             let topics = configuration.topics + moreTopics.subtracting(configuration.topics).sorted()
             if let error = client.subscribe(to: topics) { fail(error) }
+            if configuration.groupProtocol == .consumer { core.reportMissingTopics(topics) }
         } else {
             let partitions = Set(configuration.partitions).sorted()
             assign(partitions.map { PartitionOffset(partition: $0, offset: PartitionOffset.none) })

@@ -33,6 +33,26 @@ extension KafkaConsumer {
             case timestamp(KafkaTimestamp)
         }
 
+        /// Which protocol a group speaks (`group.protocol`). All members of a group should speak the same; a running group
+        /// moves from one to the other by replacing its members one by one.
+        public enum GroupProtocol: String, Sendable {
+            /// A member divides the partitions (``assignmentStrategies``), and the group waits for its slowest member whenever
+            /// one joins or leaves. Any Kafka and any librdkafka speak it.
+            case classic
+            /// The group's coordinator divides the partitions, and moves them one by one, while all members go on with the rest
+            /// (KIP-848). Kafka 4.0 and librdkafka 2.12.0, or newer; with an older librdkafka it is refused when the consumer is
+            /// made, with an older Kafka the consumer fails.
+            ///
+            /// Session time-out and heartbeats are the coordinator's, too (`group.consumer.session.timeout.ms`,
+            /// `group.consumer.heartbeat.interval.ms`), and setting them here is refused. A topic that is a regular expression is
+            /// matched by the broker, with the syntax of RE2/J.
+            ///
+            /// A member of which the brokers hear nothing for that time is out of the group and learns of it when it hears of them
+            /// again; until then it hands out what it has fetched. One that has no partitions is not told so
+            /// (``KafkaConsumer/Event/assigned(_:generation:)`` with none).
+            case consumer
+        }
+
         /// How the group divides partitions among its members (`partition.assignment.strategy`).
         public enum AssignmentStrategy: String, Sendable {
             /// Each topic's partitions in ranges.
@@ -108,7 +128,14 @@ extension KafkaConsumer {
         /// the consumer's life; later ones go on where the group was.
         public var start: Start = .committed
 
-        /// The strategies this member offers, in order of preference.
+        /// Which protocol the group speaks.
+        public var groupProtocol: GroupProtocol = .classic
+
+        /// The name of the coordinator's way to divide the partitions, with ``GroupProtocol/consumer`` (`group.remote.assignor`):
+        /// Kafka has `uniform` and `range`. Nil for what the coordinator prefers.
+        public var remoteAssignor: String?
+
+        /// The strategies this member offers, in order of preference. With ``GroupProtocol/classic``.
         public var assignmentStrategies: [AssignmentStrategy] = [.cooperativeSticky]
 
         /// A name that makes this a static member: one that comes back within the session time-out gets its partitions
@@ -234,7 +261,12 @@ extension KafkaConsumer.Configuration {
         result.set(Property.automaticCommit, false)
         result.set(Property.automaticOffsetStore, false)
         result.set(Property.offsetReset, newGroupStart.rawValue)
-        result.set(Property.assignmentStrategy, assignmentStrategies.map(\.rawValue).joined(separator: ","))
+        if groupProtocol == .classic {
+            result.set(Property.assignmentStrategy, assignmentStrategies.map(\.rawValue).joined(separator: ","))
+        } else {
+            result.set(Property.groupProtocol, groupProtocol.rawValue)
+            if let remoteAssignor { result.set(Property.remoteAssignor, remoteAssignor) }
+        }
         result.set(Property.isolation, isolation.rawValue)
         result.set(Property.partitionEnd, true)
         try result.set(
@@ -284,6 +316,7 @@ extension KafkaConsumer.Configuration {
         guard assignmentStrategies.count == 1 || !assignmentStrategies.contains(.cooperativeSticky) else {
             throw .invalidConfiguration("assignmentStrategies: cooperativeSticky cannot be combined with others")
         }
+        try validateGroupProtocol(on: .current)
         if case .offset(let offset) = start, offset < 0 {
             throw .invalidConfiguration("start is offset \(offset), less than 0")
         }
@@ -309,6 +342,34 @@ extension KafkaConsumer.Configuration {
         }
         guard revocationTimeout >= .zero, closeTimeout >= .zero else {
             throw .invalidConfiguration("revocationTimeout and closeTimeout cannot be less than zero")
+        }
+    }
+
+    /// Refuses what contradicts the group's protocol, and a protocol that this librdkafka does not speak.
+    func validateGroupProtocol(on librdkafka: LibrdkafkaVersion) throws(KafkaError) {
+        guard groupProtocol == .consumer else {
+            guard remoteAssignor == nil else {
+                throw .invalidConfiguration("remoteAssignor is set: it needs groupProtocol to be consumer")
+            }
+            return
+        }
+        guard librdkafka.hasConsumerGroupProtocol else {
+            throw .invalidConfiguration(
+                "groupProtocol is consumer, which needs librdkafka 2.12.0 or newer: this is \(librdkafka)"
+            )
+        }
+        guard joinsGroup else {
+            throw .invalidConfiguration("groupProtocol is consumer, and a consumer of named partitions joins no group")
+        }
+        guard assignmentStrategies == [.cooperativeSticky] else {
+            throw .invalidConfiguration(
+                "assignmentStrategies is set, and with groupProtocol consumer the coordinator divides: use remoteAssignor"
+            )
+        }
+        guard remoteAssignor?.isEmpty != true else { throw .invalidConfiguration("remoteAssignor is empty") }
+        for (name, instead) in RdKafkaProperty.classicGroupOnly.sorted(by: { $0.key < $1.key })
+        where additionalProperties[name] != nil {
+            throw .invalidConfiguration("\(name) is set, and with groupProtocol consumer \(instead)")
         }
     }
 

@@ -66,6 +66,10 @@ extension LibrdkafkaVersion {
     /// then there is none at that moment, and it tries again half a second later. ``RdKafkaClient/hastenProducerID()`` helps.
     var forgetsBootstrapServers: Bool { self >= Self(2, 10, 0) }
 
+    /// `metadata.recovery.strategy`, with `rebootstrap` as its default (KIP-899, KIP-1102): where all brokers are away, be it for a
+    /// moment, a client forgets them and begins with its bootstrap servers. See ``RdKafkaConfiguration/makeClient(_:events:)``.
+    var rebootstraps: Bool { self >= Self(2, 11, 0) }
+
     /// `group.protocol=consumer`, KIP-848. Before 2.12 it was a preview with parts missing.
     var hasConsumerGroupProtocol: Bool { self >= Self(2, 12, 0) }
 }

@@ -46,7 +46,8 @@ extension KafkaError {
             RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED, RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED:
             (.authorization, .fixRequest)
         case RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID, RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION,
-            RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS, RD_KAFKA_RESP_ERR__ASSIGNMENT_LOST:
+            RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS, RD_KAFKA_RESP_ERR__ASSIGNMENT_LOST, .fencedMemberEpoch,
+            .staleMemberEpoch:
             (.assignmentEnded, .retry)
         case RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET, RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE:
             (.offsetOutOfRange, .fixRequest)
@@ -129,6 +130,11 @@ extension KafkaError {
 }
 
 extension rd_kafka_resp_err_t {
+    // What the headers of 2.0.2 do not have: a member of a group of the consumer protocol (KIP-848) was put out of it, or says
+    // something of its assignment before the last.
+    static let fencedMemberEpoch = Self(rawValue: 110)
+    static let staleMemberEpoch = Self(rawValue: 113)
+
     /// librdkafka's name, such as `_MSG_TIMED_OUT`.
     var name: String {
         String(cString: rd_kafka_err2name(self))

@@ -14,10 +14,8 @@ extension TestCluster {
         var configuration = consumerConfiguration(topics: topics, group: group)
         configuration.assignmentStrategies = [strategy]
         configuration.maximumFetchWait = .milliseconds(10)
-        configuration.additionalProperties = [
-            "session.timeout.ms": Self.isMock ? "4000" : "6000",
-            "heartbeat.interval.ms": "100",
-        ]
+        if strategy != .cooperativeSticky { configuration.groupProtocol = .classic }
+        if configuration.groupProtocol == .classic { configuration.useClassicGroupProtocol() }
         return configuration
     }
 
@@ -31,6 +29,15 @@ extension TestCluster {
                 for result in await producer.send(contentsOf: messages) { _ = try result.get() }
             }
         }
+    }
+}
+
+extension KafkaConsumer.Configuration {
+    /// For tests of what the classic protocol alone does, whatever the others speak; with quick rebalances.
+    mutating func useClassicGroupProtocol() {
+        groupProtocol = .classic
+        additionalProperties["session.timeout.ms"] = TestCluster.isMock ? "4000" : "6000"
+        additionalProperties["heartbeat.interval.ms"] = "100"
     }
 }
 

@@ -12,9 +12,16 @@ struct TestCluster {
     /// Whether the tests run on mock clusters, which is what injecting faults needs.
     static var isMock: Bool { realServers == nil }
 
+    /// The protocol of the tests' groups: `KAFKA_GROUP_PROTOCOL=consumer` is for KIP-848. What is about an eager assignment
+    /// strategy is about the classic protocol.
+    static let groupProtocol =
+        ProcessInfo.processInfo.environment["KAFKA_GROUP_PROTOCOL"]
+        .flatMap(KafkaConsumer.Configuration.GroupProtocol.init(rawValue:)) ?? .classic
+
     /// Printed once, so that a run's output says what it is evidence of.
     private static let announcement: Void = print(
-        "On librdkafka \(LibrdkafkaVersion.current) and \(isMock ? "its mock cluster" : "a real cluster")"
+        "On librdkafka \(LibrdkafkaVersion.current) and \(isMock ? "its mock cluster" : "a real cluster"), "
+            + "with groups of the \(groupProtocol) protocol"
     )
 
     private static var realServers: [String]? {
@@ -91,6 +98,10 @@ struct TestCluster {
             group: group,
             topics: topics
         )
+        guard Self.groupProtocol == .classic else {
+            configuration.groupProtocol = Self.groupProtocol
+            return configuration
+        }
         // The mock cluster's coordinator lets a second join of a group wait for nearly this long. Not less than 4 s,
         // for it lets the first join wait for 3; a real broker takes no less than 6.
         configuration.additionalProperties["session.timeout.ms"] = ownedMock == nil ? "6000" : "4000"
