@@ -98,7 +98,8 @@ struct RebalanceTests {
         let firstEvents = first.events
         let summary = await second.close()
         #expect(summary.unsettled == 0)
-        #expect(summary.uncommittedPartitions == 0)
+        // In its whole life: at first it may have had all of them, and given most back.
+        if Self.handsOverCleanly(strategy) { #expect(summary.uncommittedPartitions == 0) }
         try await secondLoop.value
         // The first gets everything again, and goes on until nothing is left.
         try await firstEvents.first { if case .assigned(let some, _) = $0, !some.isEmpty { () } else { nil } }

@@ -145,6 +145,9 @@ extension KafkaConsumer {
         /// partitions up and joining again without them comes back without them and without a rebalance: they are nobody's
         /// until the group's next one. Where that matters, use ``AssignmentStrategy/range`` or
         /// ``AssignmentStrategy/roundRobin`` in the whole group.
+        ///
+        /// With ``GroupProtocol/consumer``, a static member that was killed is refused while its session lasts: the consumer fails
+        /// with the code `UNRELEASED_INSTANCE_ID`, and a new one is worth trying again.
         public var groupInstanceID: String?
 
         /// Which messages of transactions are delivered.

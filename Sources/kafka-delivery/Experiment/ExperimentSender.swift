@@ -51,7 +51,8 @@ struct ExperimentSender {
 
     /// - Parameter relay: Whose faults begin with the first message: connecting is not what is shown.
     func run(_ relay: FaultRelay, faults: FaultRelay.Faults) async throws -> Sent {
-        try await withKafkaProducer(configuration, logger: logger) { producer in
+        if mode == .atMostOnce { try await makeTopic() }
+        return try await withKafkaProducer(configuration, logger: logger) { producer in
             // Connects, and finds the topic.
             try await producer.send(KafkaMessage(topic: topic, partition: 0, value: "-1"))
             relay.faults = faults
@@ -59,6 +60,17 @@ struct ExperimentSender {
             var sent = try await send(with: producer)
             sent.elapsed = start.duration(to: .now)
             return sent
+        }
+    }
+
+    /// Waits for a confirmation, which this mode does without: a broker that has just made the topic may not have its partition
+    /// yet, and what is lost to that is not the network's doing.
+    private func makeTopic() async throws {
+        var configuration = configuration
+        configuration.acknowledgements = .all
+        configuration.additionalProperties["message.send.max.retries"] = nil
+        try await withKafkaProducer(configuration, logger: logger) { producer in
+            _ = try await producer.send(KafkaMessage(topic: topic, partition: 0, value: "-1"))
         }
     }
 
