@@ -47,6 +47,7 @@ enum RdKafkaProperty {
     static let fetchWait = "fetch.wait.max.ms"
     static let fetchQueueBackoff = "fetch.queue.backoff.ms"
     static let isolation = "isolation.level"
+    static let metadataRefresh = "topic.metadata.refresh.interval.ms"
     static let partitionEnd = "enable.partition.eof"
 
     /// Whose property it is to be.

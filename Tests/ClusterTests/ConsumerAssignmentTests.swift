@@ -130,4 +130,42 @@ struct ConsumerAssignmentTests {
         }
         await outsider.close(within: .seconds(5))
     }
+
+    @Test func namedPartitionsThatDoNotExistAreToldAndReadWhenTheyDo() async throws {
+        let cluster = try TestCluster()
+        let topic = try await cluster.makeTopic()
+        let later = TestCluster.uniqueName("later")
+        if TestCluster.isMock { try cluster.mock.setError(.unknownTopicOrPartition, forTopic: later) }
+        try await cluster.fill(topic, count: 2)
+        let named = partitions(topic, 0, 7) + partitions(later, 0)
+        var configuration = configuration(cluster, named)
+        configuration.metadataRefreshInterval = .milliseconds(200)
+        let consumer = try KafkaConsumer(configuration, logger: .test)
+        let events = consumer.events
+        #expect(try await consumer.takeOffsets(2) == [0, 1])
+        var told: Set<KafkaTopicPartition> = []
+        while told.count < 2 {
+            try await events.first { event -> Void? in
+                guard case .problem(let error, let partition?) = event, error.kind == .unknownTopicOrPartition else {
+                    return nil
+                }
+                #expect(error.reason.contains("does not exist"))
+                // Once each.
+                let isNew = told.insert(partition).inserted
+                #expect(isNew)
+                return ()
+            }
+        }
+        #expect(told == [named[1], named[2]])
+        if TestCluster.isMock {
+            try cluster.mock.setError(.none, forTopic: later)
+        } else {
+            try await cluster.makeTopic(exactly: later)
+        }
+        try await cluster.fill(later, count: 1)
+        let delivery = try await consumer.take(1)
+        #expect(delivery.map(\.topicPartition) == [named[2]])
+        delivery[0].acknowledge()
+        await consumer.close()
+    }
 }

@@ -177,6 +177,22 @@ struct ConsumerStartTests {
         }
     }
 
+    @Test func aTopicThatIsMadeLaterAndMatchesIsFoundAfterTheRefreshInterval() async throws {
+        let cluster = try TestCluster()
+        let prefix = TestCluster.uniqueName("growing").filter { $0 != "-" }
+        try await cluster.makeTopic(exactly: "\(prefix)one")
+        try await cluster.fill("\(prefix)one", count: 1)
+        var configuration = cluster.quickConsumer("^\(prefix).*")
+        configuration.metadataRefreshInterval = .milliseconds(200)
+        try await withKafkaConsumer(configuration, logger: .test) { consumer in
+            _ = try await consumer.take(1)
+            try await cluster.makeTopic(exactly: "\(prefix)two")
+            try await cluster.fill("\(prefix)two", count: 1)
+            let found = try await expectWithin(.seconds(30)) { try await consumer.take(1) }
+            #expect(found.map(\.topic) == ["\(prefix)two"])
+        }
+    }
+
     @Test func aGoodTopicIsReceivedAndAMissingOneReported() async throws {
         let cluster = try TestCluster()
         let good = try await cluster.makeTopic()

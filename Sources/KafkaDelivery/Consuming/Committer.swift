@@ -188,10 +188,10 @@ struct Committer {
         }
     }
 
-    /// Those who wait for a partition that will not be committed.
-    mutating func failedWaiters(_ reader: PartitionReader, _ error: KafkaError) -> [(Waiter, KafkaError?)] {
+    /// Those who wait for one of these partitions, which will not be committed.
+    mutating func failedWaiters(_ readers: Set<ObjectIdentifier>, _ error: KafkaError) -> [(Waiter, KafkaError?)] {
         removeWaiters { waiter in
-            waiter.targets.contains { $0.reader === reader } ? .some(error) : nil
+            waiter.targets.contains { readers.contains(ObjectIdentifier($0.reader)) } ? .some(error) : nil
         }
     }
 

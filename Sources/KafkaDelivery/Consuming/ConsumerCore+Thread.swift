@@ -42,13 +42,16 @@ extension ConsumerCore {
         )
     }
 
-    /// Ends the loops over a partition; what was handed out of it can still be settled.
-    func endLoops(of reader: PartitionReader) {
-        reader.stop()
+    /// Ends the loops over partitions; what was handed out of them can still be settled. All at once, so that nothing is looked
+    /// through for each.
+    func endLoops(of readers: some Collection<PartitionReader>) {
+        guard !readers.isEmpty else { return }
+        for reader in readers { reader.stop() }
         resume(
             state.withLock { state in
-                state.unseen.removeAll { $0.reader === reader }
-                return state.ready.end(reader)
+                let resumptions = readers.flatMap { state.ready.end($0) }
+                state.unseen.removeAll { $0.reader.hasEnded }
+                return resumptions
             }
         )
     }

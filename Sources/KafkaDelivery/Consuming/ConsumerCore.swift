@@ -25,6 +25,8 @@ final class ConsumerCore: Sendable {
         case wake(PartitionReader, at: ContinuousClock.Instant)
         /// A partition was brought to where the consumer was told to start.
         case started(PartitionReader)
+        /// Which of the named partitions do not exist; nil where nobody could say.
+        case found(missing: Set<KafkaTopicPartition>?)
         /// Partitions that librdkafka has given up are to be read again.
         case restart(PartitionRestart)
         /// Partitions are to be brought there, again.

@@ -41,7 +41,7 @@ extension ConsumerLoop {
         core.logger.debug("Partitions assigned", metadata: ["kafka_partitions": "\(starts.map(\.partition))"])
         core.events.send(.assigned(starts.map(\.partition), generation: generation))
         guard closing == nil else {
-            for reader in assigned { core.endLoops(of: reader) }
+            core.endLoops(of: assigned)
             return
         }
         core.offer(assigned)
@@ -100,7 +100,7 @@ extension ConsumerLoop {
     func revoke(_ partitions: [PartitionOffset]) {
         noteRebalance()
         let revoked = partitions.compactMap { readers[$0.partition] }
-        for reader in revoked { core.endLoops(of: reader) }
+        core.endLoops(of: revoked)
         revocation = Revocation(
             partitions: partitions,
             readers: revoked,
@@ -213,8 +213,8 @@ extension ConsumerLoop {
             recovery: .retry,
             reason: "the partition went to another member before the commit"
         )
+        core.endLoops(of: ending)
         for reader in ending {
-            core.endLoops(of: reader)
             let rest = reader.end()
             core.noteEnded(reader)
             metrics?.end(reader.partition, generation: reader.generation, reader.snapshot(watch, at: clock.now))
@@ -222,10 +222,11 @@ extension ConsumerLoop {
             if rest.uncommitted > 0 { uncommitted[reader.partition] = rest.uncommitted }
             if readers[reader.partition] === reader { readers[reader.partition] = nil }
             committer.forget(reader.partition)
-            alarms.removeAll { $0.reader === reader }
             starts.turns.remove(reader.partition)
-            resume(committer.failedWaiters(reader, error))
         }
+        let ended = Set(ending.map { ObjectIdentifier($0) })
+        alarms.removeAll { ended.contains(ObjectIdentifier($0.reader)) }
+        resume(committer.failedWaiters(ended, error))
         self.uncommitted.merge(uncommitted, uniquingKeysWith: +)
         return (unsettled, uncommitted)
     }

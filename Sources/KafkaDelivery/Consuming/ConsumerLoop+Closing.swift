@@ -17,7 +17,7 @@ extension ConsumerLoop {
             self.closing = closing
             return
         }
-        for reader in readers.values { core.endLoops(of: reader) }
+        core.endLoops(of: readers.values)
         closing = Closing(deadline: deadline, stage: .draining(until: deadline - reserve * 2))
     }
 

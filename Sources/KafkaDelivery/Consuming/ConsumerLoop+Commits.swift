@@ -55,7 +55,7 @@ extension ConsumerLoop {
         if !failures.isEmpty {
             if failures.contains(where: { $0.1.isMetadataTooLarge }) { stopCountingStarts() }
             for (reader, error) in failures where committer.isGivenUp(reader.partition, error) {
-                resume(committer.failedWaiters(reader, error))
+                resume(committer.failedWaiters([ObjectIdentifier(reader)], error))
             }
             let partitions = failures.map(\.0.partition)
             core.logger.info(

@@ -70,6 +70,9 @@ final class ConsumerLoop {
     var alarms: [(due: Instant, reader: PartitionReader)] = []
     /// Partitions to be brought to where the consumer was told to start, tried before in vain.
     var lateStarts: [(due: Instant, readers: [PartitionReader])] = []
+    /// Named partitions that do not exist, as far as is known, and when to look for them next.
+    var missing: Set<KafkaTopicPartition> = []
+    var nextSearch: Instant?
     /// Partitions that librdkafka has given up, and that are to be read again.
     var restarts: [PartitionRestart] = []
     var watch: HandlingWatch
@@ -110,6 +113,7 @@ final class ConsumerLoop {
             soundAlarms()
             advanceStarts()
             advanceRestarts()
+            advanceSearch()
             advanceStartCounts()
             advanceCommits()
             advanceRevocation()
@@ -148,6 +152,8 @@ final class ConsumerLoop {
             handleAsk()
         case .wake(let reader, let due):
             alarms.insert((due, reader), at: alarms.firstIndex { $0.due > due } ?? alarms.endIndex)
+        case .found(let missing):
+            handleFound(missing)
         case .restart(let restart):
             restarts.append(restart)
         case .started(let reader):
@@ -202,6 +208,7 @@ final class ConsumerLoop {
         } else {
             let partitions = Set(configuration.partitions).sorted()
             assign(partitions.map { PartitionOffset(partition: $0, offset: PartitionOffset.none) })
+            nextSearch = clock.now
         }
     }
 
@@ -219,7 +226,7 @@ final class ConsumerLoop {
     /// The consumer cannot go on: all loops end with the error, those over one partition too.
     func fail(_ error: KafkaError) {
         core.fail(error)
-        for reader in readers.values { core.endLoops(of: reader) }
+        core.endLoops(of: readers.values)
     }
 
     /// Offers partitions whose back-off is over to their loops.
@@ -241,6 +248,7 @@ final class ConsumerLoop {
         consider(nextNoteReading)
         consider(lateStarts.map(\.due).min())
         consider(restarts.map(\.deadline).min())
+        consider(nextSearch)
         if let revocation { consider(revocation.commitDeadline ?? revocation.drainDeadline) }
         if let closing {
             switch closing.stage {

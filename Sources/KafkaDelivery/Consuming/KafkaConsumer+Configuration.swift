@@ -113,8 +113,8 @@ extension KafkaConsumer {
         /// none, which takes ``partitions``.
         public var group: String
 
-        /// Topic names; one that begins with `^` is a regular expression, and matches topics made later too. Empty where
-        /// ``partitions`` are named.
+        /// Topic names; one that begins with `^` is a regular expression, and matches topics made later too, which are found
+        /// after ``metadataRefreshInterval``. Empty where ``partitions`` are named.
         public var topics: [String]
 
         /// Partitions that this consumer reads without joining a group (`rd_kafka_assign`); empty where the group gives them
@@ -188,6 +188,12 @@ extension KafkaConsumer {
         /// What happens then.
         public var stuckHandling: StuckHandling = .report
 
+        /// How often to ask the brokers which topics and partitions there are (`topic.metadata.refresh.interval.ms`), 10 ms to an
+        /// hour: how soon topics that match a regular expression, partitions that were added, and named ``partitions`` that did
+        /// not exist are found. librdkafka's own default is 5 minutes. With a regular expression each question is about all
+        /// topics of the cluster.
+        public var metadataRefreshInterval: Duration = .seconds(30)
+
         /// The name the brokers log and account this client under (`client.id`).
         public var clientID: String = "kafka-delivery"
 
@@ -219,6 +225,10 @@ extension KafkaConsumer {
 
         /// The safe settings for reading partitions that are named, without joining a group: nobody else takes them away,
         /// there are no rebalances, and whoever else reads them reads all of them too.
+        ///
+        /// Those that do not exist are told (``KafkaConsumer/Event/problem(_:_:)`` of kind `unknownTopicOrPartition`, once), and
+        /// read when they do, which is looked for every ``metadataRefreshInterval``; loops wait for them, and go on with the
+        /// others.
         ///
         /// Without a group nothing is committed: an acknowledgement makes room for more deliveries, and that is all;
         /// ``KafkaConsumer/commit()`` throws. ``start`` and ``newGroupStart`` say where to begin, each time.
@@ -288,6 +298,12 @@ extension KafkaConsumer.Configuration {
             maximumFetchWait,
             in: .zero ... .seconds(300),
             as: "maximumFetchWait"
+        )
+        try result.set(
+            Property.metadataRefresh,
+            metadataRefreshInterval,
+            in: .milliseconds(10) ... .seconds(3_600),
+            as: "metadataRefreshInterval"
         )
         try result.add(additionalProperties, for: .consumer)
         return result

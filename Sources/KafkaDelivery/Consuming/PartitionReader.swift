@@ -310,6 +310,8 @@ final class PartitionReader: Sendable {
         let text = rd_kafka_message_errstr(message).map { String(cString: $0) } ?? code.text
         let error = KafkaError(code, reason: "\(partition): \(text)")
         guard error.kind == .offsetOutOfRange else {
+            // Of named partitions that do not exist the consumer's thread tells, once.
+            if error.isLocallyUnknown, !core.configuration.joinsGroup { return nil }
             findings.problems.append(error)
             return nil
         }

@@ -31,6 +31,7 @@ struct TurnQueue {
 
     /// Forgets a partition that went away.
     mutating func remove(_ partition: KafkaTopicPartition) {
+        guard !waiting.isEmpty || current != nil else { return }
         waiting.removeAll { $0 == partition }
         if current == partition { current = nil }
     }

@@ -110,6 +110,22 @@ extension RdKafkaClient {
         return entries.map(\.partition.topic)
     }
 
+    /// Which of some partitions do not exist; nil where the brokers could not be asked in time. Blocks.
+    func missing(of partitions: Set<KafkaTopicPartition>, within timeout: Duration) -> Set<KafkaTopicPartition>? {
+        let deadline = ContinuousClock.now.advanced(by: timeout)
+        var missing: Set<KafkaTopicPartition> = []
+        for (topic, asked) in Dictionary(grouping: partitions, by: \.topic) {
+            do throws(KafkaError) {
+                let existing = Set(try self.partitions(of: topic, until: deadline))
+                missing.formUnion(asked.filter { !existing.contains($0.partition) })
+            } catch {
+                guard error.kind == .unknownTopicOrPartition else { return nil }
+                missing.formUnion(asked)
+            }
+        }
+        return missing
+    }
+
     /// Commits a partition's offset, and waits for the answer.
     func commit(_ offset: PartitionOffset) throws(KafkaError) {
         let code = [offset].withList { rd_kafka_commit_queue(raw, $0, nil, nil, nil) }
