@@ -2,7 +2,7 @@ import KafkaDelivery
 import KafkaDeliveryTesting
 import Testing
 
-/// A member that goes does not leave a ghost behind, whatever the group is doing.
+/// A member that goes does not leave a ghost behind, whatever the group is doing, in the classic protocol.
 @Suite(.timeLimit(.minutes(2)))
 struct ConsumerLeaveTests {
     private static func configuration(
@@ -10,7 +10,7 @@ struct ConsumerLeaveTests {
         _ topic: String,
         _ strategy: KafkaConsumer.Configuration.AssignmentStrategy
     ) -> KafkaConsumer.Configuration {
-        var configuration = cluster.quickConsumer(topic, strategy: strategy)
+        var configuration = cluster.quickConsumer(topic, strategy: strategy, groupProtocol: .classic)
         // On a real broker so long that nobody finds a ghost by its session while the test runs; a mock one's joins take as long.
         configuration.additionalProperties["session.timeout.ms"] = TestCluster.isMock ? "4000" : "40000"
         return configuration
@@ -92,7 +92,7 @@ struct ConsumerLeaveTests {
     func aMemberWhoseJoinIsNotAnsweredInTimeSaysSo() async throws {
         let cluster = try TestCluster()
         let topic = try await cluster.makeTopic()
-        let consumer = try KafkaConsumer(cluster.quickConsumer(topic), logger: .test)
+        let consumer = try KafkaConsumer(cluster.quickConsumer(topic, groupProtocol: .classic), logger: .test)
         try cluster.mock.inject([.none], into: .joinGroup, broker: 1)
         let loop = Task { for try await _ in consumer.deliveries {} }
         try await waitUntil { try cluster.mock.pendingErrors(for: .joinGroup, broker: 1) == 0 }
@@ -106,7 +106,7 @@ struct ConsumerLeaveTests {
     func aMemberThatIsClosedWhileItJoinsAgainAfterAnOutageLeavesItsGroup() async throws {
         let cluster = try TestCluster()
         let topic = try await cluster.makeTopic()
-        let consumer = try KafkaConsumer(cluster.quickConsumer(topic), logger: .test)
+        let consumer = try KafkaConsumer(cluster.quickConsumer(topic, groupProtocol: .classic), logger: .test)
         let events = consumer.events
         let loop = Task { for try await _ in consumer.deliveries {} }
         _ = try await events.first { if case .assigned = $0 { true } else { nil } }
@@ -126,7 +126,7 @@ struct ConsumerLeaveTests {
     func aMemberThatIsClosedWhileItsCoordinatorIsAwayLeavesItsGroupWhenThatIsBack() async throws {
         let cluster = try TestCluster()
         let topic = try await cluster.makeTopic()
-        let consumer = try KafkaConsumer(cluster.quickConsumer(topic), logger: .test)
+        let consumer = try KafkaConsumer(cluster.quickConsumer(topic, groupProtocol: .classic), logger: .test)
         let events = consumer.events
         let loop = Task { for try await _ in consumer.deliveries {} }
         _ = try await events.first { if case .assigned = $0 { true } else { nil } }

@@ -2,14 +2,14 @@ import KafkaDelivery
 import KafkaDeliveryTesting
 import Testing
 
-/// A member that the coordinator will never let in.
+/// A member that the coordinator will never let in, in the classic protocol.
 @Suite(.timeLimit(.minutes(1)))
 struct JoinRefusalTests {
     @Test func aMemberWithAStrategyThatTheGroupDoesNotHaveEndsAndNamesIt() async throws {
         let cluster = try TestCluster()
         let topic = try await cluster.makeTopic()
         try await cluster.fill(topic, count: 1)
-        let configuration = cluster.quickConsumer(topic, strategy: .cooperativeSticky)
+        let configuration = cluster.quickConsumer(topic, groupProtocol: .classic)
         let other = try KafkaConsumer(
             cluster.quickConsumer(topic, group: configuration.group, strategy: .range),
             logger: .test
@@ -36,7 +36,7 @@ struct JoinRefusalTests {
     @Test func aSessionTimeThatTheBrokersDoNotAllowEndsTheConsumerAndNamesTheSetting() async throws {
         let cluster = try TestCluster()
         let topic = try await cluster.makeTopic()
-        var configuration = cluster.quickConsumer(topic)
+        var configuration = cluster.quickConsumer(topic, groupProtocol: .classic)
         if TestCluster.isMock {
             try cluster.mock.inject(.init(repeating: .invalidSessionTimeout, count: 100), into: .joinGroup)
         } else {
@@ -55,7 +55,7 @@ struct JoinRefusalTests {
         let topic = try await cluster.makeTopic()
         try await cluster.fill(topic, count: 1)
         try cluster.mock.inject([.coordinatorNotAvailable, .rebalanceInProgress], into: .joinGroup)
-        try await withKafkaConsumer(cluster.quickConsumer(topic), logger: .test) { consumer in
+        try await withKafkaConsumer(cluster.quickConsumer(topic, groupProtocol: .classic), logger: .test) { consumer in
             let offsets = try await consumer.takeOffsets(1)
             #expect(offsets == [0])
         }

@@ -9,13 +9,13 @@ extension TestCluster {
     func quickConsumer(
         _ topics: String...,
         group: String = Self.uniqueName("group"),
-        strategy: KafkaConsumer.Configuration.AssignmentStrategy = .cooperativeSticky
+        strategy: KafkaConsumer.Configuration.AssignmentStrategy = .cooperativeSticky,
+        groupProtocol: KafkaConsumer.Configuration.GroupProtocol = Self.groupProtocol
     ) -> KafkaConsumer.Configuration {
         var configuration = consumerConfiguration(topics: topics, group: group)
         configuration.assignmentStrategies = [strategy]
         configuration.maximumFetchWait = .milliseconds(10)
-        if strategy != .cooperativeSticky { configuration.groupProtocol = .classic }
-        if configuration.groupProtocol == .classic { configuration.useClassicGroupProtocol() }
+        if strategy != .cooperativeSticky || groupProtocol == .classic { configuration.useClassicGroupProtocol() }
         return configuration
     }
 
