@@ -1,19 +1,41 @@
 internal import DequeModule
 
+/// What lanes need to know of a delivery.
+protocol LaneDelivery: Sendable {
+    /// Who hands it out, and may end.
+    associatedtype Owner: LaneOwner
+
+    var laneOwner: Owner { get }
+    var laneSequence: OffsetTracker.Sequence { get }
+}
+
+/// Who hands deliveries out: a partition in a generation.
+protocol LaneOwner: Sendable {
+    /// Whether what was handed out under a number may be handed out again.
+    func isCurrent(_ sequence: OffsetTracker.Sequence) -> Bool
+}
+
+/// Which lane a delivery belongs to.
+enum LaneKey: Hashable {
+    case key(ObjectIdentifier, KafkaBytes)
+    /// A delivery that waits for no other.
+    case alone(ObjectIdentifier, OffsetTracker.Sequence)
+}
+
+/// What becomes of a delivery that was read.
+enum LaneOffer {
+    case run
+    case queued
+    /// There is no place: wait until one is free, and offer it again.
+    case full
+}
+
 /// Which deliveries run, and which wait behind another of their key. A value without threads.
 ///
 /// A lane is a key of a partition in a generation: one of its deliveries runs at a time, in order. While one that failed
 /// backs off, or one that was given up is published, the lane holds the later ones back and occupies no place among those that
 /// run.
-struct KeyLanes {
-    typealias Delivery = KafkaConsumer.Delivery
-
-    enum Key: Hashable {
-        case key(ObjectIdentifier, KafkaBytes)
-        /// A delivery that waits for nobody.
-        case alone(ObjectIdentifier, OffsetTracker.Sequence)
-    }
-
+struct KeyLanes<Delivery: LaneDelivery> {
     /// How a lane goes on that occupies no place.
     enum Resumption {
         case run(Delivery)
@@ -23,15 +45,8 @@ struct KeyLanes {
         case full
     }
 
-    enum Offer {
-        case run
-        case queued
-        /// There is no place: wait until one is free, and offer it again.
-        case full
-    }
-
     private struct Lane {
-        let reader: PartitionReader
+        let owner: Delivery.Owner
         var waiting: Deque<Delivery> = []
         /// The one that backs off, and has to come before those that wait.
         var backingOff: OffsetTracker.Sequence?
@@ -39,10 +54,10 @@ struct KeyLanes {
 
     /// How many may run at a time.
     let maximum: Int
-    /// How many may wait behind others, for each that may run, before reading stops.
-    private static let waitingPerPlace = 16
+    /// How many may wait behind others before reading stops: 16 for each that may run.
+    private let maximumWaiting: Int
 
-    private var lanes: [Key: Lane] = [:]
+    private var lanes: [LaneKey: Lane] = [:]
     private(set) var runningCount = 0
     private(set) var waitingCount = 0
     private var backingOffCount = 0
@@ -50,16 +65,18 @@ struct KeyLanes {
 
     init(maximum: Int) {
         self.maximum = max(maximum, 1)
+        let (product, overflow) = self.maximum.multipliedReportingOverflow(by: 16)
+        maximumWaiting = overflow ? .max : product
     }
 
     var laneCount: Int { lanes.count }
 
     /// Takes a delivery in, if there is a place for it.
-    mutating func offer(_ delivery: Delivery, _ key: Key) -> Offer {
-        let sequence = delivery.message.sequence
+    mutating func offer(_ delivery: Delivery, _ key: LaneKey) -> LaneOffer {
+        let sequence = delivery.laneSequence
         guard let lane = lanes[key] else {
             guard runningCount < maximum else { return .full }
-            lanes[key] = Lane(reader: delivery.message.reader)
+            lanes[key] = Lane(owner: delivery.laneOwner)
             runningCount += 1
             return .run
         }
@@ -72,14 +89,14 @@ struct KeyLanes {
         }
         // Where a lane backs off, what ends that comes behind what is read now: reading has to go on. So it has where a lane
         // waits for a broker. It is bounded by how many deliveries of a partition may be unsettled.
-        guard waitingCount < maximum * Self.waitingPerPlace || backingOffCount + parkedCount > 0 else { return .full }
+        guard waitingCount < maximumWaiting || backingOffCount + parkedCount > 0 else { return .full }
         lanes[key]?.waiting.append(delivery)
         waitingCount += 1
         return .queued
     }
 
     /// What runs next in a lane whose delivery is done; nil where nothing does.
-    mutating func finished(_ key: Key) -> Delivery? {
+    mutating func finished(_ key: LaneKey) -> Delivery? {
         runningCount -= 1
         guard let next = lanes[key]?.waiting.popFirst() else {
             lanes[key] = nil
@@ -92,8 +109,8 @@ struct KeyLanes {
 
     /// The lane's delivery failed and is handed out again later. Where it was handed out again already, before this was
     /// said, it runs next.
-    mutating func backsOff(_ key: Key, _ sequence: OffsetTracker.Sequence) -> Delivery? {
-        if let index = lanes[key]?.waiting.firstIndex(where: { $0.message.sequence == sequence }) {
+    mutating func backsOff(_ key: LaneKey, _ sequence: OffsetTracker.Sequence) -> Delivery? {
+        if let index = lanes[key]?.waiting.firstIndex(where: { $0.laneSequence == sequence }) {
             waitingCount -= 1
             return lanes[key]?.waiting.remove(at: index)
         }
@@ -104,7 +121,7 @@ struct KeyLanes {
     }
 
     /// The lane's delivery was given up and is to be published: whatever time that takes, nothing is run.
-    mutating func park(_ key: Key) {
+    mutating func park(_ key: LaneKey) {
         runningCount -= 1
         parkedCount += 1
     }
@@ -113,10 +130,10 @@ struct KeyLanes {
     ///
     /// - Parameter sequence: The delivery's, where it is handed out again.
     /// - Returns: Never `full`, where the lane has nothing to run.
-    mutating func unpark(_ key: Key, backingOff sequence: OffsetTracker.Sequence?) -> Resumption {
+    mutating func unpark(_ key: LaneKey, backingOff sequence: OffsetTracker.Sequence?) -> Resumption {
         parkedCount -= 1
         if let sequence {
-            guard let index = lanes[key]?.waiting.firstIndex(where: { $0.message.sequence == sequence }) else {
+            guard let index = lanes[key]?.waiting.firstIndex(where: { $0.laneSequence == sequence }) else {
                 backingOffCount += 1
                 lanes[key]?.backingOff = sequence
                 return .idle
@@ -128,7 +145,7 @@ struct KeyLanes {
     }
 
     /// Goes on with a lane that occupies no place and waits for nothing else.
-    mutating func resume(_ key: Key) -> Resumption {
+    mutating func resume(_ key: LaneKey) -> Resumption {
         guard let next = lanes[key]?.waiting.first else {
             lanes[key] = nil
             return .idle
@@ -143,7 +160,7 @@ struct KeyLanes {
     /// Lets go of lanes whose partition is gone, or goes on at another offset: what they wait for does not come any more.
     mutating func removeEnded() {
         for (key, lane) in lanes {
-            guard let sequence = lane.backingOff, !lane.reader.isCurrent(sequence) else { continue }
+            guard let sequence = lane.backingOff, !lane.owner.isCurrent(sequence) else { continue }
             waitingCount -= lane.waiting.count
             backingOffCount -= 1
             lanes[key] = nil

@@ -7,11 +7,11 @@ final class LaneDispatcher: Sendable {
     typealias Delivery = KafkaConsumer.Delivery
 
     private struct State {
-        var lanes: KeyLanes
+        var lanes: KeyLanes<Delivery>
         /// The reading task, where it waits for a place.
-        var reading: CheckedContinuation<KeyLanes.Offer, Never>?
+        var reading: CheckedContinuation<LaneOffer, Never>?
         /// Lanes that have something to run, and wait for a place.
-        var waiters: Deque<(key: KeyLanes.Key, continuation: CheckedContinuation<Delivery?, Never>)> = []
+        var waiters: Deque<(key: LaneKey, continuation: CheckedContinuation<Delivery?, Never>)> = []
         /// Whether a handler's error has ended the loop.
         var isOver = false
     }
@@ -28,7 +28,7 @@ final class LaneDispatcher: Sendable {
     func run(
         _ deliveries: KafkaConsumer.Deliveries,
         _ handler: @escaping @Sendable (Delivery) async throws -> Void,
-        key: @escaping @Sendable (Delivery) -> KeyLanes.Key
+        key: @escaping @Sendable (Delivery) -> LaneKey
     ) async throws {
         try await withLoopAndTasks { start in
             try await self.read(deliveries, key) { delivery, key in
@@ -43,8 +43,8 @@ final class LaneDispatcher: Sendable {
 
     private func read(
         _ deliveries: KafkaConsumer.Deliveries,
-        _ key: (Delivery) -> KeyLanes.Key,
-        start: (Delivery, KeyLanes.Key) -> Void
+        _ key: (Delivery) -> LaneKey,
+        start: (Delivery, LaneKey) -> Void
     ) async throws {
         var generation = 0
         var restarts = 0
@@ -60,17 +60,20 @@ final class LaneDispatcher: Sendable {
         }
     }
 
-    /// Puts a delivery into its lane, waiting for a place; true where it is to be run.
-    private func offer(_ delivery: Delivery, _ key: KeyLanes.Key) async -> Bool {
+    /// Puts a delivery into its lane, waiting for a place; true where it is to be run. When the loop is over it is not: the lane
+    /// that threw keeps its place, so that none may ever be free.
+    private func offer(_ delivery: Delivery, _ key: LaneKey) async -> Bool {
         // Most find a place at once, and are not made to pay for waiting.
-        switch state.withLock({ $0.lanes.offer(delivery, key) }) {
+        switch state.withLock({ $0.isOver ? .queued : $0.lanes.offer(delivery, key) }) {
         case .run: return true
         case .queued: return false
         case .full: break
         }
         while !Task.isCancelled {
             let offer = await withCheckedContinuation { continuation in
-                let offer: KeyLanes.Offer? = state.withLock { state in
+                let offer: LaneOffer? = state.withLock { state in
+                    // This task is cancelled only after the one that threw has ended.
+                    if state.isOver { return .queued }
                     let offer = state.lanes.offer(delivery, key)
                     guard offer == .full else { return offer }
                     state.reading = continuation
@@ -89,7 +92,7 @@ final class LaneDispatcher: Sendable {
 
     /// Handles a lane's deliveries one after the other, until there are none or one backs off.
     private func runLane(
-        _ key: KeyLanes.Key,
+        _ key: LaneKey,
         from first: Delivery,
         _ handler: @Sendable (Delivery) async throws -> Void
     ) async throws {
@@ -131,7 +134,7 @@ final class LaneDispatcher: Sendable {
     /// Goes on with a lane whose delivery was published, waiting for a place where it needs one.
     ///
     /// - Returns: What to run; nil where there is nothing.
-    private func unpark(_ key: KeyLanes.Key, _ delivery: Delivery, _ outcome: FailureHandling.Outcome) async
+    private func unpark(_ key: LaneKey, _ delivery: Delivery, _ outcome: FailureHandling.Outcome) async
         -> Delivery?
     {
         let now = changing { state in
@@ -179,3 +182,10 @@ final class LaneDispatcher: Sendable {
         return result
     }
 }
+
+extension KafkaConsumer.Delivery: LaneDelivery {
+    var laneOwner: PartitionReader { message.reader }
+    var laneSequence: OffsetTracker.Sequence { message.sequence }
+}
+
+extension PartitionReader: LaneOwner {}
