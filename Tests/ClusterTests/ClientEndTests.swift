@@ -66,6 +66,33 @@ struct ClientEndTests {
         await #expect(throws: KafkaError.closed(persistence: nil)) { try await consumer.commit() }
     }
 
+    @Test func aClosedConsumersThreadsHaveEndedWhereAPartitionIsKept() async throws {
+        let cluster = try TestCluster()
+        let topic = try await cluster.makeTopic()
+        try await cluster.fill(topic, count: 10)
+        let consumer = try KafkaConsumer(cluster.quickConsumer(topic), logger: .test)
+        var partitions = consumer.partitions.makeAsyncIterator()
+        let kept = try #require(try await partitions.next())
+        var inner = kept.makeAsyncIterator()
+        #expect(try await inner.next()?.offset == 0)
+        await consumer.close(within: .seconds(60))
+        #expect(consumer.core.clientEnd.isOver)
+        #expect(try await inner.next() == nil)
+        #expect(kept.partition == 0, "it is kept until here")
+    }
+
+    @Test func aClosedConsumersThreadsHaveEndedWhereTheIteratorOfALoopThatWasLeftIsKept() async throws {
+        let cluster = try TestCluster()
+        let topic = try await cluster.makeTopic()
+        try await cluster.fill(topic, count: 10)
+        let consumer = try KafkaConsumer(cluster.quickConsumer(topic), logger: .test)
+        var left = consumer.deliveries.makeAsyncIterator()
+        #expect(try await left.next()?.offset == 0)
+        await consumer.close(within: .seconds(60))
+        #expect(consumer.core.clientEnd.isOver)
+        #expect(try await left.next() == nil)
+    }
+
     @Test func closingDoesNotWaitForDeliveriesThatAreKeptAndTheirEndIsTheClients() async throws {
         let cluster = try TestCluster()
         let topic = try await cluster.makeTopic()

@@ -6,8 +6,11 @@ import Testing
 /// No loop keeps a partition to itself: neither one that was left and never destroyed, nor one that is busy.
 @Suite(.timeLimit(.minutes(1)))
 struct ConsumerSharingTests {
-    /// Runs `Tests/TopLevelLoops` and returns what it printed.
-    private func runScript(_ cluster: TestCluster, _ topic: String) async throws -> [String] {
+    /// Runs `Tests/TopLevelLoops` and returns what it printed, and how it ended.
+    private func runScript(
+        _ cluster: TestCluster,
+        _ topic: String
+    ) async throws -> (lines: [String], end: ChildProcess.End) {
         let configuration = cluster.quickConsumer(topic)
         let properties = ["session.timeout.ms", "heartbeat.interval.ms"]
             .compactMap { name in configuration.additionalProperties[name].map { "\(name)=\($0)" } }
@@ -21,7 +24,7 @@ struct ConsumerSharingTests {
         return await withTaskCancellationHandler {
             var lines: [String] = []
             for await line in script.lines() { lines.append(line) }
-            return lines
+            return (lines, await script.end())
         } onCancel: {
             script.send(signal: SIGKILL)
         }
@@ -31,12 +34,13 @@ struct ConsumerSharingTests {
         let cluster = try TestCluster()
         let topic = try await cluster.makeTopic()
         try await cluster.fill(topic, count: 20)
-        let lines = try await runScript(cluster, topic)
+        let (lines, end) = try await runScript(cluster, topic)
         #expect(
             lines == [
                 "deliveries 0", "deliveries 1", "partition 2", "partition 3", "kept 4", "kept 5", "deliveries 6",
             ]
         )
+        #expect(end == .exit(0))
     }
 
     @Test func anIteratorThatIsKeptKeepsNoPartition() async throws {

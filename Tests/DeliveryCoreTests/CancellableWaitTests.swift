@@ -1,3 +1,4 @@
+import Foundation
 import Synchronization
 import Testing
 
@@ -63,19 +64,24 @@ struct CancellableWaitTests {
 
     /// A continuation that were resumed twice would end the process; one that were not would hold the test up.
     @Test(.timeLimit(.minutes(1))) func cancellingAndResumingAtTheSameTimeResumesOnce() async {
-        for _ in 0..<2_000 {
+        var seen: Set<String> = []
+        for round in 0..<2_000 {
             let waiters = Waiters()
             let task = Task { await waiters.wait() }
-            let resuming = Task {
-                while waiters.count == 0, !task.isCancelled { await Task.yield() }
-                waiters.resumeAll("value")
+            while waiters.count == 0 { await Task.yield() }
+            await withDiscardingTaskGroup { group in
+                // The one that is started first is ahead: they take turns.
+                let resumes = round.isMultiple(of: 2)
+                for isResuming in [resumes, !resumes] {
+                    group.addTask {
+                        if isResuming { waiters.resumeAll("value") } else { task.cancel() }
+                    }
+                }
             }
-            task.cancel()
-            let value = await task.value
-            await resuming.value
-            #expect(["value", "cancelled"].contains(value))
+            seen.insert(await task.value)
             #expect(waiters.count == 0)
         }
+        #expect(seen == ["value", "cancelled"], "each came first at times")
     }
 
     @Test func aTimedWaitGivesTheFirstValue() async {
@@ -105,6 +111,7 @@ struct CancellableWaitTests {
 
     /// What calls on a queue's thread count.
     private final class Calls: Sendable {
+        let asked = Atomic(0)
         let running = Atomic(0)
         let most = Atomic(0)
         let made = Atomic(0)
@@ -112,6 +119,10 @@ struct CancellableWaitTests {
         func make() {
             let now = running.wrappingAdd(1, ordering: .relaxed).newValue
             most.max(now, ordering: .relaxed)
+            // The first lasts until all others are asked for: another thread would make one of them meanwhile.
+            while asked.load(ordering: .relaxed) < 100 { usleep(100) }
+            // And each a while, in which another thread would begin the next one.
+            for _ in 0..<20 { sched_yield() }
             made.wrappingAdd(1, ordering: .relaxed)
             running.wrappingSubtract(1, ordering: .relaxed)
         }
@@ -128,7 +139,8 @@ struct CancellableWaitTests {
         let queue = BlockingQueue("test")
         let calls = Calls()
         @Sendable func call() async -> Answer {
-            await queue.run(otherwise: { $0 == .cancelled ? .cancelled : .noThread }) {
+            calls.asked.wrappingAdd(1, ordering: .relaxed)
+            return await queue.run(otherwise: { $0 == .cancelled ? .cancelled : .noThread }) {
                 calls.make()
                 return .made
             }

@@ -19,11 +19,18 @@ extension ConsumerCore {
         if let wake = state.withLock({ $0.ready.next() }) { return wake }
         let id = WaiterID.next()
         let timer = Task.detached {
-            // Time is what is waited for.
-            if (try? await Task.sleep(until: deadline, clock: .continuous)) != nil { self.cancelWait(id, for: nil) }
+            // Time is what is waited for. A sleep that ends too soon would end a wait that goes on.
+            while .now < deadline {
+                do { try await Task.sleep(until: deadline, clock: .continuous) } catch { return }
+            }
+            self.cancelWait(id, for: nil)
         }
         defer { timer.cancel() }
-        let wake = await wait(as: id, unless: shutdown) { state, waiter in state.ready.wait(waiter) }
+        let wake = await wait(as: id, unless: shutdown) { state, waiter in
+            if let wake = state.ready.next() { return wake }
+            // The timer may have run before there was a waiter.
+            return .now < deadline ? state.ready.wait(waiter) : .ended
+        }
         if case .ended = wake, ContinuousClock.now >= deadline { return nil }
         return wake
     }
@@ -180,7 +187,7 @@ extension ConsumerCore.State {
             reader.isClaimed && reader.task == task && reader.loop < loop && !reader.hasEnded && reader.waiters.isEmpty
         }
         guard let left else { return nil }
-        left.isClaimed = false
+        ready.unclaim(left)
         left.loop = loop
         return left
     }

@@ -29,12 +29,12 @@ extension PartitionReader {
                 first?.offset ?? state.pending?.offset ?? state.position
             )
         }
-        let end = queue.client.cachedEnd(of: partition)
+        let end = core.client?.cachedEnd(of: partition) ?? -1
         return ConsumerSnapshot.Partition(
             totals: totals,
             unsettled: unsettled,
             oldestAge: oldest.map { watch.age(of: $0, at: now) },
-            lag: end < 0 ? nil : unfinished.map { max(end - $0, 0) }
+            lag: end < 0 ? nil : unfinished.map { end.distance(after: $0) }
         )
     }
 }

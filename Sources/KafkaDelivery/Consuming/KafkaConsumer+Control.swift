@@ -155,7 +155,7 @@ extension KafkaConsumer {
                     ? core.usableClient().committed(partitions, until: deadline)
                     : core.assigned.compactMapValues(\.position)
                 return try core.watermarks(of: partitions, until: deadline).reduce(into: [:]) { lags, entry in
-                    lags[entry.key] = max(entry.value.end - (committed[entry.key] ?? entry.value.beginning), 0)
+                    lags[entry.key] = entry.value.end.distance(after: committed[entry.key] ?? entry.value.beginning)
                 }
             }
         }.get()
@@ -172,7 +172,16 @@ extension ConsumerCore {
         let beginnings = try usableClient().offsets(at: PartitionOffset.beginning, of: partitions, until: deadline)
         return beginnings.reduce(into: [:]) { result, entry in
             guard let end = ends[entry.key] else { return }
-            result[entry.key] = KafkaConsumer.Watermarks(beginning: entry.value, end: max(end, entry.value))
+            result[entry.key] = KafkaConsumer.Watermarks(saidToBegin: entry.value, saidToEnd: end)
         }
+    }
+}
+
+extension KafkaConsumer.Watermarks {
+    /// What the brokers say, made something to count with: less than zero stands for no offset, and the two are asked for one
+    /// after the other.
+    init(saidToBegin beginning: Int64, saidToEnd end: Int64) {
+        self.beginning = max(beginning, 0)
+        self.end = max(end, self.beginning)
     }
 }

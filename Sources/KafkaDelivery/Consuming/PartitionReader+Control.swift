@@ -51,8 +51,8 @@ extension PartitionReader {
     /// the partition begins again all the same, because librdkafka may move it later.
     func seek(to offset: Int64, within timeout: Duration) -> KafkaError? {
         moving.withLock { _ in
-            guard isReading else { return .notAssigned(partition) }
-            let error = queue.client.seek(partition, to: offset, within: timeout)
+            guard isReading, let client = core.client else { return .notAssigned(partition) }
+            let error = client.seek(partition, to: offset, within: timeout)
             guard error == nil || error?.kind == .timedOut else { return error }
             let (isReading, outdated) = state.withLock { state -> (Bool, [Rejected]) in
                 // Revoked meanwhile: what was acknowledged is still to be committed.
@@ -122,6 +122,8 @@ extension PartitionReader {
     ///   far as we know.
     func end() -> (unsettled: Int, uncommitted: Int) {
         queue.removeListener()
+        // What keeps the reader from now on does not keep the client. Let go of outside of the lock: it is a C object.
+        defer { _ = state.withLock { _ in queue.close() } }
         return moving.withLock { _ in
             state.withLock { state in
                 state.phase = .ended

@@ -105,7 +105,7 @@ final class PartitionReader: Sendable {
     let partition: KafkaTopicPartition
     let generation: Int
     let core: ConsumerCore
-    let queue: RdKafkaQueue
+    let queue: PartitionQueue
     let window: Int
     /// The offset that it was assigned with, which may be a logical one.
     let startingOffset: Int64
@@ -144,7 +144,7 @@ final class PartitionReader: Sendable {
         self.partition = partition
         self.generation = generation
         self.core = core
-        self.queue = queue
+        self.queue = PartitionQueue(queue)
         self.window = configuration.maximumUnsettledPerPartition
         self.prefetch = configuration.prefetch
         self.resets = queue.client.resets(of: partition)
@@ -160,8 +160,7 @@ final class PartitionReader: Sendable {
 
     /// Whether there may be something to read for another loop, beside the one that asks.
     var mayHaveMore: Bool {
-        if queue.count > 0 { return true }
-        return state.withLock { !$0.rejected.isEmpty }
+        state.withLock { queue.count > 0 || !$0.rejected.isEmpty }
     }
 
     /// What was found while reading, to be told outside of the lock.
@@ -188,7 +187,7 @@ final class PartitionReader: Sendable {
     // Not inlined: most messages come without.
     @inline(never)
     private func tell(_ findings: Findings) {
-        if findings.isHungry { queue.client.wakeBrokerThreads() }
+        if findings.isHungry { core.client?.wakeBrokerThreads() }
         for problem in findings.problems { core.report(problem, of: partition) }
         if findings.isAtEnd { core.events.send(.caughtUp(partition, generation: generation)) }
         if findings.asksThread { core.askThread(for: self) }
@@ -258,7 +257,7 @@ final class PartitionReader: Sendable {
             state.readMessages += 1
             state.readBytes += message.pointee.len + message.pointee.key_len
             guard mayHandOut(offset, &state, &findings.asksThread) else {
-                state.pending = FetchedMessage(message, client: queue.client)
+                state.pending = queue.client.map { FetchedMessage(message, client: $0) }
                 return .empty
             }
             return handOut(message, &state)
@@ -271,6 +270,7 @@ final class PartitionReader: Sendable {
         let isCulprit = state.starts?.isCulprit(offset) ?? false
         let received = ReceivedMessage(
             message,
+            client: queue.client,
             reader: self,
             sequence: state.tracker.handOut(offset, at: core.stamp),
             fatalStarts: isCulprit ? state.starts?.earlierStarts : nil
@@ -368,7 +368,7 @@ final class PartitionReader: Sendable {
             state.readMessages * 2 >= prefetch.maximumMessages || state.readBytes * 2 >= prefetch.maximumBytes
         let isAllRead =
             if case .empty = taken {
-                OffsetTracker.nextToRead(after: state.lastOffset) < queue.client.cachedEnd(of: partition)
+                OffsetTracker.nextToRead(after: state.lastOffset) < queue.client?.cachedEnd(of: partition) ?? -1
             } else {
                 false
             }

@@ -7,7 +7,7 @@ struct ReaderQueue {
     // A partition that leaves from the middle leaves its slot behind, empty.
     private var slots: Deque<PartitionReader?> = []
     /// The number of the first slot.
-    private var first = 0
+    private var start = 0
     private var count = 0
 
     var isEmpty: Bool { count == 0 }
@@ -15,23 +15,25 @@ struct ReaderQueue {
     mutating func append(_ reader: PartitionReader) {
         // Not more empty slots than taken ones, give or take: else a first one that stays lets the row grow for ever.
         if slots.count > 2 * count + 16 { compact() }
-        reader.slot = first + slots.count
+        reader.slot = start + slots.count
         slots.append(reader)
         count += 1
     }
 
-    mutating func popFirst() -> PartitionReader? {
-        while let slot = slots.popFirst() {
-            first += 1
-            guard let reader = slot else { continue }
-            count -= 1
-            return reader
+    /// The one that is there longest; it stays.
+    var first: PartitionReader? {
+        mutating get {
+            while let slot = slots.first {
+                if let slot { return slot }
+                slots.removeFirst()
+                start += 1
+            }
+            return nil
         }
-        return nil
     }
 
     mutating func remove(_ reader: PartitionReader) {
-        let index = reader.slot - first
+        let index = reader.slot - start
         guard slots.indices.contains(index), slots[index] === reader else { return }
         slots[index] = nil
         count -= 1
@@ -39,7 +41,7 @@ struct ReaderQueue {
 
     private mutating func compact() {
         let readers = slots.compactMap(\.self)
-        first = 0
+        start = 0
         slots = Deque(readers)
         for (index, reader) in readers.enumerated() { reader.slot = index }
     }

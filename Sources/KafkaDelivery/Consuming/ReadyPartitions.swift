@@ -17,6 +17,8 @@ struct ReadyPartitions {
         case queued
         /// There may be something to read, and a loop has begun to. It may have gone since, or be busy with what it got.
         case shared
+        /// There may be something to read, and it has a loop of its own.
+        case owned
     }
 
     /// How often there was news of a partition: a loop's finding that there is nothing to read counts only where there was
@@ -42,6 +44,9 @@ struct ReadyPartitions {
 
     private var queued = ReaderQueue()
     private var shared = ReaderQueue()
+    private var owned = ReaderQueue()
+    /// How many partitions of `queued` had their turn while one of `shared` waited.
+    private var turns = 0
     private var waiters: Deque<Waiter> = []
     private var isClosed = false
 
@@ -76,8 +81,13 @@ struct ReadyPartitions {
 
     private mutating func share(_ reader: PartitionReader) {
         leave(reader)
-        reader.place = .shared
-        shared.append(reader)
+        if reader.isClaimed {
+            reader.place = .owned
+            owned.append(reader)
+        } else {
+            reader.place = .shared
+            shared.append(reader)
+        }
     }
 
     private mutating func leave(_ reader: PartitionReader) {
@@ -85,6 +95,7 @@ struct ReadyPartitions {
         case .idle: break
         case .queued: queued.remove(reader)
         case .shared: shared.remove(reader)
+        case .owned: owned.remove(reader)
         }
         reader.place = .idle
     }
@@ -93,21 +104,32 @@ struct ReadyPartitions {
     mutating func next() -> Wake? {
         // A partition may still be assigned while the consumer closes: nothing is handed out of it.
         if isClosed { return .ended }
-        guard let reader = queued.popFirst() ?? shared.popFirst() else { return nil }
-        reader.place = .shared
-        shared.append(reader)
+        guard let reader = first() else { return nil }
+        share(reader)
         return .look(reader, reader.news)
     }
+
+    /// Those that no loop has begun with come first, so that loops read different partitions. Not always: one whose loop was left
+    /// would wait for as long as any other has something to read.
+    private mutating func first() -> PartitionReader? {
+        let isSharedFirst = turns >= Self.turnsBesideShared
+        let next = isSharedFirst ? shared.first ?? queued.first : queued.first ?? shared.first
+        guard let reader = next ?? owned.first else { return nil }
+        turns = reader.place == .queued && !shared.isEmpty ? turns + 1 : 0
+        return reader
+    }
+
+    private static let turnsBesideShared = 7
 
     /// A loop found nothing to read.
     mutating func foundNothing(in reader: PartitionReader, since news: News) {
         // In the queue it is looked at again anyway.
-        if reader.place == .shared, reader.news == news { leave(reader) }
+        if reader.place != .queued, reader.news == news { leave(reader) }
     }
 
     /// A loop does not go on with a partition, in which there may be more to read.
     mutating func putBack(_ reader: PartitionReader) -> Resumption? {
-        guard reader.place == .shared, !reader.hasEnded else { return nil }
+        guard reader.place == .shared || reader.place == .owned, !reader.hasEnded else { return nil }
         if let resumption = handOn(reader) { return resumption }
         if !reader.isClaimed { queue(reader) }
         return nil
@@ -133,7 +155,13 @@ struct ReadyPartitions {
         reader.task = task
         guard !reader.isClaimed else { return }
         reader.isClaimed = true
-        if reader.place == .queued { share(reader) }
+        if reader.place != .idle { share(reader) }
+    }
+
+    /// The loop that a partition had of its own was left, and another one is given it.
+    mutating func unclaim(_ reader: PartitionReader) {
+        reader.isClaimed = false
+        if reader.place == .owned { share(reader) }
     }
 
     /// A partition has a loop of its own no longer, where it had one.

@@ -14,7 +14,8 @@ final class ReceivedMessage: @unchecked Sendable {
     private let first: ReceivedMessage?
     // Set once, by the first verdict, under the reader's lock; anybody may look.
     private let verdict = Atomic(GivenVerdict.none)
-    /// Keeps the client alive, too, for as long as it has a message out: rd_kafka_destroy waits for all of them.
+    // Kept alive for as long as it has a message out: rd_kafka_destroy waits for all of them. Of later attempts the first does.
+    private let client: RdKafkaClient?
     let reader: PartitionReader
     let sequence: OffsetTracker.Sequence
     /// From 1.
@@ -34,11 +35,13 @@ final class ReceivedMessage: @unchecked Sendable {
 
     init(
         _ raw: UnsafeMutablePointer<rd_kafka_message_t>,
+        client: RdKafkaClient?,
         reader: PartitionReader,
         sequence: OffsetTracker.Sequence,
         fatalStarts: Int?
     ) {
         self.raw = raw
+        self.client = client
         self.reader = reader
         self.sequence = sequence
         self.fatalStarts = fatalStarts
@@ -49,6 +52,7 @@ final class ReceivedMessage: @unchecked Sendable {
     /// The next attempt at the message of another.
     init(after previous: ReceivedMessage) {
         self.raw = previous.raw
+        self.client = nil
         self.reader = previous.reader
         self.sequence = previous.sequence
         self.fatalStarts = previous.fatalStarts

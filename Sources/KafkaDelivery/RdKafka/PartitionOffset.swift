@@ -68,3 +68,13 @@ extension [PartitionOffset] {
         return body(list)
     }
 }
+
+extension Int64 {
+    /// How many offsets lie between another one and this; none where this does not come after it. Both may be whatever a broker
+    /// says: a difference that is too great is the greatest there is.
+    func distance(after other: Int64) -> Int64 {
+        guard self > other else { return 0 }
+        let (distance, isTooGreat) = subtractingReportingOverflow(other)
+        return isTooGreat ? .max : distance
+    }
+}
