@@ -66,6 +66,57 @@ struct OffsetResetTests {
         try await secondLoop.value
     }
 
+    /// A rebalance takes librdkafka back to where the application was, of which a reset changes nothing.
+    @Test(.enabled(if: TestCluster.isMock, "injects faults"))
+    func aRebalanceBeforeTheFirstMessageAfterAResetSkipsNothing() async throws {
+        let cluster = try TestCluster()
+        let topic = try await cluster.makeTopic()
+        try await cluster.fill(topic, count: 100)
+        let configuration = cluster.quickConsumer(topic)
+        let first = try KafkaConsumer(configuration, logger: .test)
+        let events = first.events
+        for delivery in try await first.take(61) { delivery.acknowledge() }
+        try await first.commit()
+        // What is fetched next is not there; the new log has offset 61, too.
+        try cluster.mock.inject([.offsetOutOfRange], into: .fetch)
+        #expect(try await Self.reset(events, topic) == 100)
+        let second = try KafkaConsumer(configuration, logger: .test)
+        let secondLoop = Task { for try await _ in second.deliveries {} }
+        _ = try await events.first { if case .assigned(_, 2) = $0 { true } else { nil } }
+        #expect(try await first.takeOffsets(100) == Array(0..<100))
+        await first.close(within: .seconds(5))
+        await second.close(within: .seconds(5))
+        try await secondLoop.value
+    }
+
+    /// A later rebalance fetches the last message again, and what waits for another attempt is still there.
+    @Test(.enabled(if: TestCluster.isMock, "injects faults"))
+    func aRejectedDeliveryOutlivesARebalanceAlsoAfterTheCommittedOffsetWasGone() async throws {
+        let cluster = try TestCluster()
+        let topic = try await cluster.makeTopic()
+        try await cluster.fill(topic, count: 10)
+        let configuration = cluster.quickConsumer(topic)
+        let offsets = GroupOffsets(cluster, configuration.group)
+        try await offsets.commit(topic, 1_000, metadata: "")
+        let first = try KafkaConsumer(configuration, logger: .test)
+        let events = first.events
+        let taken = try await first.take(10)
+        #expect(taken.map(\.offset) == Array(0..<10))
+        let second = try KafkaConsumer(configuration, logger: .test)
+        let secondLoop = Task { for try await _ in second.deliveries {} }
+        _ = try await events.first { if case .assigned(_, 2) = $0 { true } else { nil } }
+        taken[3].negativelyAcknowledge()
+        let again = try await first.take(1)
+        #expect(again.map(\.offset) == [3])
+        #expect(again.map(\.attempt) == [2])
+        for delivery in taken.prefix(3) + again + taken.dropFirst(4) { delivery.acknowledge() }
+        try await first.commit()
+        #expect(try await offsets.committed(topic) == 10)
+        await first.close(within: .seconds(5))
+        await second.close(within: .seconds(5))
+        try await secondLoop.value
+    }
+
     /// What was in hand when its log went must not be committed: the offset stands for another message.
     @Test(.enabled(if: TestCluster.isMock, "injects faults"))
     func whatWasHandedOutBeforeAResetIsNotCommitted() async throws {

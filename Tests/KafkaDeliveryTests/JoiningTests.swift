@@ -42,10 +42,30 @@ struct JoiningTests {
         #expect(Self.membership(state, id: "").maySayGoodbye == (state != "wait-join"))
     }
 
+    /// All its topics were deleted: librdkafka stays where it is and does not join.
+    @Test func aMemberThatHasNothingToReadMayLeaveAtOnce() {
+        let line =
+            "[thrd:main]: Group \"a\": no matching topics based on 12ms old metadata: next metadata refresh in 9ms"
+        var membership = Self.membership("wait-unassign-call", "init")
+        let before = membership
+        _ = membership.note("JOIN", line)
+        #expect(membership.maySayGoodbye)
+        #expect(membership.hasComeOn(since: before))
+        // It joins, because a topic is there again.
+        _ = membership.note("CGRPJOINSTATE", "Group \"a\" changed join state init -> wait-join (state up)")
+        #expect(!membership.maySayGoodbye)
+        _ = membership.note("CGRPJOINSTATE", "Group \"a\" changed join state wait-join -> init (state up)")
+        #expect(!membership.maySayGoodbye)
+        // Nobody is there to hear it.
+        membership = Self.membership("init", coordinator: "wait-broker-transport")
+        _ = membership.note("JOIN", line)
+        #expect(!membership.maySayGoodbye)
+    }
+
     @Test(arguments: ["", "Group \"billing\" changed state up -", "->", "Heartbeat for group \"billing\""])
     func anotherLineTellsNothing(line: String) {
         var membership = GroupMembership()
-        for facility in ["CGRPJOINSTATE", "CGRPSTATE", "MEMBERID", "HEARTBEAT"] {
+        for facility in ["CGRPJOINSTATE", "CGRPSTATE", "MEMBERID", "HEARTBEAT", "JOIN"] {
             let isUnderstood = membership.note(facility, line)
             #expect(!isUnderstood)
         }

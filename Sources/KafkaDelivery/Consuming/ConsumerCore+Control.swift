@@ -162,15 +162,15 @@ extension ConsumerCore {
         return known.merging(found) { known, _ in known }
     }
 
-    /// Brings newly assigned partitions, for which a seek was begun, to where the consumer was told to start. Nothing of
-    /// them is handed out before; what fails for a while is tried again, and the consumer goes on meanwhile.
-    func bringToStart(_ readers: [PartitionReader]) {
+    /// Brings partitions for which a seek was begun somewhere else: newly assigned ones to where the consumer was told to start.
+    /// Nothing of them is handed out before; what fails for a while is tried again, and the consumer goes on meanwhile.
+    func bring(_ readers: [PartitionReader], to start: KafkaConsumer.Configuration.Start) {
         let job: @Sendable () -> Void = { [self] in
             let deadline = ContinuousClock.now.advanced(by: .seconds(5))
             var late: [PartitionReader] = []
             let current = readers.filter(\.isReading)
             do throws(KafkaError) {
-                let offsets = try offsets(of: current.map(\.partition), at: configuration.start, until: deadline)
+                let offsets = try offsets(of: current.map(\.partition), at: start, until: deadline)
                 for reader in current {
                     guard let offset = offsets[reader.partition] else {
                         late.append(reader)
@@ -179,7 +179,7 @@ extension ConsumerCore {
                     guard let error = move(reader, to: offset, until: deadline) else {
                         // Said before anything is handed out: the next generation does not start here again.
                         send(.started(reader))
-                        if case .offset(let wanted) = configuration.start, offset != wanted {
+                        if case .offset(let wanted) = start, offset != wanted {
                             report(
                                 .startOutOfRange(reader.partition, wanted: wanted, found: offset),
                                 of: reader.partition
@@ -201,9 +201,9 @@ extension ConsumerCore {
                     }
                 }
             }
-            if !late.isEmpty { send(.start(late, at: .now.advanced(by: .seconds(1)))) }
+            if !late.isEmpty { send(.start(late, start, at: .now.advanced(by: .seconds(1)))) }
         }
-        if !blocking.add(job) { send(.start(readers, at: .now.advanced(by: .seconds(1)))) }
+        if !blocking.add(job) { send(.start(readers, start, at: .now.advanced(by: .seconds(1)))) }
     }
 }
 

@@ -29,8 +29,8 @@ final class ConsumerCore: Sendable {
         case found(missing: Set<KafkaTopicPartition>?)
         /// Partitions that librdkafka has given up are to be read again.
         case restart(PartitionRestart)
-        /// Partitions are to be brought there, again.
-        case start([PartitionReader], at: ContinuousClock.Instant)
+        /// Partitions, for which a seek was begun, are to be brought somewhere, or brought there again.
+        case start([PartitionReader], KafkaConsumer.Configuration.Start, at: ContinuousClock.Instant)
     }
 
     struct CommitWaiter: Sendable {

@@ -3,12 +3,14 @@ internal import Logging
 /// Partitions come and go.
 extension ConsumerLoop {
     func assign(_ partitions: [PartitionOffset]) {
-        noteRebalance()
+        committer.release()
         if closing?.isLeaving == true {
             // It came while the group is being left: nothing is taken on any more, and nobody waits for an answer.
             return
         }
         generation += 1
+        let unresolved = beginReturning()
+        defer { finishReturning(unresolved) }
         // The clock stands still while nothing is assigned.
         if watch.interval != nil { core.setStamp(watch.pulse(at: clock.now)) }
         let starts = startingPoints(partitions)
@@ -48,13 +50,7 @@ extension ConsumerLoop {
         // The queue may hold markers of an earlier generation that nobody read any more: then it is not empty, and
         // librdkafka does not say that it stops being so. Whoever looks clears them away.
         for reader in assigned { core.signal(reader) }
-        if !sought.isEmpty { core.bringToStart(sought) }
-    }
-
-    /// librdkafka pauses what is assigned during a rebalance, and may fetch some of it again afterwards.
-    private func noteRebalance() {
-        committer.release()
-        for reader in readers.values { reader.mayRepeat(until: clock.now.advanced(by: .seconds(30))) }
+        if !sought.isEmpty { core.bring(sought, to: core.configuration.start) }
     }
 
     /// Where each partition starts: where the group has committed, unless this consumer was told otherwise.
@@ -88,17 +84,17 @@ extension ConsumerLoop {
         }
     }
 
-    /// Tries again to bring partitions to where they start.
+    /// Tries again to bring partitions elsewhere.
     func advanceStarts() {
         let now = clock.now
         let due = lateStarts.filter { $0.due <= now }
         guard !due.isEmpty else { return }
         lateStarts.removeAll { $0.due <= now }
-        for start in due { core.bringToStart(start.readers) }
+        for start in due { core.bring(start.readers, to: start.start) }
     }
 
     func revoke(_ partitions: [PartitionOffset]) {
-        noteRebalance()
+        committer.release()
         let revoked = partitions.compactMap { readers[$0.partition] }
         core.endLoops(of: revoked)
         revocation = Revocation(
@@ -136,11 +132,13 @@ extension ConsumerLoop {
 
     private func finishRevocation(_ revocation: Revocation) {
         self.revocation = nil
-        noteRebalance()
+        committer.release()
         let isLost = client.isAssignmentLost
         let (unsettled, uncommitted) = endReaders(revocation.readers)
         closing?.unsettled += unsettled
+        let unresolved = beginReturning()
         giveBack(revocation.partitions)
+        finishReturning(unresolved)
         if closing == nil, !isLost, core.configuration.groupProtocol == .classic, client.isCooperative {
             // The member joins again at once, for a generation that the group may be in before the answer is here.
             committer.hold(until: clock.now.advanced(by: .seconds(10)))

@@ -41,12 +41,19 @@ extension ConsumerLoop {
         for (reader, _) in restart.readers { reader.discardFetched() }
         let partitions = restart.readers.map { PartitionOffset(partition: $0.reader.partition, offset: $0.offset) }
         let sought = Set(partitions.map(\.partition))
-        let others = readers.values.filter { !sought.contains($0.partition) }
+        // An eager assignment changes as a whole: where it goes on must not change between being asked for and being set.
+        let others = client.isEager ? readers.values.filter { !sought.contains($0.partition) } : []
+        let held = others.filter { $0.beginSeek() }
+        defer { for reader in held { reader.finishSeek() } }
         let error = client.restart(
             partitions,
             others: others.map { PartitionOffset(partition: $0.partition, offset: $0.restartingPoint) }
         )
-        if let error { return error }
+        if let error {
+            // Some of it may have been done, and what was fetched is thrown away: going on would skip messages.
+            for reader in restart.readers.map(\.reader) + others { reader.fail(error, isFetchStopped: true) }
+            return error
+        }
         for (reader, offset) in restart.readers { reader.begin(at: offset) }
         core.logger.info(
             "Partitions that had failed are read again",

@@ -68,8 +68,8 @@ final class ConsumerLoop {
     var closing: Closing?
     /// Partitions to look at again, soonest first.
     var alarms: [(due: Instant, reader: PartitionReader)] = []
-    /// Partitions to be brought to where the consumer was told to start, tried before in vain.
-    var lateStarts: [(due: Instant, readers: [PartitionReader])] = []
+    /// Partitions to be brought elsewhere, often to where the consumer was told to start, tried before in vain.
+    var lateStarts: [(due: Instant, readers: [PartitionReader], start: KafkaConsumer.Configuration.Start)] = []
     /// Named partitions that do not exist, as far as is known, and when to look for them next.
     var missing: Set<KafkaTopicPartition> = []
     var nextSearch: Instant?
@@ -158,8 +158,8 @@ final class ConsumerLoop {
             restarts.append(restart)
         case .started(let reader):
             if readers[reader.partition] === reader { known.insert(reader.partition) }
-        case .start(let readers, let due):
-            lateStarts.append((due, readers))
+        case .start(let readers, let start, let due):
+            lateStarts.append((due, readers, start))
         }
     }
 

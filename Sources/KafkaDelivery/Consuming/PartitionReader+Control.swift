@@ -58,7 +58,7 @@ extension PartitionReader {
                 // Revoked meanwhile: what was acknowledged is still to be committed.
                 guard state.phase == .reading else { return (false, []) }
                 let outdated = state.beginAgain()
-                state.knownResets = resets.now
+                state.life.beginAgain(knownResets: resets.now)
                 state.position = offset
                 core.noteRestart()
                 return (true, outdated)
@@ -71,8 +71,9 @@ extension PartitionReader {
     /// Whether librdkafka does not fetch it any more, so that it has to be assigned anew to go on.
     var isFetchStopped: Bool { state.withLock { $0.isFetchStopped } }
 
-    /// Where librdkafka would go on with it if it were assigned anew.
-    var restartingPoint: Int64 { position ?? startingOffset }
+    /// Where librdkafka has to go on with it if it is assigned anew: after what was read, which is not always handed out. Between
+    /// ``beginSeek()`` and ``finishSeek()``, or what is read meanwhile is fetched again.
+    var restartingPoint: Int64 { state.withLock { $0.position } ?? startingOffset }
 
     /// Throws away what librdkafka has put into the queue. Between ``beginSeek()`` and ``finishSeek()``.
     func discardFetched() {
@@ -85,7 +86,7 @@ extension PartitionReader {
     func begin(at offset: Int64) {
         let outdated = state.withLock { state in
             let outdated = state.beginAgain()
-            state.knownResets = resets.now
+            state.life.beginAgain(knownResets: resets.now)
             state.position = offset
             core.noteRestart()
             return outdated
@@ -94,8 +95,13 @@ extension PartitionReader {
     }
 
     /// The partition cannot go on: its loops end with the error.
-    func fail(_ error: KafkaError) {
-        state.withLock { if $0.failure == nil { $0.failure = error } }
+    ///
+    /// - Parameter isFetchStopped: Whether librdkafka may not fetch it any more, so that a seek has to assign it anew.
+    func fail(_ error: KafkaError, isFetchStopped: Bool = false) {
+        state.withLock { state in
+            if state.failure == nil { state.failure = error }
+            if isFetchStopped { state.isFetchStopped = true }
+        }
         core.signal(self)
     }
 
@@ -163,20 +169,19 @@ extension PartitionReader {
     /// The brokers did not have an offset that was asked for, and librdkafka was sent elsewhere. Until it is known whether what
     /// comes next are later messages or those of another log, what was handed out before is not committed: in another log
     /// its offsets stand for other messages.
-    func noteReset(at offset: Int64) {
+    func noteResets() {
         state.withLock { state in
             // The reader may have noticed by itself.
-            guard resets.now != state.knownResets else { return }
-            guard state.lastOffset >= 0 else {
-                // Nothing was read from where this began, which was not there; or it was read ahead, and is old.
-                if state.position == offset { state.knownResets = resets.now }
-                return
-            }
-            // From before the first message: it came from the new place.
-            guard resets.now != state.resetsAtFirst else { return }
-            state.knownResets = resets.now
-            if state.lastOffset < offset { state.resetAt = offset }
+            guard resets.now != state.life.knownResets else { return }
+            let news = resets.news(since: state.life.knownResets)
+            let start = state.position ?? startingOffset
+            state.life.note(news, next: nil, start: start, isFetched: queue.count > 0)
         }
+    }
+
+    /// Whether the partition was reset after something was read, and nothing was read since.
+    var isUnresolved: Bool {
+        state.withLock { $0.phase == .reading && $0.life.isUnresolved }
     }
 
     /// Whether an offset is committed, or does not have to be any more.
@@ -194,20 +199,14 @@ extension PartitionReader {
         }
         if isAwaited { core.signal(self) }
     }
-
-    /// A rebalance: some messages may be fetched again.
-    func mayRepeat(until instant: ContinuousClock.Instant) {
-        state.withLock { $0.mayRepeatUntil = Moment(instant) }
-    }
 }
 
 extension PartitionReader.State {
     /// Whether what could be committed belongs to a log that may be gone. Where starts are counted, handing out may wait for a
-    /// commit, and so does not wait for this.
-    fileprivate var holdsCommits: Bool {
-        guard let resetAt, starts == nil else { return false }
-        return tracker.committable ?? -1 <= resetAt
-    }
+    /// commit, and so does not wait for this; ``PartitionReader/commitTarget(_:)`` looks at the end.
+    fileprivate var holdsCommits: Bool { starts == nil && holdsProgress }
+
+    var holdsProgress: Bool { life.holdsCommit(tracker.committable) }
 }
 
 extension KafkaError {

@@ -32,7 +32,9 @@ extension PartitionReader {
     }
 
     func commitTarget(_ state: State) -> Committer.Target? {
-        let progress = state.tracker.commitTarget
+        // Nothing waits for this one any more, and in another log the offset would skip messages.
+        let isHeld = state.phase != .reading && state.holdsProgress
+        let progress = isHeld ? nil : state.tracker.commitTarget
         guard let starts = state.starts else {
             return progress.map {
                 Committer.Target(reader: self, offset: $0, run: state.run, settled: state.tracker.firstSequence)
@@ -41,7 +43,7 @@ extension PartitionReader {
         let isCleanEnd = state.phase == .stopped && state.tracker.heldCount == 0
         // A clean end takes back what earlier processes noted, also where there was nothing to hand out.
         guard
-            let offset = progress ?? state.tracker.committed ?? starts.position
+            let offset = progress ?? state.tracker.committed ?? (isHeld ? nil : starts.position)
                 ?? (isCleanEnd ? starts.storedOffset : nil)
         else { return nil }
         let note = starts.note(at: offset, isCleanEnd: isCleanEnd)

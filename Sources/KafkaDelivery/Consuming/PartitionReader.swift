@@ -47,20 +47,8 @@ final class PartitionReader: Sendable {
         var transaction: UInt64?
         /// Which run of offsets those belong to.
         var transactionRun = 0
-        /// The first and the last offset that were read.
-        var firstOffset: Int64 = -1
-        var lastOffset: Int64 = -1
-        /// The leader epoch of the message that was read last; -1 where that is not known.
-        var lastEpoch: Int32 = -1
-        /// How many resets of the partition were considered, see ``OffsetResets``.
-        var knownResets: Int
-        /// How many there were when the first message was read.
-        var resetsAtFirst = 0
-        /// What the brokers did not have any more when librdkafka was sent elsewhere: what was handed out before belongs to a
-        /// log that may be gone.
-        var resetAt: Int64?
-        /// Until when librdkafka may fetch again what was read already.
-        var mayRepeatUntil: Moment?
+        /// What was read, as far as it tells what a message is that does not come after it.
+        var life: LogLife
         /// How often the partition began again, see ``OffsetTracker/restart()``.
         var run = 0
         var isWindowFull = false
@@ -89,10 +77,7 @@ final class PartitionReader: Sendable {
             starts?.restart()
             committedSequence = tracker.nextSequence
             pending = nil
-            firstOffset = -1
-            lastOffset = -1
-            lastEpoch = -1
-            resetAt = nil
+            life.beginAgain()
             run += 1
             isWindowFull = false
             failure = nil
@@ -148,7 +133,7 @@ final class PartitionReader: Sendable {
         self.window = configuration.maximumUnsettledPerPartition
         self.prefetch = configuration.prefetch
         self.resets = queue.client.resets(of: partition)
-        self.state = Mutex(State(knownResets: resets.now))
+        self.state = Mutex(State(life: LogLife(knownResets: resets.now)))
     }
 
     /// Listens for messages from now on. Before the partition is assigned, so that none is missed.
@@ -171,9 +156,11 @@ final class PartitionReader: Sendable {
         var isAtEnd = false
         var isHungry = false
         var asksThread = false
+        /// Where the partition has to be read again from, for which a seek was begun.
+        var missing: Int64?
 
         var isEmpty: Bool {
-            !isAtEnd && !isHungry && !asksThread && problems.isEmpty && outdated.isEmpty
+            !isAtEnd && !isHungry && !asksThread && missing == nil && problems.isEmpty && outdated.isEmpty
         }
     }
 
@@ -191,6 +178,7 @@ final class PartitionReader: Sendable {
         for problem in findings.problems { core.report(problem, of: partition) }
         if findings.isAtEnd { core.events.send(.caughtUp(partition, generation: generation)) }
         if findings.asksThread { core.askThread(for: self) }
+        if let offset = findings.missing { _ = core.send(.start([self], .offset(offset), at: .now)) }
     }
 
     private func take(_ state: inout State, _ findings: inout Findings) -> Taken {
@@ -242,17 +230,15 @@ final class PartitionReader: Sendable {
                 continue
             }
             let offset = message.pointee.offset
-            if offset <= state.lastOffset, !beginsAgain(at: message, &state, &findings) {
+            if resets.now != state.life.knownResets { noteResets(before: offset, &state) }
+            if offset <= state.life.last, !beginsAgain(at: message, &state, &findings) {
                 rd_kafka_message_destroy(message)
+                // It may be on its way elsewhere.
+                guard state.pendingSeeks == 0 else { return .empty }
                 continue
             }
-            if state.firstOffset < 0 {
-                state.firstOffset = offset
-                state.resetsAtFirst = resets.now
-            }
             state.isAtEnd = false
-            state.lastOffset = offset
-            if let leaderEpoch { state.lastEpoch = leaderEpoch(message) }
+            state.life.read(offset, epoch: leaderEpoch?(message) ?? -1)
             state.position = OffsetTracker.nextToRead(after: offset)
             state.readMessages += 1
             state.readBytes += message.pointee.len + message.pointee.key_len
@@ -322,42 +308,42 @@ final class PartitionReader: Sendable {
 
     /// Looks at a message that does not come after the last one.
     ///
-    /// - Returns: False where it was fetched again. If not, the partition's log was cut or made anew, and librdkafka begins
-    ///   again where the consumer was told to: what comes now are other messages under offsets that were seen before.
+    /// - Returns: False where it is not handed out, because it was fetched again. If not, the partition's log was cut or made anew,
+    ///   and librdkafka begins again where the consumer was told to: what comes now are other messages under offsets that were
+    ///   seen before.
     @inline(never)
     private func beginsAgain(
         at message: UnsafeMutablePointer<rd_kafka_message_t>,
         _ state: inout State,
         _ findings: inout Findings
     ) -> Bool {
-        if isRepeated(message, state) { return false }
         let offset = message.pointee.offset
-        let last = state.lastOffset
+        let verdict = state.life.verdict(on: offset, epoch: leaderEpoch?(message) ?? -1)
+        guard verdict == .anotherLog || verdict == .doubtful else { return false }
+        let last = state.life.last
+        // Where it is a repetition after all, what has no verdict yet has to come again, too.
+        let missing = verdict == .doubtful ? state.tracker.firstUnsettled.map(\.offset) : nil
         findings.outdated += state.beginAgain()
-        state.knownResets = resets.now
         core.noteRestart()
+        if let missing, missing < offset {
+            state.pendingSeeks += 1
+            findings.missing = missing
+        }
         findings.problems.append(
             KafkaError(
                 .offsetOutOfRange,
                 recovery: .retry,
-                reason: "\(partition) begins again at offset \(offset), after \(last): its log was cut or made anew"
+                reason: "\(partition) begins again at offset \(findings.missing ?? offset), after \(last): its log was "
+                    + "cut or made anew"
             )
         )
-        return true
+        return findings.missing == nil
     }
 
-    /// Whether a message was fetched again, and not sent anew.
-    ///
-    /// A rebalance pauses what stays assigned and fetches it from where the application was, which may be one message
-    /// before where it is; and where librdkafka 2.0.2 resumes a partition that was not paused, from where it began. Nothing else
-    /// is fetched twice. An offset tells a message within one life of the log: where the brokers did not have what was asked
-    /// for since, or another leader has stored it, it is another message.
-    private func isRepeated(_ message: UnsafeMutablePointer<rd_kafka_message_t>, _ state: State) -> Bool {
-        if resets.now != state.knownResets { return false }
-        if let resetAt = state.resetAt, state.lastOffset < resetAt { return false }
-        guard let until = state.mayRepeatUntil, .now < until else { return false }
-        if let leaderEpoch, state.lastEpoch >= 0, leaderEpoch(message) > state.lastEpoch { return false }
-        return message.pointee.offset >= state.firstOffset
+    @inline(never)
+    private func noteResets(before offset: Int64, _ state: inout State) {
+        let start = state.position ?? startingOffset
+        state.life.note(resets.news(since: state.life.knownResets), next: offset, start: start, isFetched: true)
     }
 
     /// Whether the fetcher, which stops at a full queue and looks again only when something wakes it, should be woken:
@@ -368,7 +354,7 @@ final class PartitionReader: Sendable {
             state.readMessages * 2 >= prefetch.maximumMessages || state.readBytes * 2 >= prefetch.maximumBytes
         let isAllRead =
             if case .empty = taken {
-                OffsetTracker.nextToRead(after: state.lastOffset) < queue.client?.cachedEnd(of: partition) ?? -1
+                OffsetTracker.nextToRead(after: state.life.last) < queue.client?.cachedEnd(of: partition) ?? -1
             } else {
                 false
             }

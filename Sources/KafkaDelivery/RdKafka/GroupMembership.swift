@@ -10,6 +10,9 @@ struct GroupMembership {
     /// `Group "billing": updating member id "" -> "kafka-delivery-5f…"`.
     private var hasMemberID = false
 
+    /// Whether it does not join, and stays in `init`, because nothing that it reads exists: all its topics were deleted.
+    private var hasNothingToRead = false
+
     /// Takes a line.
     ///
     /// - Returns: Whether it says anything of this.
@@ -18,6 +21,11 @@ struct GroupMembership {
         case "CGRPJOINSTATE":
             guard let state = Self.word(afterArrowIn: text) else { return false }
             joinState = state
+            hasNothingToRead = false
+        case "JOIN":
+            // `Group "billing": no matching topics based on 12ms old metadata: next metadata refresh in 299988ms`.
+            guard text.contains("\": no matching topics based on ") else { return false }
+            hasNothingToRead = true
         case "CGRPSTATE":
             guard let state = Self.word(afterArrowIn: text) else { return false }
             isCoordinatorUp = state == "up"
@@ -51,6 +59,7 @@ struct GroupMembership {
         guard hasMemberID else { return joinState != "wait-join" }
         switch joinState {
         case "wait-assign-call", "wait-unassign-call", "steady": return isCoordinatorUp
+        case "init": return isCoordinatorUp && hasNothingToRead
         default: return false
         }
     }

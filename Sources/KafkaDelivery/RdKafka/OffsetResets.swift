@@ -6,15 +6,41 @@ internal import Synchronization
 /// It says so in its log alone (`rd_kafka_offset_reset`, facility `OFFSET`, a warning), on its main thread and before it
 /// asks for anything from the new place. So whoever reads a message that was fetched after the reset finds it noted here.
 final class OffsetResets: Sendable {
+    /// Some resets of one partition.
+    struct News {
+        /// How many there were in all.
+        let count: Int
+        /// The highest offset that was asked for in one of them.
+        let highest: Int64
+    }
+
     /// How often one partition was reset. A partition's readers, of all generations, share it.
     final class Count: Sendable {
-        // Written by librdkafka's main thread, read by whoever reads the partition: a message that was fetched after a reset
-        // has come through a queue with a lock of its own since, which orders the two.
+        // Written by librdkafka's main thread, read by whichever task reads the partition: a message that was fetched after a
+        // reset has come through a queue with a lock of its own since, which orders the two.
         private let value = Atomic(0)
+        // What was asked for, latest last. Nothing is called while it is held.
+        private let offsets = Mutex<[Int64]>([])
+
+        private static let maximumOffsets = 16
 
         var now: Int { value.load(ordering: .relaxed) }
 
-        fileprivate func increment() { value.wrappingAdd(1, ordering: .relaxed) }
+        /// The resets after so many. Of very many only the latest are looked at.
+        func news(since known: Int) -> News {
+            offsets.withLock { offsets in
+                let count = now
+                return News(count: count, highest: offsets.suffix(max(count - known, 0)).max() ?? -1)
+            }
+        }
+
+        fileprivate func note(_ offset: Int64) {
+            offsets.withLock { offsets in
+                if offsets.count == Self.maximumOffsets { offsets.removeFirst() }
+                offsets.append(offset)
+                value.wrappingAdd(1, ordering: .relaxed)
+            }
+        }
     }
 
     struct Reset: Equatable {
@@ -41,7 +67,7 @@ final class OffsetResets: Sendable {
     /// More are counted, and not told one by one.
     private static let maximumUntold = 10_000
 
-    // Lines come from librdkafka's main thread, which may hold locks of its own: nothing is called while it is held.
+    // Lines come from librdkafka's main thread, which may hold locks of its own: nothing is called while it is held but a count.
     private let state = Mutex(State())
 
     func count(of partition: KafkaTopicPartition) -> Count {
@@ -54,7 +80,7 @@ final class OffsetResets: Sendable {
     func note(_ text: String) -> Bool {
         guard let reset = Self.reset(in: text) else { return false }
         state.withLock { state in
-            state.count(of: reset.partition).increment()
+            state.count(of: reset.partition).note(reset.offset)
             if state.untold.count < Self.maximumUntold { state.untold.append(reset) }
         }
         return true

@@ -45,6 +45,11 @@ extension RdKafkaClient {
         return partitions.withList { Self.error(rd_kafka_incremental_unassign(raw, $0)) } ?? .noMemory
     }
 
+    /// Whether an assignment changes as a whole.
+    var isEager: Bool {
+        rd_kafka_rebalance_protocol(raw).map { String(cString: $0) == "EAGER" } ?? false
+    }
+
     /// Starts partitions over. For those that librdkafka has given up (`auto.offset.reset=error`), which cannot be sought.
     ///
     /// - Parameters:
@@ -52,12 +57,13 @@ extension RdKafkaClient {
     ///   - others: What else is assigned, and where the application is in it: an eager assignment changes as a whole only, and
     ///     then that is fetched anew from there.
     func restart(_ partitions: [PartitionOffset], others: [PartitionOffset]) -> KafkaError? {
-        let isEager = rd_kafka_rebalance_protocol(raw).map { String(cString: $0) == "EAGER" } ?? false
         if isEager {
             return (others + partitions).withList { Self.error(rd_kafka_assign(raw, $0)) } ?? .noMemory
         }
         return partitions.withList { list in
-            Self.error(rd_kafka_incremental_unassign(raw, list)) ?? Self.error(rd_kafka_incremental_assign(raw, list))
+            // Not assigned any more where it was tried before in vain: then the second call can succeed, and else it cannot.
+            let error = Self.error(rd_kafka_incremental_unassign(raw, list))
+            return Self.error(rd_kafka_incremental_assign(raw, list)).map { error ?? $0 }
         } ?? .noMemory
     }
 

@@ -114,6 +114,9 @@ struct RdKafkaConfiguration {
             if value(of: "group.protocol") != "consumer" {
                 let contexts = [debug, GroupLog.context].compactMap(\.self).joined(separator: ",")
                 try Self.apply(RdKafkaProperty.debug, contexts, to: configuration)
+            } else if let level = value(of: "log_level").flatMap({ Int($0) }), level < 4 {
+                // Without warnings nothing would tell of offsets that are gone; `debug` brings everything anyway.
+                try Self.apply("log_level", "4", to: configuration)
             }
         } else {
             // Log lines come through the queue, so that no callback runs on librdkafka's threads.
