@@ -148,13 +148,44 @@ struct RedriveTests {
         let fixture = try await RedriveFixture()
         try await fixture.add(3)
         try fixture.cluster.mock.inject([.messageTooLarge], into: .produce)
-        // A second lies between two, so that each has a request of its own.
-        let summary = try await fixture.run { $0.maximumRate = 1 }
+        // What waits longer for its turn than what is under way may go unremembered waits for its answers first.
+        let summary = try await fixture.run { $0.maximumRate = 0.5 }
         #expect(summary.redriven == 2)
         #expect(summary.unsendable == 1)
         #expect(try await fixture.committed() == 0)
         #expect(try await fixture.run().redriven == 1)
         #expect(try await fixture.replays() == ["1", "2", "0"])
+        await fixture.producer.close()
+    }
+
+    @Test(.enabled(if: TestCluster.isMock, "injects faults"))
+    func whatTheBrokerRefusesDoesNotCountAsSentEither() async throws {
+        let fixture = try await RedriveFixture()
+        try await fixture.add(5)
+        try fixture.cluster.mock.inject([.messageTooLarge], into: .produce)
+        let summary = try await fixture.run {
+            $0.maximumCount = 2
+            $0.maximumRate = 0.5
+        }
+        #expect(summary.redriven == 2)
+        #expect(summary.unsendable == 1)
+        #expect(summary.reachedMaximum)
+        #expect(summary.partitionsOfOthers.isEmpty, "it is this run's own")
+        #expect(try await fixture.replays() == ["1", "2"])
+        await fixture.producer.close()
+    }
+
+    @Test(.enabled(if: TestCluster.isMock, "injects faults"))
+    func whatIsRefusedWithTheLastOfTheMaximumMakesRoomForAnother() async throws {
+        let fixture = try await RedriveFixture()
+        try await fixture.add(8)
+        // Together or each by itself: one of the first three is refused at least.
+        try fixture.cluster.mock.inject([.messageTooLarge, .messageTooLarge], into: .produce)
+        let summary = try await fixture.run { $0.maximumCount = 3 }
+        #expect(summary.redriven == 3)
+        #expect(summary.unsendable >= 1)
+        #expect(summary.reachedMaximum)
+        #expect(summary.partitionsOfOthers.isEmpty)
         await fixture.producer.close()
     }
 

@@ -19,7 +19,11 @@ struct TransformLetterTests {
         let producer: KafkaTransactionalProducer
 
         /// - Parameter counts: How large the values of each partition are.
-        init(_ counts: [[Int]], name: String = #function) async throws {
+        init(
+            _ counts: [[Int]],
+            name: String = #function,
+            _ change: (inout KafkaTransactionalProducer.Configuration) -> Void = { _ in }
+        ) async throws {
             cluster = try TestCluster()
             input = try await cluster.makeTopic(partitions: counts.count, name: name + "in")
             output = try await cluster.makeTopic(name: name + "out")
@@ -35,12 +39,15 @@ struct TransformLetterTests {
             }
             var configuration = cluster.transactionalConfiguration()
             configuration.producer.maximumMessageBytes = limit
+            change(&configuration)
             producer = try KafkaTransactionalProducer(configuration, logger: .silent)
         }
 
         /// Transforms what is small and refuses what is not, until `isOver`.
         func run(
             onRefusal: KafkaDeadLetters.Refusal = .hold,
+            maximumCount: Int = 1_000,
+            maximumWait: Duration = .milliseconds(50),
             until isOver: (KafkaConsumer.Events) async throws -> Void,
             _ transform: (@Sendable (KafkaConsumer.Delivery) throws -> [KafkaMessage])? = nil
         ) async throws -> KafkaConsumer.CloseSummary {
@@ -50,6 +57,8 @@ struct TransformLetterTests {
             let running = Task {
                 try await consumer.transform(
                     through: producer,
+                    maximumCount: maximumCount,
+                    maximumWait: maximumWait,
                     retry: .none,
                     deadLetterTopic: { $0 + "-dlt" },
                     onRefusal: onRefusal
@@ -128,6 +137,48 @@ struct TransformLetterTests {
             #expect(letters.map(\.headers.count) == [3, 3, 3, 3])
             #expect(letters.compactMap(\.deadLetter).map(\.originalOffset) == [0, 1, 2, 3])
         }
+    }
+
+    @Test(.enabled(if: TestCluster.isMock, "injects faults"))
+    func aLetterAsLargeAsOneThatWasRefusedIsSentAllTheSameWhereItIsCompressed() async throws {
+        let setting = try await Setting([[2_000], [2_000]]) { $0.producer.compression = .lz4 }
+        // One is refused with all headers, without the error's text, and without any but those that say where it comes from.
+        try setting.cluster.mock.inject([.messageTooLarge, .messageTooLarge, .messageTooLarge], into: .produce)
+        let refused = Shared<Set<KafkaTopicPartition>>([])
+        _ = try await setting.run { events in
+            let stored = try await events.first { event -> KafkaTopicPartition? in
+                switch event {
+                case .deadLetterRefused(let source, _):
+                    _ = refused.change { $0.insert(source.partition) }
+                    return nil
+                case .deadLettered(let source, _): return source.partition
+                default: return nil
+                }
+            }
+            #expect(refused.value.count <= 1)
+            #expect(!refused.value.contains(stored), "no broker has refused it")
+        }
+    }
+
+    @Test(.enabled(if: TestCluster.isMock, "injects faults"))
+    func whatIsSentOneByOneIsCommittedInPartsBeforeItsTransactionTimesOut() async throws {
+        let setting = try await Setting([Array(repeating: 10, count: 30)]) { $0.transactionTimeout = .seconds(1) }
+        let output = setting.output
+        let mock = try setting.cluster.mock
+        try mock.inject([.messageTooLarge], into: .produce)
+        let calls = Shared<[Int64: Int]>([:])
+        // All thirty are in the first batch.
+        let summary = try await setting.run(maximumCount: 30, maximumWait: .seconds(1)) { _ in
+            try await setting.outputs(are: Set((0..<30).map(String.init)))
+        } _: { delivery in
+            try mock.setRoundTripTime(.milliseconds(40))
+            calls.change { $0[delivery.offset, default: 0] += 1 }
+            return [KafkaMessage(topic: output, value: "\(delivery.offset)")]
+        }
+        #expect(summary.unsettled == 0)
+        // Once together; then 40 ms each, of which a transaction that takes a second has no room for thirty.
+        #expect((calls.value.values.max() ?? 0) > 2)
+        #expect(try await Kcat(setting.cluster).count(output, partition: 0) == 30, "none was sent again")
     }
 
     @Test func aLetterThatCanNeverBeStoredHoldsItsPartitionAndTheOthersGoOn() async throws {

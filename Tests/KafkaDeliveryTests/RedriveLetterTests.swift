@@ -73,6 +73,11 @@ struct RedriveLetterTests {
         let replay = second.replay(to: "orders", .redriven)
         #expect(replay.headers.all("kafka_delivery-original-timestamp") == [[0, 0, 0, 0, 0, 0, 0, 7]])
         #expect(second.replay(to: "orders", .original).timestamp == KafkaTimestamp(millisecondsSince1970: 7))
+        let later = letter(["kafka_delivery-original-timestamp": [0, 0, 0, 0, 0, 0, 0x03, 0xE9]])
+        #expect(
+            later.originalTimestamp == KafkaTimestamp(millisecondsSince1970: 1_000),
+            "no replay is from before its original"
+        )
         let unknown = KafkaRedrive.Letter(
             partition: 0,
             offset: 0,

@@ -20,12 +20,14 @@ extension KafkaRedrive {
         /// time of the letter.
         public var originalTimestamp: KafkaTimestamp? { knownOriginalTimestamp ?? message.timestamp }
 
-        /// An earlier replay knows the time of the first original, and the dead letter only that of the replay.
+        /// An earlier replay knows the time of the first original, and the dead letter only that of the replay. A header that
+        /// names a later time than the letter does is not of an earlier replay.
         fileprivate var knownOriginalTimestamp: KafkaTimestamp? {
-            message.headers[KafkaRedrive.originalTimestampHeader]
+            let known = message.headers[KafkaRedrive.originalTimestampHeader]
                 .flatMap { Int64(bigEndianBytes: $0) }
                 .map { KafkaTimestamp(millisecondsSince1970: $0) }
-                ?? deadLetter?.originalTimestamp
+            guard let stated = deadLetter?.originalTimestamp else { return known }
+            return known.map { min($0, stated) } ?? stated
         }
     }
 
@@ -60,7 +62,8 @@ extension KafkaRedrive {
     public static let redriveCountHeader = "kafka_delivery-redrive-count"
 
     /// The header that says when the original of a replay was made or stored: milliseconds since 1970-01-01T00:00:00Z in 8
-    /// bytes, big-endian, like Spring Kafka's.
+    /// bytes, big-endian, like Spring Kafka's. It is of the replay alone: what copies a message's headers to messages of its own
+    /// had better leave it out, and ``redriveCountHeader`` too. A time later than that of the message is not believed.
     public static let originalTimestampHeader = "kafka_delivery-original-timestamp"
 }
 

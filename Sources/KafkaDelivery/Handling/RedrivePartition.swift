@@ -133,22 +133,27 @@ final class RedrivePartition {
             delivery.acknowledge()
             try await run.observer(letter, .left(left.reason))
         case .success(let topic):
-            let permit = run.takePermit()
-            if case .none = permit { return false }
+            while !run.takePermit() {
+                if try await isAtMaximum() { return false }
+            }
             switch try await redrive(delivery, letter, to: topic) {
-            case .sent: break
+            case .sent: return try await !isAtMaximum()
             case .refused(let error):
                 run.returnPermit()
                 try await leave(delivery, letter, error)
-                return true
-            case .stopped: return false
-            }
-            if case .last = permit {
-                run.stop()
+            case .stopped:
+                run.returnPermit()
                 return false
             }
         }
         return true
+    }
+
+    /// Whether as many are sent as may be, which ends the run. Of those under way some may be refused, and do not count.
+    private func isAtMaximum() async throws -> Bool {
+        if run.hasPermits { return false }
+        try await settle()
+        return run.stopAtMaximum()
     }
 
     /// What sending a replay came to.
@@ -186,6 +191,12 @@ final class RedrivePartition {
             return .sent
         }
         if let error = message.refusal(maximumBytes: .max) { return .refused(error) }
+        let slot = run.takeSlot()
+        if slot > .now {
+            if deadline.map({ $0 < slot }) ?? false { try await settle() }
+            await run.pause(until: slot)
+        }
+        // After what was settled, which plans anew.
         let offsets = min(position, delivery.offset)..<OffsetTracker.nextToRead(after: delivery.offset)
         plan.insert(offsets)
         guard plan.fits else {
@@ -193,11 +204,6 @@ final class RedrivePartition {
             isScattered = true
             run.count { _ = $0.scatteredPartitions.insert(partition.partition) }
             return .stopped
-        }
-        let slot = run.takeSlot()
-        if slot > .now {
-            if deadline.map({ $0 < slot }) ?? false { try await settle() }
-            await run.pause(until: slot)
         }
         if run.isStopping || !delivery.message.isCurrent { return .stopped }
         do {

@@ -21,21 +21,12 @@ final class RedriveRun: Sendable {
         var problem: KafkaError?
         /// How many may still be sent.
         var remaining: Int
-        /// Whether a partition's task has stopped because there was no permit.
-        var wasTurnedAway = false
         /// When the next may be sent.
         var nextSlot = ContinuousClock.now
         /// Waits that end when the run does: at once, or after a while.
         var waits: [UInt64: (cancel: @Sendable () -> Void, isPatient: Bool)] = [:]
         var patience: Task<Void, Never>?
         var isOutOfPatience = false
-    }
-
-    /// The right to send one message.
-    enum Permit {
-        case none
-        case one
-        case last
     }
 
     let configuration: KafkaRedrive.Configuration
@@ -242,30 +233,32 @@ extension RedriveRun {
         state.withLock { change(&$0.summary) }
     }
 
-    /// Takes one of those that may still be sent.
-    func takePermit() -> Permit {
+    /// Whether more may be sent.
+    var hasPermits: Bool { state.withLock { $0.remaining > 0 } }
+
+    /// Takes one of those that may still be sent; false where there is none.
+    func takePermit() -> Bool {
         state.withLock { state in
-            guard state.remaining > 0 else {
-                state.wasTurnedAway = true
-                return .none
-            }
+            guard state.remaining > 0 else { return false }
             state.remaining -= 1
-            guard state.remaining == 0 else { return .one }
-            state.summary.reachedMaximum = true
-            return .last
+            return true
         }
     }
 
-    /// Gives back a permit whose message was refused. Where another task has stopped for want of it, the run ends: that task
-    /// does not look again.
+    /// Gives back a permit whose message was not sent, or refused.
     func returnPermit() {
+        state.withLock { $0.remaining += 1 }
+    }
+
+    /// Ends the run where no more may be sent, and says whether that is so.
+    func stopAtMaximum() -> Bool {
         let isOver = state.withLock { state in
-            if state.wasTurnedAway || state.isStopping { return true }
-            state.remaining += 1
-            state.summary.reachedMaximum = false
-            return false
+            guard state.remaining == 0 else { return false }
+            state.summary.reachedMaximum = true
+            return true
         }
         if isOver { stop() }
+        return isOver
     }
 
     /// When the next message may be sent, at the maximum rate; the one after it later.

@@ -14,6 +14,10 @@ extension KafkaConsumer {
     /// aborted is done again, and so is one whose partitions have gone to another member, there. What `transform` itself
     /// does elsewhere may happen more than once.
     ///
+    /// What the brokers refuse together is sent once more one after the other, to find what is at fault, and so are dead letters.
+    /// Such a transaction is committed with what it has by then when it has taken a third of the producer's
+    /// ``KafkaTransactionalProducer/Configuration/transactionTimeout``, and the rest of its batch is handed out again.
+    ///
     /// When the consumer is closed, which a graceful shutdown of the service that runs this does, the batch in hand is finished
     /// first, within the time that ``close(within:)`` gives. When a partition goes to another member, it waits for the batch, for
     /// at most ``Configuration/revocationTimeout``.
@@ -29,7 +33,9 @@ extension KafkaConsumer {
     ///     ends the loop.
     ///   - onRefusal: What becomes of a message that was given up and whose dead letter can never be stored, even without the
     ///     headers that can be left out. Where it is held, its partition is, and the others go on. Where it is handed over, it
-    ///     is part of the transaction that follows.
+    ///     is part of the transaction that follows. When the closure throws, only it is tried again, and not the letter; once
+    ///     it has returned it is not called again for the message, even where the transaction is aborted, unless the
+    ///     partition goes to another member or the process ends before that is committed.
     ///   - transform: Makes the messages to send of one delivery; none is possible. Called in the order of each partition.
     /// - Throws: ``KafkaError`` where the consumer or the producer cannot go on, of kind `invalidArgument` for retry topics, and
     ///   of kind `invalidConfiguration` where the name of a dead-letter topic of a configured topic is not possible; and
@@ -53,7 +59,14 @@ extension KafkaConsumer {
             consumer: self,
             producer: producer,
             retry: retry,
-            deadLetters: deadLetterTopic.map { TransformLetters(core: core, topicName: $0, onRefusal: onRefusal) },
+            deadLetters: deadLetterTopic.map { topicName in
+                TransformLetters(
+                    core: core,
+                    topicName: topicName,
+                    onRefusal: onRefusal,
+                    isCompressed: producer.core.configuration.producer.compression != .none
+                )
+            },
             transform: transform
         )
         let cursor = Cursor(core: core)

@@ -46,8 +46,11 @@ struct TransformLetters {
     private let topicName: @Sendable (String) -> String
     private let onRefusal: KafkaDeadLetters.Refusal
     private var entries: [Place: Entry] = [:]
+    /// Whether the brokers count other bytes than ``KafkaMessage/wireSize`` does.
+    private let isCompressed: Bool
     /// The smallest letters that were too large for their topics: each that is refused costs its transaction, so what is as
-    /// large is not sent. Only a letter that was held tries again, for a limit may have been raised.
+    /// large is not sent. Compressed it may fit all the same: then it only does without what it can do without. And a letter
+    /// that was held tries again, for a limit may have been raised.
     private var limits: [String: Limit] = [:]
     /// Between attempts at handing it over.
     private static let storeBackoff = KafkaRetryPolicy.exponential(
@@ -62,10 +65,16 @@ struct TransformLetters {
         maximumAttempts: nil
     )
 
-    init(core: ConsumerCore, topicName: @escaping @Sendable (String) -> String, onRefusal: KafkaDeadLetters.Refusal) {
+    init(
+        core: ConsumerCore,
+        topicName: @escaping @Sendable (String) -> String,
+        onRefusal: KafkaDeadLetters.Refusal,
+        isCompressed: Bool
+    ) {
         self.core = core
         self.topicName = topicName
         self.onRefusal = onRefusal
+        self.isCompressed = isCompressed
     }
 
     /// Whether a message was given up.
@@ -100,7 +109,7 @@ struct TransformLetters {
             let letter = entry.letter
             var error = letter.refusal(maximumBytes: maximumBytes)
             if error == nil, entry.holds == 0, let limit = limits[letter.topic], letter.wireSize >= limit.bytes {
-                error = limit.error
+                if !isCompressed || entry.copy.next(after: entry.shedding) != nil { error = limit.error }
             }
             guard let error else { return .letter(letter) }
             Self.shed(&entry, error)

@@ -15,11 +15,19 @@ struct TransformLoop {
         }
     }
 
-    /// What a batch came to.
+    /// What a delivery came to.
+    private enum Work {
+        case outputs([KafkaMessage])
+        case letter(KafkaMessage)
+        /// The application has stored it elsewhere.
+        case nothing
+    }
+
+    /// What a batch came to, in its order.
     private struct Yield {
-        var outputs: [(delivery: Delivery, messages: [KafkaMessage])] = []
-        var letters: [(delivery: Delivery, letter: KafkaMessage)] = []
-        var finished: [Delivery] = []
+        var finished: [(delivery: Delivery, work: Work)] = []
+        /// Whether something of it is sent by itself, and its answer waited for.
+        var hasLetters = false
     }
 
     let consumer: KafkaConsumer
@@ -33,9 +41,10 @@ struct TransformLoop {
     private var failures: [Place: (count: Int, reader: PartitionReader)] = [:]
     /// How often in a row a transaction failed.
     private var setbacks = 0
-    /// Whether the next transaction's messages are sent one after the other, each awaited: they were refused together, and
-    /// each has to get an answer of its own.
-    private var sendsOneByOne = false
+    /// Of how many deliveries what comes of them is still to be sent one after the other, each awaited: it was refused
+    /// together, and each has to get an answer of its own.
+    private var suspects = 0
+    private var sendsOneByOne: Bool { suspects > 0 }
     private let backoff = KafkaRetryPolicy.exponential(
         initial: .milliseconds(100),
         maximum: .seconds(10),
@@ -69,8 +78,9 @@ struct TransformLoop {
         let yield = try await transform(batch)
         guard !Task.isCancelled else { return false }
         guard !yield.finished.isEmpty else { return true }
+        let count: Int
         do {
-            try await commit(yield)
+            count = try await commit(yield)
         } catch let refused as RefusedLetter {
             // Without some of its headers it may be stored; or it is known from now on that it never is.
             deadLetters?.noteRefusal(refused)
@@ -89,12 +99,12 @@ struct TransformLoop {
                 "Something was refused, to be sent one by one",
                 metadata: ["kafka_error": "\(error)"]
             )
-            sendsOneByOne = true
+            suspects = yield.finished.count
             return try await beginAnew()
         }
         setbacks = 0
-        sendsOneByOne = false
-        for delivery in yield.finished {
+        suspects = count < yield.finished.count ? max(suspects - count, 0) : 0
+        for (delivery, _) in yield.finished.prefix(count) {
             failures[Place(delivery)] = nil
             deadLetters?.noteCommitted(Place(delivery))
         }
@@ -117,8 +127,7 @@ struct TransformLoop {
                 do {
                     let outputs = try await transform(delivery)
                     try refuseTooLarge(outputs, of: delivery)
-                    if !outputs.isEmpty { yield.outputs.append((delivery, outputs)) }
-                    yield.finished.append(delivery)
+                    yield.finished.append((delivery, .outputs(outputs)))
                     continue
                 } catch {
                     if Task.isCancelled { return yield }
@@ -145,10 +154,10 @@ struct TransformLoop {
             switch await deadLetters?.prepare(delivery, maximumBytes: limit) {
             case nil: break
             case .letter(let letter):
-                yield.letters.append((delivery, letter))
-                yield.finished.append(delivery)
+                yield.finished.append((delivery, .letter(letter)))
+                yield.hasLetters = true
             case .handedOver:
-                yield.finished.append(delivery)
+                yield.finished.append((delivery, .nothing))
             case .held(let delay):
                 if Task.isCancelled { return yield }
                 handBack(delivery, after: delay)
@@ -169,36 +178,69 @@ struct TransformLoop {
         }
     }
 
-    private func commit(_ yield: Yield) async throws {
-        let reports = try await producer.withTransaction { transaction in
-            try transaction.acknowledge(yield.finished, from: consumer)
-            for (delivery, messages) in yield.outputs {
-                guard sendsOneByOne else {
-                    try await transaction.send(contentsOf: messages)
-                    continue
+    /// How much of its timeout a transaction whose messages are awaited one by one takes before it is committed.
+    private static let share = 3
+
+    /// Commits what a batch came to. Where answers are waited for one after the other, that may take longer than the
+    /// coordinator lets a transaction go on, so it ends after a share of that with what is sent by then.
+    ///
+    /// - Returns: Of how many deliveries, the first ones, it is committed. The others are to be handed out again.
+    private func commit(_ yield: Yield) async throws -> Int {
+        let isPatient = sendsOneByOne || yield.hasLetters
+        let timeout = producer.core.configuration.transactionTimeout
+        let (count, reports) = try await producer.withTransaction { transaction in
+            let deadline = ContinuousClock.now.advanced(by: timeout / Self.share)
+            if !isPatient { try transaction.acknowledge(yield.finished.lazy.map(\.delivery), from: consumer) }
+            var count = 0
+            var reports: [(Delivery, KafkaDeliveryReport)] = []
+            for (delivery, work) in yield.finished {
+                if isPatient {
+                    if count > 0, ContinuousClock.now >= deadline { break }
+                    try transaction.acknowledge(delivery, from: consumer)
                 }
-                do {
-                    for message in messages { try await transaction.sendConfirmed(message) }
-                } catch let error as KafkaError where error.recovery == .fixRequest && error.isOfMessageItself {
-                    throw RefusedOutput(delivery: delivery, error: error)
+                switch work {
+                case .outputs(let messages): try await send(messages, of: delivery, transaction)
+                case .letter(let letter): reports.append((delivery, try await send(letter, of: delivery, transaction)))
+                case .nothing: break
                 }
+                count += 1
             }
-            var reports: [KafkaDeliveryReport] = []
-            for (delivery, letter) in yield.letters {
-                do {
-                    reports.append(try await transaction.sendConfirmed(letter))
-                } catch let error as KafkaError where error.recovery == .fixRequest && error.isOfMessageItself {
-                    throw RefusedLetter(place: Place(delivery), letter: letter, error: error)
-                }
-            }
-            return reports
+            return (count, reports)
         }
-        for ((delivery, _), report) in zip(yield.letters, reports) {
+        for (delivery, report) in reports {
             consumer.core.logger.notice(
                 "Message given up, its dead letter is stored",
                 metadata: ["kafka_delivery": "\(delivery)", "kafka_dead_letter": "\(report)"]
             )
             consumer.core.events.send(.deadLettered(delivery.source, report))
+        }
+        return count
+    }
+
+    private func send(
+        _ messages: [KafkaMessage],
+        of delivery: Delivery,
+        _ transaction: KafkaTransactionalProducer.Transaction
+    ) async throws {
+        guard sendsOneByOne else { return try await transaction.send(contentsOf: messages) }
+        do {
+            for message in messages { try await transaction.sendConfirmed(message) }
+        } catch {
+            guard error.recovery == .fixRequest, error.isOfMessageItself else { throw error }
+            throw RefusedOutput(delivery: delivery, error: error)
+        }
+    }
+
+    private func send(
+        _ letter: KafkaMessage,
+        of delivery: Delivery,
+        _ transaction: KafkaTransactionalProducer.Transaction
+    ) async throws -> KafkaDeliveryReport {
+        do {
+            return try await transaction.sendConfirmed(letter)
+        } catch {
+            guard error.recovery == .fixRequest, error.isOfMessageItself else { throw error }
+            throw RefusedLetter(place: Place(delivery), letter: letter, error: error)
         }
     }
 
