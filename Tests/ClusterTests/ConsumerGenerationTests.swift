@@ -29,8 +29,15 @@ struct ConsumerGenerationTests {
             if case .assigned(let partitions, 3) = event { partitions.count } else { nil }
         }
         // Both come again, unsettled as they were, with the new generation; only then do the old ones go.
-        let again = try await consumer.take(2)
-        #expect(Set(again.map(\.generation)) == [3])
+        var again: [KafkaConsumer.Delivery] = []
+        for try await delivery in consumer.deliveries {
+            // On a busy machine the group may go through more generations than those two.
+            again.removeAll { $0.generation < delivery.generation }
+            again.append(delivery)
+            if again.count == 2 { break }
+        }
+        #expect(Set(again.map(\.partition)) == [0, 1])
+        #expect(again.allSatisfy { $0.generation >= 3 })
         for delivery in again { delivery.acknowledge() }
         held.removeAll()
 
