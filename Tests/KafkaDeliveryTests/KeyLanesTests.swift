@@ -75,7 +75,7 @@ struct KeyLanesTests {
         #expect(lanes.offer(delivery(33), key("a")) == .queued)
         #expect(lanes.offer(delivery(100), key("b")) == .run)
         #expect(lanes.offer(delivery(34), key("a")) == .full)
-        lanes.park(key("b"))
+        #expect(lanes.park(key("b")) == true)
         #expect(lanes.offer(delivery(34), key("a")) == .queued)
     }
 
@@ -110,7 +110,7 @@ struct KeyLanesTests {
         var lanes = KeyLanes<Delivery>(maximum: 1)
         #expect(lanes.offer(delivery(0), key("a")) == .run)
         #expect(lanes.offer(delivery(1), key("a")) == .queued)
-        lanes.park(key("a"))
+        #expect(lanes.park(key("a")) == true)
         #expect(lanes.offer(delivery(2), key("a")) == .queued)
         #expect(lanes.offer(delivery(3), key("b")) == .run)
         #expect(isFull(lanes.unpark(key("a"), backingOff: nil)))
@@ -124,10 +124,38 @@ struct KeyLanesTests {
         #expect((lanes.runningCount, lanes.waitingCount, lanes.laneCount) == (0, 0, 0))
     }
 
+    @Test func noMoreLanesAreParkedThanMayWaitAndALaneThatIsNotKeepsItsPlace() {
+        var lanes = KeyLanes<Delivery>(maximum: 1)
+        for number in UInt64(0)..<16 {
+            #expect(lanes.offer(delivery(number), key(KafkaBytes("\(number)"))) == .run)
+            #expect(lanes.park(key(KafkaBytes("\(number)"))) == true)
+        }
+        #expect(lanes.offer(delivery(16), key("a")) == .run)
+        #expect(lanes.park(key("a")) == false)
+        #expect(lanes.offer(delivery(17), key("b")) == .full)
+        #expect(lanes.finished(key("a")) == nil)
+        #expect(lanes.offer(delivery(17), key("b")) == .run)
+    }
+
+    @Test func aParkedLaneWhoseDeliveryIsHandedOverNeedsAPlaceForThat() {
+        var lanes = KeyLanes<Delivery>(maximum: 1)
+        #expect(lanes.offer(delivery(0), key("a")) == .run)
+        #expect(lanes.offer(delivery(1), key("a")) == .queued)
+        #expect(lanes.park(key("a")) == true)
+        #expect(lanes.offer(delivery(2), key("b")) == .run)
+        #expect(lanes.enter(key("a")) == false)
+        #expect(lanes.finished(key("b")) == nil)
+        #expect(lanes.enter(key("a")) == true)
+        #expect(lanes.offer(delivery(3), key("c")) == .full)
+        #expect(lanes.finished(key("a"))?.laneSequence == 1)
+        #expect(lanes.finished(key("a")) == nil)
+        #expect((lanes.runningCount, lanes.waitingCount, lanes.laneCount) == (0, 0, 0))
+    }
+
     @Test func aParkedLaneBehindWhichNothingWaitsIsGoneAfterwardsThoughThereIsNoPlace() {
         var lanes = KeyLanes<Delivery>(maximum: 1)
         #expect(lanes.offer(delivery(0), key("a")) == .run)
-        lanes.park(key("a"))
+        #expect(lanes.park(key("a")) == true)
         #expect(lanes.offer(delivery(1), key("b")) == .run)
         #expect(isIdle(lanes.unpark(key("a"), backingOff: nil)))
         #expect(lanes.laneCount == 1)
@@ -138,7 +166,7 @@ struct KeyLanesTests {
         for (first, name) in [(0, "a"), (10, "b")] as [(UInt64, KafkaBytes)] {
             #expect(lanes.offer(delivery(first), key(name)) == .run)
             #expect(lanes.offer(delivery(first + 1), key(name)) == .queued)
-            lanes.park(key(name))
+            #expect(lanes.park(key(name)) == true)
         }
         #expect(lanes.offer(delivery(20), key("c")) == .run)
         #expect(isFull(lanes.unpark(key("a"), backingOff: nil)))
@@ -155,12 +183,12 @@ struct KeyLanesTests {
     @Test func whatWasParkedAndIsHandedOutAgainComesFirstHoweverEarlyThatIs() {
         var lanes = KeyLanes<Delivery>(maximum: 1)
         #expect(lanes.offer(delivery(0), key("a")) == .run)
-        lanes.park(key("a"))
+        #expect(lanes.park(key("a")) == true)
         #expect(lanes.offer(delivery(1), key("a")) == .queued)
         // Handed out again before the lane is told.
         #expect(lanes.offer(delivery(0), key("a")) == .queued)
         #expect(number(lanes.unpark(key("a"), backingOff: 0)) == 0)
-        lanes.park(key("a"))
+        #expect(lanes.park(key("a")) == true)
         // And after.
         #expect(isIdle(lanes.unpark(key("a"), backingOff: 0)))
         #expect(lanes.offer(delivery(2), key("a")) == .queued)
@@ -180,7 +208,7 @@ struct KeyLanesTests {
         #expect(lanes.backsOff(key("a"), 0) == nil)
         #expect(lanes.offer(delivery(2, gone), key("b")) == .run)
         #expect(lanes.offer(delivery(3, gone), key("b")) == .queued)
-        lanes.park(key("b"))
+        #expect(lanes.park(key("b")) == true)
         lanes.removeEnded()
         #expect((lanes.laneCount, lanes.waitingCount) == (1, 1), "the parked one ends by itself")
         #expect(number(lanes.unpark(key("b"), backingOff: nil)) == 3)

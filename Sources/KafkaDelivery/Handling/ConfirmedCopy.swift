@@ -5,7 +5,7 @@ struct ConfirmedCopy: Sendable {
 
     enum Outcome: Sendable {
         case stored(KafkaDeliveryReport)
-        /// It is not confirmed, and may be later.
+        /// It is not confirmed, and may be later; or the producer is done, and another one may take it.
         case failed(KafkaError)
         /// It can never be stored, with all left out that can be.
         case refused(KafkaError, KafkaMessage)
@@ -30,7 +30,7 @@ struct ConfirmedCopy: Sendable {
                     continue
                 }
                 guard error.isOfMessageItself else { return .failed(error) }
-                guard error.recovery == .fixRequest, let next = copy.next(after: shedding) else {
+                guard let next = copy.next(after: shedding) else {
                     return .refused(error, message)
                 }
                 shedding = next

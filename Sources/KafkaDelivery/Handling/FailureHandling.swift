@@ -18,6 +18,21 @@ struct FailureHandling: Sendable {
         case givenUp(GivenUp)
     }
 
+    /// What becomes of a delivery that was given up.
+    enum Publication {
+        case ended(Outcome)
+        /// The application is to store it, see ``handOver(_:_:)``.
+        case refused(RefusedCopy)
+    }
+
+    /// A dead letter that can never be stored, for the application.
+    struct RefusedCopy {
+        let givenUp: GivenUp
+        let letter: KafkaMessage
+        let error: KafkaError
+        let store: @Sendable (KafkaConsumer.Delivery, KafkaMessage, KafkaError) async throws -> Void
+    }
+
     let core: ConsumerCore
     let retry: KafkaRetryPolicy
     let deadLetters: KafkaDeadLetters?
@@ -43,7 +58,15 @@ struct FailureHandling: Sendable {
     ) async throws -> Outcome {
         switch try await handle(delivery, handler) {
         case .ended(let outcome): outcome
-        case .givenUp(let givenUp): try await publish(givenUp, delivery)
+        case .givenUp(let givenUp): try await finish(givenUp, delivery)
+        }
+    }
+
+    /// Publishes a delivery that was given up, or hands it over.
+    func finish(_ givenUp: GivenUp, _ delivery: KafkaConsumer.Delivery) async throws -> Outcome {
+        switch try await publish(givenUp, delivery) {
+        case .ended(let outcome): outcome
+        case .refused(let refused): await handOver(refused, delivery)
         }
     }
 
@@ -117,9 +140,9 @@ extension FailureHandling {
     /// again after a while, for the next attempt at this: it waits as a message that failed does, in nobody's hands.
     ///
     /// - Throws: The handler's error where there is nowhere to put the message.
-    func publish(_ givenUp: GivenUp, _ delivery: KafkaConsumer.Delivery) async throws -> Outcome {
-        guard delivery.message.isCurrent else { return .left }
-        if let outcome = delivery.message.outcomeOfVerdict { return outcome }
+    func publish(_ givenUp: GivenUp, _ delivery: KafkaConsumer.Delivery) async throws -> Publication {
+        guard delivery.message.isCurrent else { return .ended(.left) }
+        if let outcome = delivery.message.outcomeOfVerdict { return .ended(outcome) }
         switch givenUp.destination {
         case .retryTopic(let topic, let delay):
             return try await moveOn(givenUp, delivery, to: topic, delay)
@@ -134,7 +157,7 @@ extension FailureHandling {
         _ delivery: KafkaConsumer.Delivery,
         to topic: String,
         _ delay: Duration
-    ) async throws -> Outcome {
+    ) async throws -> Publication {
         guard let topics = retry.topics else { throw givenUp.error }
         let copy = topics.copy(
             of: delivery,
@@ -146,7 +169,7 @@ extension FailureHandling {
         )
         let attempts = givenUp.origin.attempts
         switch await topics.copies.send(copy) {
-        case .cancelled: return .left
+        case .cancelled: return .ended(.left)
         case .stored(let report):
             delivery.acknowledge()
             core.logger.debug(
@@ -158,10 +181,10 @@ extension FailureHandling {
                 ]
             )
             core.events.send(.retried(delivery.source, report, attempt: attempts + 1))
-            return .settled
+            return .ended(.settled)
         case .failed(let error):
             core.events.send(.retryFailed(delivery.source, error))
-            return backOff(givenUp, delivery, topic, error)
+            return .ended(backOff(noteEnd(givenUp, delivery, topic, error), delivery, topic, error))
         case .refused(let error, _):
             core.events.send(.retryFailed(delivery.source, error))
             core.logger.warning(
@@ -178,10 +201,10 @@ extension FailureHandling {
         _ givenUp: GivenUp,
         _ delivery: KafkaConsumer.Delivery,
         _ deadLetters: KafkaDeadLetters
-    ) async -> Outcome {
+    ) async -> Publication {
         let copy = deadLetters.copy(of: delivery, givenUp.origin, givenUp.error, group: core.configuration.group)
         switch await deadLetters.copies.send(copy) {
-        case .cancelled: return .left
+        case .cancelled: return .ended(.left)
         case .stored(let report):
             delivery.acknowledge()
             core.logger.notice(
@@ -193,29 +216,65 @@ extension FailureHandling {
                 ]
             )
             core.events.send(.deadLettered(delivery.source, report))
-            return .settled
+            return .ended(.settled)
         case .failed(let error):
             core.events.send(.deadLetterFailed(delivery.source, error))
-            return backOff(givenUp, delivery, copy.message().topic, error)
+            let topic = copy.message().topic
+            return .ended(backOff(noteEnd(givenUp, delivery, topic, error), delivery, topic, error))
         case .refused(let error, let letter):
             var givenUp = givenUp
             if !givenUp.isCalledUnstorable { core.noteRefusal(of: letter, delivery, error, deadLetters.onRefusal) }
             givenUp.isCalledUnstorable = true
             guard case .handOver(let store) = deadLetters.onRefusal else {
                 core.events.send(.deadLetterFailed(delivery.source, error))
-                return backOff(givenUp, delivery, letter.topic, error)
+                return .ended(backOff(givenUp, delivery, letter.topic, error))
             }
-            do {
-                try await store(delivery, letter, error)
-            } catch let storeError {
-                if Task.isCancelled { return .left }
-                core.events.send(.deadLetterFailed(delivery.source, error))
-                return backOff(givenUp, delivery, letter.topic, storeError)
-            }
-            delivery.acknowledge()
-            core.events.send(.handedOver(delivery.source))
-            return .settled
+            return .refused(RefusedCopy(givenUp: givenUp, letter: letter, error: error, store: store))
         }
+    }
+
+    /// Hands a delivery whose dead letter can never be stored over to the application. Where that says itself what becomes of the
+    /// delivery, that counts.
+    func handOver(_ refused: RefusedCopy, _ delivery: KafkaConsumer.Delivery) async -> Outcome {
+        guard delivery.message.isCurrent, !Task.isCancelled else { return .left }
+        if let outcome = delivery.message.outcomeOfVerdict { return outcome }
+        do {
+            try await refused.store(delivery, refused.letter, refused.error)
+        } catch {
+            if let outcome = delivery.message.outcomeOfVerdict { return outcome }
+            if Task.isCancelled { return .left }
+            core.events.send(.deadLetterFailed(delivery.source, refused.error.notHandedOver(error)))
+            return backOff(refused.givenUp, delivery, refused.letter.topic, error)
+        }
+        if delivery.message.outcomeOfVerdict == .backsOff { return .backsOff }
+        delivery.acknowledge()
+        core.events.send(.handedOver(delivery.source))
+        return .settled
+    }
+
+    /// Hands a delivery back that was given up, unpublished, behind one that holds its partition back.
+    func putBack(_ givenUp: GivenUp, _ delivery: KafkaConsumer.Delivery) {
+        unpublished.put(givenUp, delivery)
+        if delivery.message.postpone(for: .zero, holdingPartition: holdsPartition) != .settled {
+            _ = unpublished.take(delivery)
+        }
+    }
+
+    /// Says once of a message that it waits for a producer that will never send it. The message is not to blame.
+    private func noteEnd(
+        _ givenUp: GivenUp,
+        _ delivery: KafkaConsumer.Delivery,
+        _ topic: String,
+        _ error: KafkaError
+    ) -> GivenUp {
+        guard error.recovery == .recreateClient, !givenUp.isProducerCalledDone else { return givenUp }
+        core.logger.error(
+            "The producer of copies is closed or has failed: the message stays unsettled until a loop has a new one",
+            metadata: ["kafka_delivery": "\(delivery)", "kafka_topic": "\(topic)", "kafka_error": "\(error)"]
+        )
+        var givenUp = givenUp
+        givenUp.isProducerCalledDone = true
+        return givenUp
     }
 
     private func backOff(
@@ -246,47 +305,11 @@ extension FailureHandling {
     }
 }
 
-extension ConsumerCore {
-    /// Says that a dead letter can never be stored.
-    func noteRefusal(
-        of letter: KafkaMessage,
-        _ delivery: KafkaConsumer.Delivery,
-        _ error: KafkaError,
-        _ choice: KafkaDeadLetters.Refusal
-    ) {
-        events.send(.deadLetterRefused(delivery.source, error))
-        let metadata: Logger.Metadata = [
-            "kafka_delivery": "\(delivery)", "kafka_topic": "\(letter.topic)", "kafka_error": "\(error)",
-            "kafka_bytes": "\(letter.wireSize)",
-        ]
-        switch choice {
-        case .hold:
-            logger.error(
-                "Message given up, and its dead letter can never be stored as it is: it holds back what comes after it",
-                metadata: metadata
-            )
-        case .handOver:
-            logger.notice(
-                "Message given up, and its dead letter can never be stored: it is handed over",
-                metadata: metadata
-            )
-        }
-    }
-
-    /// Refuses dead-letter and retry topics that cannot be, of those topics that are known before anything is read.
-    func refuseTopics(_ retries: KafkaRetryTopics?, deadLetterTopic: ((String) -> String)?) throws(KafkaError) {
-        let known = Set(configuration.topics.filter { !$0.hasPrefix("^") } + configuration.partitions.map(\.topic))
-        let retryTopics = Set(known.flatMap { retries?.topics(of: $0) ?? [] })
-        for topic in known.subtracting(retryTopics).sorted() {
-            for name in retries?.topics(of: topic) ?? [] {
-                if let error = KafkaMessage.refusal(ofTopic: name) {
-                    throw .invalidConfiguration("\(topic) has no possible retry topic: \(error.reason)")
-                }
-            }
-            if let name = deadLetterTopic?(topic), let error = KafkaMessage.refusal(ofTopic: name) {
-                throw .invalidConfiguration("\(topic) has no possible dead-letter topic: \(error.reason)")
-            }
-        }
+extension KafkaError {
+    /// The same of a letter that the application did not take either.
+    fileprivate func notHandedOver(_ error: any Error) -> KafkaError {
+        let reason = "\(reason); it was not handed over either: \(error)"
+        return KafkaError(kind, persistence: persistence, recovery: recovery, reason: reason, code: code)
     }
 }
 

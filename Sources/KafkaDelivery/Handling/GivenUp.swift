@@ -16,6 +16,8 @@ struct GivenUp: Sendable {
     private(set) var failures = 0
     /// Whether it was said that its dead letter can never be stored. Once is enough.
     var isCalledUnstorable = false
+    /// Whether it was said that the producer of its copy is done.
+    var isProducerCalledDone = false
 
     private static let backoff = KafkaRetryPolicy.exponential(
         initial: .milliseconds(200),

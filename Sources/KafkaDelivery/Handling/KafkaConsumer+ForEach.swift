@@ -27,9 +27,10 @@ extension KafkaConsumer {
     /// partition (with `.perKey` that key, with `.unordered` nothing else) and leaves the others alone. When the policy
     /// gives up, the message goes to the dead letters, and is settled once that is confirmed; without dead letters the
     /// error ends the loop, and the message stays unsettled. What cannot be published waits for its next attempt at that as a
-    /// message that failed does, and holds back no more; what never can, ``KafkaDeadLetters/onRefusal`` is for. With ``KafkaRetryPolicy/topics(_:through:inPlace:)`` messages
-    /// wait for their next attempt in topics of their own, which are subscribed to as well. Cancellation leaves what is being
-    /// handled unsettled.
+    /// message that failed does, and holds back no more; what never can, ``KafkaDeadLetters/onRefusal`` is for: its closure counts
+    /// as a handler among so many at a time. With `.perKey` and `.unordered`, what is being published does not, up to 16 messages
+    /// for each that may be handled. With ``KafkaRetryPolicy/topics(_:through:inPlace:)`` messages wait for their next attempt in
+    /// topics of their own, which are subscribed to as well. Cancellation leaves what is being handled unsettled.
     ///
     /// The handler may close the consumer: that begins the end and does not wait for it, see ``close(within:)``. In a service
     /// of a `ServiceGroup`, a graceful shutdown closes the consumer within ``Configuration/closeTimeout``: what is
@@ -138,7 +139,8 @@ extension KafkaConsumer {
     /// Handles deliveries of one partition in batches, one batch of each partition at a time.
     ///
     /// The handler may settle deliveries one by one, and what it has not settled when it ends is settled as a whole:
-    /// returning acknowledges it, throwing hands it over again in order, each by the policy.
+    /// returning acknowledges it, throwing hands it over again in order, each by the policy. Those that are given up are published
+    /// one after the other; where that fails for one, the rest waits behind it.
     ///
     /// - Parameters:
     ///   - maximumCount: How many deliveries a batch has at most, 1 or more.
@@ -180,16 +182,28 @@ extension KafkaConsumer {
                     }
                     batch.append(next)
                 }
+                // Whether one backs off because its copy was not published: it holds back the others, whose copies would wait for
+                // the same broker, one after the other.
+                var isHeld = false
                 do {
                     try await handler(batch)
                     for delivery in batch where !delivery.message.hasVerdict { delivery.acknowledge() }
                 } catch {
                     for delivery in batch where !delivery.message.hasVerdict {
                         guard case .givenUp(let givenUp) = try handling.failed(delivery, error) else { continue }
-                        _ = try await handling.publish(givenUp, delivery)
+                        if isHeld {
+                            handling.putBack(givenUp, delivery)
+                        } else {
+                            isHeld = try await handling.finish(givenUp, delivery) == .backsOff
+                        }
                     }
                 }
-                if let givenUp { _ = try await handling.run(givenUp) { try await handler([$0]) } }
+                guard let givenUp else { continue }
+                if isHeld {
+                    givenUp.message.postpone(for: .zero)
+                } else {
+                    _ = try await handling.run(givenUp) { try await handler([$0]) }
+                }
             }
         }
     }
@@ -218,7 +232,8 @@ extension KafkaConsumer {
 }
 
 extension KafkaConsumer.Delivery {
-    /// The value, decoded by a function of yours. A tombstone is nil where `type` is an optional one.
+    /// The value, decoded by a function of yours. A tombstone is nil where `type` is an optional one, or another whose values can
+    /// be written as `nil` (`ExpressibleByNilLiteral`).
     ///
     /// - Throws: ``KafkaDecodingError``, which no retry policy finds worth another attempt.
     public func decoded<Value>(

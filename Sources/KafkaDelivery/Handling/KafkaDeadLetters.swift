@@ -11,14 +11,18 @@
 /// give the producer a ``KafkaProducer/Configuration/maximumMessageBytes`` and the dead-letter topic a `max.message.bytes`
 /// that are some kilobytes above those of the original topic.
 public struct KafkaDeadLetters: Sendable {
-    /// What becomes of a message that was given up and whose dead letter can never be stored: it is too large, its topic's
-    /// name is too long, or the producer has failed for good or is closed. That a topic is not there or must not be written
-    /// to is nothing of that kind: it is tried again, until somebody has seen to it.
+    /// What becomes of a message that was given up and whose dead letter can never be stored: it is too large, or its topic's
+    /// name is too long. That a topic is not there or must not be written to is nothing of that kind: it is tried again, until
+    /// that is seen to. Nor is a producer that is closed or has failed for good: the message stays unsettled, a log line of
+    /// level `error` says why, and a loop with a new producer publishes it.
     public enum Refusal: Sendable {
         /// The message stays unsettled and holds back its partition (in a loop that is not `perPartition`, what has its key, or
         /// nothing), and nothing after it is committed. ``KafkaConsumer/Event/deadLetterRefused(_:_:)``, the metric
         /// `kafka_consumer_dead_letter_refusals_total` and a log line of level `error` say so once. It is tried again
         /// every 10 seconds all the same (in `transform` every minute), for a limit may be raised.
+        ///
+        /// What is behind it is handled and cannot be committed, so that also in a loop that is not `perPartition` the partition
+        /// stands still ``KafkaConsumer/Configuration/maximumUnsettledPerPartition`` deliveries later.
         case hold
         /// The application stores it elsewhere. When the closure returns, the original is settled
         /// (``KafkaConsumer/Event/handedOver(_:)``); when it throws, the letter and then the closure are tried again after a

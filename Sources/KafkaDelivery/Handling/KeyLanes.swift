@@ -120,10 +120,25 @@ struct KeyLanes<Delivery: LaneDelivery> {
         return nil
     }
 
-    /// The lane's delivery was given up and is to be published: whatever time that takes, nothing is run.
-    mutating func park(_ key: LaneKey) {
+    /// The lane's delivery was given up and is to be published: nothing is run meanwhile.
+    ///
+    /// - Returns: Whether the lane is parked. It is not, and keeps its place, where as many are as may wait behind others: so that
+    ///   is how many are published at a time beyond those that run.
+    mutating func park(_ key: LaneKey) -> Bool {
+        guard parkedCount < maximumWaiting else { return false }
         runningCount -= 1
         parkedCount += 1
+        return true
+    }
+
+    /// The application's code is to run for the delivery of a lane that is parked.
+    ///
+    /// - Returns: Whether the lane has a place, and is not parked any more; otherwise wait until one is free, and ask again.
+    mutating func enter(_ key: LaneKey) -> Bool {
+        guard runningCount < maximum else { return false }
+        parkedCount -= 1
+        runningCount += 1
+        return true
     }
 
     /// The lane's delivery was published, or is handed out again later for that.

@@ -6,12 +6,33 @@ internal import Synchronization
 final class LaneDispatcher: Sendable {
     typealias Delivery = KafkaConsumer.Delivery
 
+    private enum Waiter {
+        /// A lane whose next delivery is to be handled.
+        case next(LaneKey, CheckedContinuation<Delivery?, Never>)
+        /// A lane whose delivery is to be handed over.
+        case handOver(LaneKey, CheckedContinuation<Bool, Never>)
+
+        /// Goes on without a place: the loop is over.
+        func giveUp() {
+            switch self {
+            case .next(_, let continuation): continuation.resume(returning: nil)
+            case .handOver(_, let continuation): continuation.resume(returning: false)
+            }
+        }
+    }
+
+    /// A lane that goes on.
+    private enum Waking {
+        case next(CheckedContinuation<Delivery?, Never>, Delivery?)
+        case handOver(CheckedContinuation<Bool, Never>)
+    }
+
     private struct State {
         var lanes: KeyLanes<Delivery>
         /// The reading task, where it waits for a place.
         var reading: CheckedContinuation<LaneOffer, Never>?
         /// Lanes that have something to run, and wait for a place.
-        var waiters: Deque<(key: LaneKey, continuation: CheckedContinuation<Delivery?, Never>)> = []
+        var waiters: Deque<Waiter> = []
         /// Whether a handler's error has ended the loop.
         var isOver = false
     }
@@ -106,16 +127,17 @@ final class LaneDispatcher: Sendable {
                     ? try await handling.handle(delivery, handler) : .ended(.left)
                 switch step {
                 case .ended(let outcome):
-                    current = changing { state in
-                        // Where the partition went, or elsewhere, it does not come again. Asked here, so that either this sees
-                        // it, or the reading task finds the lane when it sees it.
-                        outcome == .backsOff && delivery.message.isCurrent
-                            ? state.lanes.backsOff(key, delivery.message.sequence) : state.lanes.finished(key)
-                    }
+                    current = next(key, delivery, outcome)
                 case .givenUp(let givenUp):
-                    changing { $0.lanes.park(key) }
-                    let outcome = try await handling.publish(givenUp, delivery)
-                    current = await unpark(key, delivery, outcome)
+                    let isParked = changing { $0.lanes.park(key) }
+                    switch try await handling.publish(givenUp, delivery) {
+                    case .ended(let outcome):
+                        current =
+                            isParked ? await unpark(key, delivery, outcome) : next(key, delivery, outcome)
+                    case .refused(let refused):
+                        if isParked, await !enter(key) { return }
+                        current = next(key, delivery, await handling.handOver(refused, delivery))
+                    }
                 }
             }
         } catch {
@@ -126,8 +148,33 @@ final class LaneDispatcher: Sendable {
                 return (state.reading.take(), state.waiters)
             }
             reading?.resume(returning: .full)
-            for waiter in waiters { waiter.continuation.resume(returning: nil) }
+            for waiter in waiters { waiter.giveUp() }
             throw error
+        }
+    }
+
+    /// What to run in a lane that occupies a place, after one of its deliveries; nil where there is nothing.
+    private func next(_ key: LaneKey, _ delivery: Delivery, _ outcome: FailureHandling.Outcome) -> Delivery? {
+        changing { state in
+            // Where the partition went, or elsewhere, it does not come again. Asked here, so that either this sees it, or the
+            // reading task finds the lane when it sees it.
+            outcome == .backsOff && delivery.message.isCurrent
+                ? state.lanes.backsOff(key, delivery.message.sequence) : state.lanes.finished(key)
+        }
+    }
+
+    /// Waits until a lane that is parked has a place again.
+    ///
+    /// - Returns: Whether it has; false when the loop is over.
+    private func enter(_ key: LaneKey) async -> Bool {
+        await withCheckedContinuation { continuation in
+            let isIn: Bool? = state.withLock { state in
+                if state.isOver { return false }
+                if state.lanes.enter(key) { return true }
+                state.waiters.append(.handOver(key, continuation))
+                return nil
+            }
+            if let isIn { continuation.resume(returning: isIn) }
         }
     }
 
@@ -153,7 +200,7 @@ final class LaneDispatcher: Sendable {
                 case .run(let next): return next
                 case .idle: return .some(nil)
                 case .full:
-                    state.waiters.append((key, continuation))
+                    state.waiters.append(.next(key, continuation))
                     return nil
                 }
             }
@@ -166,19 +213,27 @@ final class LaneDispatcher: Sendable {
     private func changing<Result>(_ body: (inout State) -> Result) -> Result {
         let (result, reading, lane) = state.withLock { state in
             let result = body(&state)
-            var lane: (CheckedContinuation<Delivery?, Never>, Delivery?)?
-            if let waiter = state.waiters.first {
-                switch state.lanes.resume(waiter.key) {
-                case .run(let next): lane = (waiter.continuation, next)
-                case .idle: lane = (waiter.continuation, nil)
+            var lane: Waking?
+            switch state.waiters.first {
+            case .next(let key, let continuation):
+                switch state.lanes.resume(key) {
+                case .run(let next): lane = .next(continuation, next)
+                case .idle: lane = .next(continuation, nil)
                 case .full: break
                 }
-                if lane != nil { state.waiters.removeFirst() }
+            case .handOver(let key, let continuation):
+                if state.lanes.enter(key) { lane = .handOver(continuation) }
+            case nil: break
             }
+            if lane != nil { state.waiters.removeFirst() }
             return (result, state.reading.take(), lane)
         }
         reading?.resume(returning: .full)
-        if let (continuation, next) = lane { continuation.resume(returning: next) }
+        switch lane {
+        case .next(let continuation, let next): continuation.resume(returning: next)
+        case .handOver(let continuation): continuation.resume(returning: true)
+        case nil: break
+        }
         return result
     }
 }

@@ -43,12 +43,13 @@ extension KafkaMessage {
 
 extension KafkaError {
     /// Whether the same message will be refused again, whatever time passes: it is too large, or not what the topic or any
-    /// broker takes; or the producer is done. A topic that is not there may be made, and what is not allowed may be allowed.
+    /// broker takes. A topic that is not there may be made, and what is not allowed may be allowed; and of a producer that is
+    /// closed, or has failed for good, no message is to blame.
     var isOfMessageItself: Bool {
         switch (kind, recovery) {
         case (.unknownTopicOrPartition, _), (.authorization, _), (.authentication, _), (.invalidConfiguration, _): false
-        case (_, .fixRequest), (_, .recreateClient): true
-        case (_, .retry), (_, .abortTransaction): false
+        case (_, .fixRequest): true
+        case (_, .retry), (_, .abortTransaction), (_, .recreateClient): false
         }
     }
 
