@@ -20,7 +20,7 @@ struct ManyPartitionsTests {
         let taken = try await consumer.take(1)
         #expect(consumer.assignment.count == 10_000)
         taken[0].acknowledge()
-        // Its deadline, and a second for a busy machine.
-        await expectWithin(.seconds(5)) { await consumer.close(within: .seconds(4)) }
+        // Its deadline, and what a busy machine or a sanitizer takes.
+        await expectWithin(.seconds(14)) { await consumer.close(within: .seconds(4)) }
     }
 }

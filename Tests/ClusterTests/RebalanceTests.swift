@@ -86,6 +86,15 @@ struct RebalanceTests {
 
         let second = try KafkaConsumer(configuration, logger: .test)
         let secondEvents = second.events
+        let tale = second.events
+        let committedTooLate = Task {
+            var partitions: Set<KafkaTopicPartition> = []
+            for await event in tale {
+                guard case .commitFailed(let late, let error) = event, error.kind == .timedOut else { continue }
+                partitions.formUnion(late)
+            }
+            return partitions
+        }
         let secondLoop = Task { try await Self.consume(second, "second", into: record) }
         // A part of them, and at first perhaps all, where the first was too busy to be a member for a moment.
         try await secondEvents.first { event in
@@ -99,7 +108,9 @@ struct RebalanceTests {
         let summary = await second.close()
         #expect(summary.unsettled == 0)
         // In its whole life: at first it may have had all of them, and given most back.
-        if Self.handsOverCleanly(strategy) { #expect(summary.uncommittedPartitions == 0) }
+        // On a busy machine a revocation may have been over before its commit was confirmed, which is told.
+        let tooLate = await committedTooLate.value
+        if Self.handsOverCleanly(strategy) { #expect(tooLate.isSuperset(of: summary.uncommitted.keys)) }
         try await secondLoop.value
         // The first gets everything again, and goes on until nothing is left.
         try await firstEvents.first { if case .assigned(let some, _) = $0, !some.isEmpty { () } else { nil } }
