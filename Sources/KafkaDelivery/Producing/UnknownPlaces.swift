@@ -10,8 +10,9 @@ final class UnknownPlaces: Sendable {
         let partition: Int?
     }
 
-    /// What was just made is not known to every broker at once.
-    private static let patience = Duration.seconds(1)
+    /// What was just made is not known to every broker at once: where they are busy, after some seconds. A place that does not
+    /// exist is refused as much later, once in ``memory``.
+    private static let patience = Duration.seconds(5)
     /// How long a place counts as known to be missing: it is asked for again, and no longer waited for.
     private static let memory = Duration.seconds(10)
     private static let maximumCount = 1_000
