@@ -171,6 +171,10 @@ struct SendInboxTests {
         inbox.noteReturn()
         let haveAll = inbox.haveAllReturned
         #expect(haveAll)
+        // The inbox lets go of its blocks only where they are taken over.
+        var sends = SendsInFlight()
+        sends.takeOver(inbox)
+        _ = sends.abandon()
     }
 }
 
