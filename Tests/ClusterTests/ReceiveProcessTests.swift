@@ -36,14 +36,11 @@ struct ReceiveProcessTests {
         // Not through String(contentsOf:), which leaks where the file is empty still.
         guard let file = FileHandle(forReadingAtPath: folder.appendingPathComponent(errors).path) else { return "" }
         defer { try? file.close() }
-        return (try? file.readToEnd()).flatMap { $0 }.map { String(decoding: $0, as: UTF8.self) } ?? ""
+        return (try? file.readToEnd()).map { String(decoding: $0, as: UTF8.self) } ?? ""
     }
 
     private func waitUntilSaid(_ text: String) async throws {
-        try await waitUntil {
-            try await Task.sleep(for: .milliseconds(20))
-            return said().contains(text)
-        }
+        try await waitUntil { said().contains(text) }
     }
 
     @Test func itIsNotTheEndBeforeThePartitionsOfAMemberThatWasKilledAreRead() async throws {
