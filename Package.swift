@@ -66,11 +66,18 @@ let package = Package(
             ],
             swiftSettings: settings
         ),
+        // What command-line tools need that does not know what they deliver: terminal, files, signals, exit status.
+        .target(
+            name: "ToolSupport",
+            dependencies: [.product(name: "ArgumentParser", package: "swift-argument-parser")],
+            swiftSettings: settings
+        ),
         .executableTarget(
             name: "kafka-delivery",
             dependencies: [
                 "KafkaDelivery",
                 "KafkaDeliveryTesting",
+                "ToolSupport",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ],
@@ -100,9 +107,15 @@ let package = Package(
             swiftSettings: settings
         ),
         .testTarget(
+            name: "ToolSupportTests",
+            dependencies: ["ToolSupport", .product(name: "ArgumentParser", package: "swift-argument-parser")],
+            swiftSettings: settings
+        ),
+        .testTarget(
             name: "ToolTests",
             dependencies: [
                 "KafkaDelivery",
+                "ToolSupport",
                 "kafka-delivery",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),

@@ -1,10 +1,10 @@
 import ArgumentParser
 import KafkaDelivery
-import KafkaDeliveryTesting
+import ToolSupport
 
 /// `kafka-delivery`: the two confirmations, from a shell.
 @main
-struct KafkaDeliveryTool: AsyncParsableCommand {
+struct KafkaDeliveryTool: ToolCommand {
     static let configuration = CommandConfiguration(
         commandName: "kafka-delivery",
         abstract: "Sends messages to Kafka and sees them confirmed; receives messages and acknowledges them.",
@@ -33,61 +33,8 @@ struct KafkaDeliveryTool: AsyncParsableCommand {
     /// What CHANGELOG.md says.
     static let version = "0.1.0-dev"
 
-    static func main() async {
-        fillStandardDescriptors()
-        // A reader that goes away is an error of the write, which the commands answer in their own ways.
-        ignoreBrokenPipes()
-        do {
-            var command = try await asyncParseAsRoot(nil)
-            if var command = command as? any AsyncParsableCommand {
-                try await command.run()
-            } else {
-                try command.run()
-            }
-            try StandardOutput.check()
-            endProcess(status: 0)
-        } catch {
-            exit(reporting: error)
-        }
-    }
+    /// A client that could not be closed in time may still be in a TLS handshake on a thread of librdkafka's.
+    static var runsExitHandlers: Bool { LiveClients.isEmpty }
 
-    /// Says what went wrong, and ends with the status that goes with it.
-    private static func exit(reporting error: any Error) -> Never {
-        switch error {
-        case let failure as ToolFailure:
-            StandardError.say(failure.sentence)
-            endProcess(status: failure.status)
-        case let error as KafkaError:
-            StandardError.say(ToolFailure(error).sentence)
-            endProcess(status: 1)
-        case let failure as MockCluster.Failure:
-            StandardError.say(failure.description)
-            endProcess(status: 1)
-        default:
-            exitAsArgumentParser(error)
-        }
-    }
-
-    /// Help is an "error" too, and goes to standard output; complaints about the command line go to standard error.
-    private static func exitAsArgumentParser(_ error: any Error) -> Never {
-        let code = exitCode(for: error)
-        let text = fullMessage(for: error)
-        if code.isSuccess {
-            StandardOutput.print(text)
-            do { try StandardOutput.check() } catch { exit(reporting: error) }
-        } else if !text.isEmpty {
-            let text = text.hasPrefix("Error: ") ? "kafka-delivery: \(text.dropFirst(7))" : text
-            StandardError.write(withHintAtDashes(text) + "\n")
-        }
-        endProcess(status: code.rawValue)
-    }
-
-    /// A value that begins with a dash is taken for the next option, and then "missing", by options that name something.
-    static func withHintAtDashes(_ complaint: String) -> String {
-        guard let start = complaint.firstRange(of: "Missing value for '--")?.upperBound else { return complaint }
-        let name = complaint[start...].prefix { $0 != " " && $0 != "'" }
-        let head = complaint.prefix { $0 != "\n" }
-        let hint = " (one that begins with a dash is given with an equals sign: --\(name)=-5)"
-        return head + hint + complaint.dropFirst(head.count)
-    }
+    static func main() async { await runTool() }
 }

@@ -2,6 +2,7 @@ import ArgumentParser
 import KafkaDelivery
 import Logging
 import Testing
+import ToolSupport
 
 @testable import kafka_delivery
 
@@ -72,9 +73,9 @@ import Testing
     /// What is a name is more often forgotten than begun with a dash.
     @Test func whereAValueIsTakenForAnOptionTheComplaintSaysHowToGiveIt() {
         let error = #expect(throws: (any Error).self) { try ReceiveCommand.parse(["t", "--group", "-5"]) }
-        let complaint = error.map { KafkaDeliveryTool.withHintAtDashes(ReceiveCommand.fullMessage(for: $0)) } ?? ""
+        let complaint = error.map { withHintAtDashes(ReceiveCommand.fullMessage(for: $0)) } ?? ""
         #expect(complaint.contains("--group=-5)\n"))
-        #expect(KafkaDeliveryTool.withHintAtDashes("Unknown option '-q'") == "Unknown option '-q'")
+        #expect(withHintAtDashes("Unknown option '-q'") == "Unknown option '-q'")
         #expect((try? ReceiveCommand.parse(["t", "--group=-5"]))?.group == "-5")
     }
 

@@ -1,5 +1,6 @@
 import KafkaDelivery
 import Testing
+import ToolSupport
 
 @testable import kafka_delivery
 

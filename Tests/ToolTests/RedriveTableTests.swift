@@ -1,5 +1,6 @@
 import ArgumentParser
 import Testing
+import ToolSupport
 
 @testable import KafkaDelivery
 @testable import kafka_delivery
@@ -109,10 +110,6 @@ extension KafkaError {
     @Test func rowsThatNeedALookAreRed() {
         #expect(lines([row("0:7", isGood: false)], isColoured: true)[1].hasPrefix("\u{1B}[31m"))
         #expect(!lines([row("0:7")], isColoured: true)[1].contains("\u{1B}"))
-    }
-
-    @Test func whatAMessageSaysCannotCommandTheTerminal() {
-        #expect("a\u{1B}[2Jb\nc\u{9B}d\u{7F}".withoutControls == "a [2Jb c d ")
     }
 }
 

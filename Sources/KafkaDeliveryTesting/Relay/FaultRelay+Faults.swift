@@ -43,7 +43,7 @@ extension FaultRelay {
             /// Which requests' answers are looked at; empty for all. Needs an unencrypted connection: in an encrypted
             /// one the relay sees no answers, and nothing is lost unless this is empty, in which case every read counts
             /// as one.
-            public var kinds: Set<MockCluster.RequestKind>
+            public var kinds: Set<KafkaRequestKind>
 
             /// How long requests still pass, unanswered, before the connection is cut; zero or more. Nil for ever.
             public var cutsAfter: Duration?
@@ -56,7 +56,7 @@ extension FaultRelay {
             ///   - cutsAfter: How long requests still pass before the connection is cut; nil for ever.
             public init(
                 probability: Double,
-                kinds: Set<MockCluster.RequestKind> = [.produce],
+                kinds: Set<KafkaRequestKind> = [.produce],
                 cutsAfter: Duration? = .milliseconds(10)
             ) {
                 self.probability = probability

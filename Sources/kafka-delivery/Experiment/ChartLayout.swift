@@ -1,3 +1,5 @@
+import ToolSupport
+
 /// How a chart of an ``ExperimentPage`` is laid out, and the elements it is made of. Its unit is a pixel, where the page is as wide as
 /// it was made for.
 struct ChartLayout {

@@ -2,6 +2,7 @@ import Foundation
 import KafkaDelivery
 import KafkaDeliveryTesting
 import Synchronization
+import ToolSupport
 
 /// Sends numbered messages through a bad network, once for each mode, and counts what is stored.
 struct Experiment: Sendable {

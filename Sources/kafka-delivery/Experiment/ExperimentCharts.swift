@@ -1,4 +1,5 @@
 import Foundation
+import ToolSupport
 
 /// The charts of an ``ExperimentPage``, as SVG that takes its colours from the page.
 ///

@@ -2,6 +2,7 @@ import ArgumentParser
 import Foundation
 import KafkaDelivery
 import KafkaDeliveryTesting
+import ToolSupport
 
 struct ExperimentCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(

@@ -1,4 +1,5 @@
 import Foundation
+import ToolSupport
 
 /// An experiment's figures for programs.
 struct ExperimentJSON: Encodable {

@@ -1,3 +1,5 @@
+import ToolSupport
+
 /// An experiment as a page for a person: one file of HTML, with its charts in it, that loads nothing.
 struct ExperimentPage {
     let report: ExperimentReport

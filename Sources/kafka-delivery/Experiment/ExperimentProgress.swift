@@ -1,4 +1,5 @@
 import Synchronization
+import ToolSupport
 
 /// The line that says how far an experiment has come, where somebody looks at it.
 final class ExperimentProgress: Sendable {

@@ -1,3 +1,5 @@
+import ToolSupport
+
 /// What one mode came to.
 struct ExperimentResult: Sendable {
     let mode: ExperimentMode

@@ -1,6 +1,7 @@
 import KafkaDelivery
 import KafkaDeliveryTesting
 import Logging
+import ToolSupport
 
 /// Sends numbered messages through a bad network, and keeps what it is told of each.
 struct ExperimentSender {

@@ -1,3 +1,5 @@
+import ToolSupport
+
 /// An experiment's figures for a terminal.
 struct ExperimentTable {
     let report: ExperimentReport

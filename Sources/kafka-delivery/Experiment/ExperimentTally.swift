@@ -1,3 +1,5 @@
+import ToolSupport
+
 /// Counts what became of numbered messages: what their sender was told, against what is stored.
 struct ExperimentTally: Equatable, Sendable {
     /// What the sender of a message was told.

@@ -1,3 +1,5 @@
+import ToolSupport
+
 /// What the processes of a mode said, together.
 struct ExperimentTold {
     private(set) var handled: [Int] = []

@@ -3,6 +3,7 @@ import Dispatch
 import Foundation
 import KafkaDelivery
 import KafkaDeliveryTesting
+import ToolSupport
 
 /// What an experiment runs in a process of its own, so that it can be killed. It tells the experiment what it did, a line
 /// each: see ``Line``.

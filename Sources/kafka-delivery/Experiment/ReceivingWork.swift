@@ -1,6 +1,7 @@
 import KafkaDelivery
 import KafkaDeliveryTesting
 import Synchronization
+import ToolSupport
 
 /// What an ``ExperimentWorker`` does as a member of a group, as an application would: through the network of its profile.
 struct ReceivingWork {

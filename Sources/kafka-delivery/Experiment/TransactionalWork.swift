@@ -1,5 +1,6 @@
 import KafkaDelivery
 import KafkaDeliveryTesting
+import ToolSupport
 
 /// What an ``ExperimentWorker`` does that sends in transactions.
 struct TransactionalWork {

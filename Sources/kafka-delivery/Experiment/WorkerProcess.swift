@@ -1,5 +1,6 @@
 import Foundation
 import KafkaDeliveryTesting
+import ToolSupport
 
 /// An ``ExperimentWorker`` at work, seen from the experiment.
 final class WorkerProcess: Sendable {
