@@ -19,6 +19,7 @@ let package = Package(
     products: [
         .library(name: "KafkaDelivery", targets: ["KafkaDelivery"]),
         .library(name: "KafkaDeliveryTesting", targets: ["KafkaDeliveryTesting"]),
+        .library(name: "OutboxDelivery", targets: ["OutboxDelivery"]),
         .executable(name: "kafka-delivery", targets: ["kafka-delivery"]),
     ],
     dependencies: [
@@ -94,6 +95,26 @@ let package = Package(
                 .product(name: "Logging", package: "swift-log"),
             ],
             path: "Tests/TestMember",
+            swiftSettings: settings
+        ),
+        // The outbox: what every database and every destination of it share. Links neither librdkafka nor a database.
+        .target(
+            name: "OutboxDelivery",
+            dependencies: [
+                "DeliveryCore",
+                .product(name: "CoreMetrics", package: "swift-metrics"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+            ],
+            swiftSettings: settings
+        ),
+        .testTarget(
+            name: "OutboxDeliveryTests",
+            dependencies: [
+                "OutboxDelivery",
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "MetricsTestKit", package: "swift-metrics"),
+            ],
             swiftSettings: settings
         ),
         .testTarget(

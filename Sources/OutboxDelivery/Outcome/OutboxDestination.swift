@@ -1,0 +1,28 @@
+/// Where events go: a Kafka cluster, an HTTP service, RabbitMQ, or anything else that conforms.
+///
+/// ```swift
+/// struct Printer: OutboxDestination {
+///     func publish(_ batch: [OutboxEvent]) async -> [OutboxOutcome] {
+///         batch.map { event in
+///             print(event.message.topic, event.id.number)
+///             return .accepted(OutboxReceipt(place: "stdout"))
+///         }
+///     }
+/// }
+/// ```
+public protocol OutboxDestination: Sendable {
+    /// Delivers a batch and says what became of each event.
+    ///
+    /// The batch is in order. Events with the same key have to arrive in that order, and where one is not accepted those
+    /// after it with its key must not be sent (their outcome is ``OutboxOutcome/unavailable(reason:retryAfter:)``); events with
+    /// different keys, and those without a key, are independent of each other. Several batches may be under way at a time, of
+    /// different slots, and so of different keys.
+    ///
+    /// It may take as long as it needs: the publisher goes on with other slots. Where the task is cancelled it has to end
+    /// soon, with ``OutboxOutcome/unknown(reason:)`` for what was on its way. Sending again has to be expected: an event comes
+    /// again, with the same idempotency key, where the publisher died before it deleted the row.
+    ///
+    /// - Parameter batch: At least one event.
+    /// - Returns: One outcome for each event, in the order of the batch. A missing one counts as unknown.
+    func publish(_ batch: [OutboxEvent]) async -> [OutboxOutcome]
+}

@@ -1,0 +1,151 @@
+/// The database of an outbox, as a publisher and a person's tools see it: PostgreSQL, SQLite, or another one that conforms.
+///
+/// What it promises a publisher:
+/// - **Rows of a slot are read by the session that owns the slot**, in the order of their numbers, and only committed ones. Where
+///   a row is seen, a row with the same key whose transaction was committed before that row was begun is seen too.
+/// - **A session that lost a slot can do nothing to its rows**: ``OutboxSession/settle(_:)`` then fails with
+///   ``OutboxError/Kind/fenced`` or `unavailable`, and changes nothing.
+public protocol OutboxStore: Sendable {
+    /// What a publisher works through.
+    associatedtype Session: OutboxSession
+
+    /// Checks the schema and the database's settings, and opens a session. Owns nothing yet.
+    ///
+    /// - Throws: ``OutboxError``: with the recovery `fixRequest` where it will not work until a person has changed something.
+    func openSession() async throws(OutboxError) -> Session
+}
+
+/// One publisher's work with a store: PostgreSQL's is one connection, whose locks are the slots; SQLite's is a row that has the
+/// owner and until when.
+///
+/// The publisher calls ``settle(_:)``, ``read(_:)``, ``maintain()`` and ``balance(busy:)`` in any order, also before an earlier
+/// call has returned; the store runs them in the order in which they were called. An error ends the session: the publisher closes
+/// it and opens another.
+public protocol OutboxSession: Sendable {
+    /// Takes slots up to its fair share, gives surplus ones back, and shows that the publisher is alive. Called at the
+    /// beginning and each ``keepAlive``.
+    ///
+    /// - Parameter busy: Slots with rows in flight or waiting for a retry: these are not given back.
+    /// - Returns: What it owns now, and how many publishers there are. A slot that is not in it any more was given back.
+    func balance(busy: Set<Int>) async throws(OutboxError) -> OutboxShare
+
+    /// How often ``balance(busy:)`` has to be called.
+    var keepAlive: Duration { get }
+
+    /// Reads the first rows of slots.
+    func read(_ request: OutboxReadRequest) async throws(OutboxError) -> [OutboxEvent]
+
+    /// Deletes, parks and moves rows, all in one transaction.
+    ///
+    /// - Returns: How many rows were parked.
+    @discardableResult
+    func settle(_ settlement: OutboxSettlement) async throws(OutboxError) -> Int
+
+    /// Looks after what the store has to do now and then: finds the floor below which no row is left, deletes archives that
+    /// are old. Called about every second.
+    ///
+    /// - Returns: What was found, for metrics and log lines.
+    func maintain() async throws(OutboxError) -> OutboxMaintenance
+
+    /// Waits until there may be new rows, or a person flagged parked ones, or the time is over. An error of the session ends it,
+    /// too: the next call says which. Returns at once where something came since the last wait.
+    ///
+    /// - Returns: Whether something came.
+    @discardableResult
+    func waitForWork(atMost timeout: Duration) async -> Bool
+
+    /// Gives everything back and ends. Does not fail; ends soon also where the database does not answer.
+    func close() async
+}
+
+/// What a session owns.
+public struct OutboxShare: Sendable, Hashable {
+    /// The slots.
+    public var slots: Set<Int>
+    /// How many publishers share them, this one included.
+    public var publishers: Int
+
+    /// A share.
+    public init(slots: Set<Int>, publishers: Int) {
+        self.slots = slots
+        self.publishers = publishers
+    }
+}
+
+/// What to read.
+public struct OutboxReadRequest: Sendable, Hashable {
+    /// Which slots; each of them is owned, and has no rows in flight.
+    public var slots: [Int]
+    /// How many rows of each slot, 1 or more.
+    public var limitPerSlot: Int
+    /// How many bytes of payload in all, about; at least one row of each slot comes anyway.
+    public var maximumBytes: Int
+    /// Keys whose rows are left out: they wait for a retry.
+    public var withheldKeys: [Int: Set<[UInt8]>]
+    /// Numbers of rows without a key that are left out.
+    public var withheldNumbers: [Int: Set<Int64>]
+
+    /// What to read.
+    public init(
+        slots: [Int],
+        limitPerSlot: Int,
+        maximumBytes: Int,
+        withheldKeys: [Int: Set<[UInt8]>] = [:],
+        withheldNumbers: [Int: Set<Int64>] = [:]
+    ) {
+        self.slots = slots
+        self.limitPerSlot = limitPerSlot
+        self.maximumBytes = maximumBytes
+        self.withheldKeys = withheldKeys
+        self.withheldNumbers = withheldNumbers
+    }
+}
+
+/// What became of rows.
+public struct OutboxSettlement: Sendable, Hashable {
+    /// An event that was given up.
+    public struct Parking: Sendable, Hashable {
+        /// The event.
+        public var event: OutboxEvent
+        /// How many attempts it had.
+        public var attempts: Int
+        /// Why it was given up.
+        public var reason: String
+        /// Whether the rows with its key that follow are parked as well, now and whenever they are written later, until the
+        /// parked ones are gone.
+        public var withFollowers: Bool
+
+        /// An event that was given up.
+        public init(event: OutboxEvent, attempts: Int, reason: String, withFollowers: Bool) {
+            self.event = event
+            self.attempts = attempts
+            self.reason = reason
+            self.withFollowers = withFollowers
+        }
+    }
+
+    /// Rows that are done, and deleted.
+    public var accepted: [OutboxEvent] = []
+    /// Rows that are given up.
+    public var parked: [Parking] = []
+
+    /// Nothing.
+    public init() {}
+
+    /// Whether there is nothing in it.
+    public var isEmpty: Bool { accepted.isEmpty && parked.isEmpty }
+}
+
+/// What looking after a store found.
+public struct OutboxMaintenance: Sendable, Hashable {
+    /// Rows that were below the floor, which should never be: each is a bug, or a row that was written by hand with a number of
+    /// its own. They are published all the same.
+    public var foundBelowFloor = 0
+    /// About how many rows wait; nil where the store does not know without counting.
+    public var backlog: Int?
+    /// How long the oldest row that waits has done so; nil where none waits, or the store does not know.
+    public var oldestAge: Duration?
+
+    /// Nothing was found.
+    public init() {}
+}
