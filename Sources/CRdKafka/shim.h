@@ -7,7 +7,6 @@
 #include <librdkafka/rdkafka.h>
 #include <librdkafka/rdkafka_mock.h>
 
-#include <pthread.h>
 #include <stdint.h>
 
 _Static_assert(RD_KAFKA_VERSION >= 0x020002ff,
@@ -41,11 +40,6 @@ static inline rd_kafka_resp_err_t kafka_delivery_produce(
     if (rd_kafka_produce(topic, partition, RD_KAFKA_MSG_F_COPY, (void *)value, value_count, key, key_count, opaque) == 0)
         return RD_KAFKA_RESP_ERR_NO_ERROR;
     return rd_kafka_last_error();
-}
-
-/// The calling thread, never 0; pthread_t is a different type on each system.
-static inline uintptr_t kafka_delivery_current_thread(void) {
-    return (uintptr_t)pthread_self();
 }
 
 /// One entry of a mock broker's error list: answer the next request of this kind with `error`, after `milliseconds`.

@@ -4,6 +4,7 @@
 #define DELIVERY_THREADS_SHIM_H
 
 #include <pthread.h>
+#include <stdint.h>
 #ifdef __linux__
 #include <sys/prctl.h>
 #endif
@@ -15,6 +16,11 @@ static inline void delivery_name_thread(const char *name) {
 #else
     pthread_setname_np(name);
 #endif
+}
+
+/// The calling thread, never 0; pthread_t is a different type on each system.
+static inline uintptr_t delivery_current_thread(void) {
+    return (uintptr_t)pthread_self();
 }
 
 #endif

@@ -1,4 +1,3 @@
-import CRdKafka
 @testable import KafkaDelivery
 import KafkaDeliveryTesting
 import Testing
@@ -196,7 +195,7 @@ struct ProducerExecutorTests {
 }
 
 private func currentThread() -> UInt {
-    kafka_delivery_current_thread()
+    BlockingThread.current
 }
 
 private actor Elsewhere {

@@ -21,6 +21,11 @@ package enum BlockingThread {
         }
     }
 
+    /// The calling thread, as the system names it: never 0, and another thread may get the same name when this one has ended.
+    /// Inlined, for what looks at it for each task that is resumed.
+    @inlinable
+    package static var current: UInt { delivery_current_thread() }
+
     /// Starts a detached thread that ends when `body` returns.
     ///
     /// - Parameter name: At most 15 bytes of it are shown by the system's tools.

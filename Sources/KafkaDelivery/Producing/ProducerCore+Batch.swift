@@ -1,5 +1,3 @@
-internal import CRdKafka
-
 /// Handing over many messages at once.
 extension ProducerCore {
     /// Hands messages to librdkafka, until one would have to wait for room.
@@ -38,7 +36,7 @@ extension ProducerCore {
                 } else if let topic = topic ?? lookUpTopic(messages[first].topic) {
                     produce(&run, of: messages, to: topic, block, &progress)
                 } else {
-                    throw refusal(rd_kafka_last_error(), of: messages[first])
+                    throw refusal(.last, of: messages[first])
                 }
             } catch {
                 block.slot(first).resolve(error)
@@ -85,15 +83,17 @@ extension ProducerCore {
 
     /// Notes what librdkafka said of the next message.
     private func note(
-        _ code: rd_kafka_resp_err_t,
+        _ code: RdKafkaCode,
         of message: KafkaMessage,
         _ block: SendBlock,
         _ progress: inout BatchProgress
     ) {
         switch code {
-        case RD_KAFKA_RESP_ERR_NO_ERROR: progress.accepted += 1
-        case RD_KAFKA_RESP_ERR__QUEUE_FULL, RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION, RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC,
-            RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
+        case .success: progress.accepted += 1
+        case .queueFull:
+            progress.isFull = true
+            return
+        case let code where code.isUnknownTopicOrPartition:
             progress.isFull = true
             return
         default: block.slot(progress.handled).resolve(refusal(code, of: message))

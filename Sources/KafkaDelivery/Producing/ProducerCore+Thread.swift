@@ -1,4 +1,3 @@
-internal import CRdKafka
 internal import Logging
 internal import Synchronization
 
@@ -59,7 +58,7 @@ extension ProducerCore {
             demand.noteReading()
             var count = 0
             while count < Self.reportsOfSender, let event = sleep.nextEvent(timeout: 0) {
-                count += max(event.messageCount, 1)
+                count += max(event.reportCount, 1)
                 handle(event, &serving)
             }
         }
@@ -122,13 +121,13 @@ extension ProducerCore {
         // Every send is in the inbox before librdkafka has it, so afterwards each report's is in the list.
         serving.sends.takeOver(inbox)
         var isFirst = serving.isMetered
-        while let report = event.nextMessage() {
-            guard let opaque = report.pointee._private else { continue }
+        while let report = event.nextReport() {
+            guard let opaque = report.opaque else { continue }
             if isFirst {
-                serving.metrics?.note(microseconds: rd_kafka_message_latency(report))
+                serving.metrics?.note(microseconds: report.latency)
                 isFirst = false
             }
-            guard report.pointee.err == RD_KAFKA_RESP_ERR_NO_ERROR else {
+            guard report.isConfirmed else {
                 // What the reports of an event say of each other is known when all have been read.
                 handleFailures(report, event, &serving)
                 continue
@@ -138,7 +137,7 @@ extension ProducerCore {
             if serving.connectionError != nil { serving.connectionError = nil }
             if serving.isMetered { serving.metrics?.noteConfirmed() }
             let isLast = serving.sends.settle(block, failure: nil)
-            slot.resolve(RecordMetadata(report))
+            slot.resolve(report.metadata)
             if isLast { block.takeRetainedValue().end() }
         }
     }
@@ -146,15 +145,15 @@ extension ProducerCore {
     /// Handles the reports of an event from its first one with an error on: they have all one.
     @inline(never)
     private func handleFailures(
-        _ first: UnsafePointer<rd_kafka_message_t>,
+        _ first: RdKafkaReport,
         _ event: borrowing RdKafkaEvent,
         _ serving: inout Serving
     ) {
         var reports = [first]
-        while let report = event.nextMessage() { reports.append(report) }
-        let batch = RefusedBatch(reports.map(\.pointee.err))
+        while let report = event.nextReport() { reports.append(report) }
+        let batch = RefusedBatch(reports)
         for report in reports {
-            guard let opaque = report.pointee._private else { continue }
+            guard let opaque = report.opaque else { continue }
             let slot = SendSlot(opaque: opaque)
             let block = slot.block
             let error = explain(batch.error(report), serving.connectionError)
@@ -254,14 +253,14 @@ extension ProducerCore {
                     persistence: .notPersisted,
                     recovery: .retry,
                     reason: "the buffer had no room for the message within \(messageTimeout)",
-                    code: RD_KAFKA_RESP_ERR__QUEUE_FULL.name
+                    code: RdKafkaCode.queueFull.name
                 )
             )
         }
         while let waiter = ledger.withLock({ $0.nextForRoom(inFlight: serving.sends.count) }) {
             serving.sends.append(Unmanaged.passRetained(waiter.block))
             let code = produce(waiter.message, to: nil, waiter.block.slot(0).opaque)
-            if code == RD_KAFKA_RESP_ERR_NO_ERROR {
+            if code == .success {
                 ledger.withLock { $0.triedWithSuccess() }
                 waiter.continuation.resume(returning: nil)
                 continue
@@ -269,7 +268,7 @@ extension ProducerCore {
             serving.sends.remove(waiter.block)
             // What has taken the room has come through the inbox.
             serving.sends.takeOver(inbox)
-            let isFull = code == RD_KAFKA_RESP_ERR__QUEUE_FULL
+            let isFull = code == .queueFull
             switch ledger.withLock({ $0.triedInVain(waiter, isFull: isFull, inFlight: serving.sends.count) }) {
             case .waitsOn: return
             case .refuse(let error): waiter.continuation.resume(returning: error)
@@ -287,7 +286,7 @@ extension ProducerCore {
             persistence: .notPersisted,
             recovery: .fixRequest,
             reason: "the message of \(message.payloadCount) bytes is larger than maximumBufferedBytes",
-            code: RD_KAFKA_RESP_ERR__QUEUE_FULL.name
+            code: RdKafkaCode.queueFull.name
         )
     }
 }

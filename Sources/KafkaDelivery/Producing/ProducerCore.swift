@@ -1,4 +1,3 @@
-internal import CRdKafka
 internal import Logging
 internal import Synchronization
 
@@ -41,7 +40,7 @@ final class ProducerCore: Sendable {
     ) throws(KafkaError) {
         let given: RdKafkaConfiguration
         if let properties { given = properties } else { given = try configuration.rdKafka() }
-        let client = try given.makeClient(RD_KAFKA_PRODUCER, events: RD_KAFKA_EVENT_DR)
+        let client = try given.makeProducer()
         self.openClient = OpenClient(client)
         self.clientOfSenders = .passUnretained(client)
         self.topics = client.topics
@@ -142,12 +141,12 @@ extension ProducerCore {
         inbox.noteReturn()
         if claim.isLast { readReports() }
         // One that closing gave up meanwhile has its outcome.
-        if code == RD_KAFKA_RESP_ERR_NO_ERROR || !claim.slot.discard() {
+        if code == .success || !claim.slot.discard() {
             return PendingDelivery(claim.block, claim.slot, topic: message.topic)
         }
         if ledger.withLock({ $0.refuse(claim.block) }) { sleep.interrupt() }
         // What librdkafka does not know may be there all the same: that is found out where there is time to wait.
-        guard code == RD_KAFKA_RESP_ERR__QUEUE_FULL || code.isUnknownPlace else { throw refusal(code, of: message) }
+        guard code == .queueFull || code.isUnknownTopicOrPartition else { throw refusal(code, of: message) }
         return nil
     }
 
@@ -178,8 +177,8 @@ extension ProducerCore {
         _ message: KafkaMessage,
         to topic: Unmanaged<RdKafkaTopic>?,
         _ opaque: UnsafeMutableRawPointer
-    ) -> rd_kafka_resp_err_t {
-        guard let topic = topic ?? lookUpTopic(message.topic) else { return rd_kafka_last_error() }
+    ) -> RdKafkaCode {
+        guard let topic = topic ?? lookUpTopic(message.topic) else { return .last }
         return topic._withUnsafeGuaranteedRef { topic in
             clientOfSenders._withUnsafeGuaranteedRef { $0.produce(message, to: topic, opaque: opaque) }
         }
@@ -222,8 +221,8 @@ extension ProducerCore {
     }
 
     /// The error of a message that librdkafka did not take.
-    func refusal(_ code: rd_kafka_resp_err_t, of message: KafkaMessage) -> KafkaError {
-        if code == RD_KAFKA_RESP_ERR__FATAL || code == RD_KAFKA_RESP_ERR__FENCED, let fatal = fatalError {
+    func refusal(_ code: RdKafkaCode, of message: KafkaMessage) -> KafkaError {
+        if code.isFatal, let fatal = fatalError {
             return KafkaError(
                 fatal.kind,
                 persistence: .notPersisted,

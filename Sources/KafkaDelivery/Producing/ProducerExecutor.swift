@@ -1,4 +1,4 @@
-internal import CRdKafka
+internal import DeliveryCore
 internal import DequeModule
 internal import Synchronization
 
@@ -27,7 +27,7 @@ final class ProducerExecutor: TaskExecutor {
 
     /// Whether the calling thread is the producer's.
     var isCurrent: Bool {
-        thread.load(ordering: .relaxed) == kafka_delivery_current_thread()
+        thread.load(ordering: .relaxed) == BlockingThread.current
     }
 
     func enqueue(_ job: consuming ExecutorJob) {
@@ -55,7 +55,7 @@ final class ProducerExecutor: TaskExecutor {
 extension ProducerExecutor {
     /// From now on the calling thread is the producer's.
     func begin() {
-        thread.store(kafka_delivery_current_thread(), ordering: .relaxed)
+        thread.store(BlockingThread.current, ordering: .relaxed)
     }
 
     /// Whether the thread has something to do here. Whoever changes that interrupts it.

@@ -77,5 +77,5 @@ struct ProduceRun: ~Copyable {
     }
 
     /// What became of one of them. After one that found no room (`RD_KAFKA_RESP_ERR__QUEUE_FULL`) none is taken.
-    subscript(_ index: Int) -> rd_kafka_resp_err_t { messages[index].err }
+    subscript(_ index: Int) -> RdKafkaCode { RdKafkaCode(messages[index].err) }
 }

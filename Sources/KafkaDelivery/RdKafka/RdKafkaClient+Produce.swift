@@ -8,32 +8,39 @@ extension RdKafkaClient {
     /// - Parameters:
     ///   - topic: The message's.
     ///   - opaque: Comes back with the delivery report.
-    /// - Returns: `RD_KAFKA_RESP_ERR_NO_ERROR` where it was taken: then there will be exactly one report.
+    /// - Returns: Success where it was taken: then there will be exactly one report.
     func produce(
         _ message: KafkaMessage,
         to topic: RdKafkaTopic,
         opaque: UnsafeMutableRawPointer
-    ) -> rd_kafka_resp_err_t {
-        var headers: OpaquePointer?
-        if !message.headers.isEmpty {
-            switch makeHeaders(message.headers) {
-            case .success(let made): headers = made
-            case .failure(let code): return code.code
-            }
+    ) -> RdKafkaCode {
+        guard !message.headers.isEmpty else { return produce(message, headers: nil, to: topic, opaque) }
+        guard let headers = RdKafkaHeaders(count: message.headers.count) else { return .noMemory }
+        for header in message.headers {
+            let code = headers.add(header)
+            if code != .success { return code }
         }
+        let code = produce(message, headers: headers.raw, to: topic, opaque)
+        // Only on success do the headers belong to librdkafka.
+        if code == .success { _ = headers.release() }
+        return code
+    }
+
+    @inline(__always)
+    private func produce(
+        _ message: KafkaMessage,
+        headers: OpaquePointer?,
+        to topic: RdKafkaTopic,
+        _ opaque: UnsafeMutableRawPointer
+    ) -> RdKafkaCode {
         let partition = message.partition.map { Int32(truncatingIfNeeded: $0) } ?? RD_KAFKA_PARTITION_UA
         let timestamp = message.timestamp?.millisecondsSince1970 ?? 0
-        let code = message.key.withOptionalBytes { key, keyCount in
+        return message.key.withOptionalBytes { key, keyCount in
             message.value.withOptionalBytes { value, valueCount in
                 // A function of its own, because what lends the bytes is inlined for each way they may be kept.
-                produce(key, keyCount, value, valueCount, topic, partition, headers, timestamp, opaque)
+                RdKafkaCode(produce(key, keyCount, value, valueCount, topic, partition, headers, timestamp, opaque))
             }
         }
-        // Only on success do the headers belong to librdkafka.
-        if code != RD_KAFKA_RESP_ERR_NO_ERROR, let headers {
-            rd_kafka_headers_destroy(headers)
-        }
-        return code
     }
 
     @inline(never)
@@ -67,31 +74,6 @@ extension RdKafkaClient {
         topics.topic(name) { rd_kafka_topic_new(raw, name, nil) }
     }
 
-    private struct HeaderFailure: Error {
-        let code: rd_kafka_resp_err_t
-    }
-
-    private func makeHeaders(_ headers: KafkaHeaders) -> Result<OpaquePointer, HeaderFailure> {
-        guard let list = rd_kafka_headers_new(headers.count) else {
-            return .failure(HeaderFailure(code: RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE))
-        }
-        for header in headers {
-            var name = header.name
-            let code = name.withUTF8 { name in
-                header.value.withOptionalBytes { value, count in
-                    name.withMemoryRebound(to: CChar.self) { name in
-                        rd_kafka_header_add(list, name.baseAddress, name.count, value, count)
-                    }
-                }
-            }
-            if code != RD_KAFKA_RESP_ERR_NO_ERROR {
-                rd_kafka_headers_destroy(list)
-                return .failure(HeaderFailure(code: code))
-            }
-        }
-        return .success(list)
-    }
-
     /// Gives up what is queued and in flight; the reports of it follow (`rd_kafka_purge`). Does not wait.
     func purge() {
         _ = rd_kafka_purge(
@@ -106,6 +88,36 @@ extension RdKafkaClient {
     func flush(within timeout: Duration) -> Bool {
         rd_kafka_flush(raw, timeout.milliseconds) == RD_KAFKA_RESP_ERR_NO_ERROR
     }
+}
+
+/// A message's headers while they are made (`rd_kafka_headers_t`).
+private struct RdKafkaHeaders: ~Copyable {
+    private let handle: OwnedHandle
+
+    init?(count: Int) {
+        guard let raw = rd_kafka_headers_new(count) else { return nil }
+        handle = OwnedHandle(raw, destroy: rd_kafka_headers_destroy)
+    }
+
+    var raw: OpaquePointer { handle.raw }
+
+    func add(_ header: KafkaHeader) -> RdKafkaCode {
+        var name = header.name
+        return name.withUTF8 { name in
+            header.value.withOptionalBytes { value, count in
+                name.withMemoryRebound(to: CChar.self) { name in
+                    RdKafkaCode(rd_kafka_header_add(handle.raw, name.baseAddress, name.count, value, count))
+                }
+            }
+        }
+    }
+
+    /// They are librdkafka's now.
+    consuming func release() -> OpaquePointer { handle.release() }
+}
+
+extension RdKafkaCode {
+    fileprivate static let noMemory = RdKafkaCode(RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE)
 }
 
 /// The topics of a client. Whoever holds this may look at their names, also when the client, and with it the handles, is gone.

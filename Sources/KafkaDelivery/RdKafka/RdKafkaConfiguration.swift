@@ -93,12 +93,17 @@ struct RdKafkaConfiguration {
         rd_kafka_conf_set_events(configuration.raw, RD_KAFKA_EVENT_LOG | RD_KAFKA_EVENT_ERROR | events)
 
         var reason = [CChar](repeating: 0, count: 512)
-        let raw2 = configuration.release()
-        guard let client = rd_kafka_new(type, raw2, &reason, reason.count) else {
-            rd_kafka_conf_destroy(raw2)
+        guard let client = rd_kafka_new(type, configuration.raw, &reason, reason.count) else {
             throw .invalidConfiguration(redacted(String(nullTerminated: reason)))
         }
+        // The client owns it from here on, where there is one.
+        _ = configuration.release()
         return RdKafkaClient(client, credentials: credentials, callbacks: callbacks)
+    }
+
+    /// Makes a producer whose delivery reports, errors and log lines come through its main queue.
+    func makeProducer() throws(KafkaError) -> RdKafkaClient {
+        try makeClient(RD_KAFKA_PRODUCER, events: RD_KAFKA_EVENT_DR)
     }
 
     /// What librdkafka's threads call; nil where nothing has to be.

@@ -145,16 +145,6 @@ extension rd_kafka_resp_err_t {
         String(cString: rd_kafka_err2str(self))
     }
 
-    /// Whether librdkafka knows of no such topic or partition.
-    var isUnknownPlace: Bool {
-        switch self {
-        case RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION, RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC,
-            RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
-            true
-        default: false
-        }
-    }
-
     /// What Kafka's protocol calls retriable: the same request may succeed later.
     var isRetriable: Bool {
         switch self {

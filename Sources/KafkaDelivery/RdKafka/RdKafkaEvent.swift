@@ -48,13 +48,13 @@ struct RdKafkaEvent: ~Copyable {
     }
 
     /// How many reports the event carries.
-    var messageCount: Int {
+    var reportCount: Int {
         rd_kafka_event_message_count(handle.raw)
     }
 
     /// The next delivery report, lent until the event is destroyed.
-    func nextMessage() -> UnsafePointer<rd_kafka_message_t>? {
-        rd_kafka_event_message_next(handle.raw)
+    func nextReport() -> RdKafkaReport? {
+        rd_kafka_event_message_next(handle.raw).map { RdKafkaReport(raw: $0) }
     }
 
     /// The partitions of a rebalance or of a commit result.
