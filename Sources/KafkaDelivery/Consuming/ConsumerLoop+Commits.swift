@@ -21,7 +21,7 @@ extension ConsumerLoop {
         }
         committer.note(
             // A revocation asks for a commit before the member joins again.
-            isJoining: !LibrdkafkaVersion.current.keepsAssignmentAfterStaleCommit && revocation == nil
+            isJoining: !Quirks.current.keepsAssignmentAfterStaleCommit && revocation == nil
                 && client.groupLog?.membership.isJoining == true,
             at: now,
             limit: closing == nil ? .seconds(10) : .milliseconds(500)

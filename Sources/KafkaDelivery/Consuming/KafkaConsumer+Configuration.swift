@@ -372,7 +372,7 @@ extension KafkaConsumer.Configuration {
             }
             return
         }
-        guard librdkafka.hasConsumerGroupProtocol else {
+        guard Quirks(librdkafka).hasConsumerGroupProtocol else {
             throw .invalidConfiguration(
                 "groupProtocol is consumer, which needs librdkafka 2.12.0 or newer: this is \(librdkafka)"
             )

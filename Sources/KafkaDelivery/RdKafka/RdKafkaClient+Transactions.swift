@@ -90,24 +90,9 @@ struct GroupMetadata: ~Copyable {
         }
         guard let raw = address.flatMap({ OpaquePointer(bitPattern: $0) }) else { return nil }
         let handle = OwnedHandle(raw, destroy: rd_kafka_consumer_group_metadata_destroy)
-        guard !joinsGroup || generation(raw) >= 0 else { return nil }
+        guard !joinsGroup || GroupGeneration.of(raw) >= 0 else { return nil }
         return GroupMetadata(handle)
     }
 
     var raw: OpaquePointer { handle.raw }
-
-    /// The group's generation. There is no accessor; it stands at the beginning of the serialized form, after its
-    /// magic `CGMDv2:`, in the machine's byte order.
-    private static func generation(_ raw: OpaquePointer) -> Int32 {
-        var buffer: UnsafeMutableRawPointer?
-        var count = 0
-        if let error = rd_kafka_consumer_group_metadata_write(raw, &buffer, &count) {
-            rd_kafka_error_destroy(error)
-            return -1
-        }
-        guard let buffer else { return -1 }
-        defer { rd_kafka_mem_free(nil, buffer) }
-        guard count >= 11 else { return -1 }
-        return buffer.loadUnaligned(fromByteOffset: 7, as: Int32.self)
-    }
 }

@@ -12,7 +12,7 @@ final class RdKafkaClient: @unchecked Sendable {
     let raw: OpaquePointer
     /// When it is destroyed. Waited for by somebody who does not hold the client.
     let end = ClientEnd()
-    private let credentials: Credentials
+    let credentials: Credentials
     /// librdkafka has a pointer to it.
     private let callbacks: ClientCallbacks?
     let topics = RdKafkaTopics()
@@ -40,16 +40,15 @@ final class RdKafkaClient: @unchecked Sendable {
     deinit {
         // An OpaquePointer is not Sendable; its bits are.
         let address = UInt(bitPattern: raw)
-        let flags = destroyFlags
+        let flags = Quirks.current.destroyFlags(isJoining: isJoining.load(ordering: .relaxed))
         let topics = topics.all
         end.noteUnused()
-        // librdkafka's threads use the callbacks until they have ended. With DESTROY_F_IMMEDIATE (see destroyFlags) nothing
-        // says when that is, and they are kept for ever.
+        // librdkafka's threads use the callbacks until they have ended. Where nothing says when that is they are kept for ever.
         let callbacks = callbacks.map { Unmanaged.passRetained($0) }
         let destroy: @Sendable () -> Void = { [end] in
             for topic in topics { rd_kafka_topic_destroy(topic.raw) }
             rd_kafka_destroy_flags(OpaquePointer(bitPattern: address), flags)
-            if flags & 0x4 == 0 {
+            if !Quirks.endsAtOnce(flags) {
                 callbacks?.release()
                 LiveClients.remove()
             }
@@ -58,16 +57,6 @@ final class RdKafkaClient: @unchecked Sendable {
         if !BlockingThread.start("kafka-destroy", destroy) {
             destroy()
         }
-    }
-
-    private var destroyFlags: Int32 {
-        // The group was left, or given up, before: destroying does not wait for it once more.
-        let flags = Int32(RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE)
-        // Before 2.3.0 an assertion ends the process where a cooperative-sticky consumer has joined and was never
-        // assigned anything (librdkafka's issue 4312). It is in what is done after the client's threads have ended,
-        // which RD_KAFKA_DESTROY_F_IMMEDIATE (0x4, not in the header) leaves out, and with it frees less.
-        let isFixed = LibrdkafkaVersion.current.destroysUnassignedConsumers
-        return isJoining.load(ordering: .relaxed) && !isFixed ? flags | 0x4 : flags
     }
 
     /// The client joins a group.
@@ -119,18 +108,6 @@ final class RdKafkaClient: @unchecked Sendable {
                 code: error.code
             )
         }
-        return LibrdkafkaVersion.current.explain(error, mechanism: credentials.mechanism)
-    }
-
-    /// Makes every broker thread look at once at what it has to do.
-    ///
-    /// A full prefetch queue that has been emptied is otherwise looked at again only when its broker thread happens to
-    /// wake, up to a second later on 2.0.2. Of the calls that wake those threads, setting the SASL credentials is the
-    /// one that waits for nothing and sends nothing; they are set to what they are. Newer versions have
-    /// `fetch.queue.backoff.ms`, and are served sooner by this all the same.
-    func wakeBrokerThreads() {
-        if let error = rd_kafka_sasl_set_credentials(raw, credentials.userName, credentials.password) {
-            rd_kafka_error_destroy(error)
-        }
+        return Quirks.current.explain(error, mechanism: credentials.mechanism)
     }
 }

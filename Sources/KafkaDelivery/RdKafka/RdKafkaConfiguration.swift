@@ -77,18 +77,8 @@ struct RdKafkaConfiguration {
             try Self.apply(name, value, to: configuration.raw)
         }
         let callbacks = try makeCallbacks(type, configuration.raw)
-        if type == RD_KAFKA_CONSUMER, LibrdkafkaVersion.current.hasFetchQueueBackoff,
-            value(of: RdKafkaProperty.fetchQueueBackoff) == nil
-        {
-            try Self.apply(RdKafkaProperty.fetchQueueBackoff, "10", to: configuration.raw)
-        }
-        // A transactional producer that forgets its brokers in the middle of a transaction (librdkafka 2.16 does whenever the
-        // only broker's connection is cut) may not be answered any more until the operation's time is over. Where brokers are
-        // away for longer, its transaction fails, and the next client begins with the bootstrap servers anyway.
-        if value(of: RdKafkaProperty.transactionalID) != nil, LibrdkafkaVersion.current.rebootstraps,
-            value(of: RdKafkaProperty.metadataRecovery) == nil
-        {
-            try Self.apply(RdKafkaProperty.metadataRecovery, "none", to: configuration.raw)
+        for (name, value) in Quirks.current.defaults(isConsumer: type == RD_KAFKA_CONSUMER, value: value(of:)) {
+            try Self.apply(name, value, to: configuration.raw)
         }
         rd_kafka_conf_set_events(configuration.raw, RD_KAFKA_EVENT_LOG | RD_KAFKA_EVENT_ERROR | events)
 

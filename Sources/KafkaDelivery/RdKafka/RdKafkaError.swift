@@ -76,14 +76,6 @@ extension KafkaError {
 }
 
 extension KafkaError {
-    /// Whether a broker's certificate was refused.
-    var isOfCertificate: Bool {
-        code == RD_KAFKA_RESP_ERR__SSL.name && reason.contains(Self.certificateText)
-    }
-
-    /// OpenSSL's words for it.
-    static let certificateText = "certificate verify failed"
-
     /// Whether the broker does not keep so long a text beside an offset.
     var isMetadataTooLarge: Bool {
         code == RD_KAFKA_RESP_ERR_OFFSET_METADATA_TOO_LARGE.name

@@ -248,11 +248,7 @@ extension TransactionalCore {
             }
         }
         if case .success = answer {
-            // A message that failed for good leaves a gap in librdkafka 2.0.2's sequence numbers, which it holds against the
-            // next transaction. And one that was stored without being confirmed has used up numbers that librdkafka gives
-            // again: the broker would take the next transaction's messages for repetitions, confirm them, and store nothing.
-            // A new client begins a sequence of its own.
-            if !scope.leavesSequencesWhole { giveUpClient() }
+            if !Quirks.current.sequencesSurviveAnAbortWithFailures, !scope.leavesSequencesWhole { giveUpClient() }
             return .aborted
         }
         logger.info("A transaction was given up without an answer", metadata: ["kafka_answer": "\(answer as Any)"])

@@ -9,12 +9,12 @@ extension RdKafkaClient {
     /// Makes an idempotent producer ask for its producer id as soon as there is a broker that can be asked.
     ///
     /// Without an id nothing is sent. librdkafka asks for one whenever metadata arrive, where a broker is connected, and else
-    /// every 500 ms. Since 2.10.0 none is connected when the first metadata arrive (``LibrdkafkaVersion/forgetsBootstrapServers``),
+    /// every 500 ms. Since 2.10.0 none is connected when the first metadata arrive (``Quirks/forgetsBootstrapServers``),
     /// so that the first message takes half a second. Two answers are needed: the first says where the brokers are, and the
     /// second comes from one of those. The question is for brokers and known topics, creates nothing, and waits on a thread
     /// of its own, for two seconds in all: what takes longer to connect is helped by librdkafka's own 500 ms.
     func hastenProducerID() {
-        guard LibrdkafkaVersion.current.forgetsBootstrapServers else { return }
+        guard Quirks.current.forgetsBootstrapServers else { return }
         _ = BlockingThread.start("kafka-first") { [weak self] in
             var answers = 0
             for _ in 0..<Self.maximumAttempts where answers < 2 {

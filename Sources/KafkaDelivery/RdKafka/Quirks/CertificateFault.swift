@@ -1,3 +1,5 @@
+internal import CRdKafka
+
 /// What is wrong with a broker's certificate, as OpenSSL says while it is verified (`X509_V_ERR_…`). librdkafka has one text for all
 /// of it.
 enum CertificateFault {
@@ -17,4 +19,14 @@ enum CertificateFault {
         default: "OpenSSL's X.509 error \(code)"
         }
     }
+}
+
+extension KafkaError {
+    /// Whether a broker's certificate was refused.
+    var isOfCertificate: Bool {
+        code == RD_KAFKA_RESP_ERR__SSL.name && reason.contains(Self.certificateText)
+    }
+
+    /// OpenSSL's words for it, in librdkafka's sentence.
+    static let certificateText = "certificate verify failed"
 }
