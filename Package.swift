@@ -13,6 +13,15 @@ let settings: [SwiftSetting] = [
     .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
 ]
 
+/// SwiftPM resolves what any product of a package needs, also for those who use another product: unless a trait that is off is
+/// in between. So what brings packages of its own has a trait; `ENABLE_ALL_TRAITS=1`, which scripts/test and .ci/run set, switches
+/// all of them on.
+let traits: Set<Trait> = [
+    .trait(name: "HTTP", description: "HTTPDelivery and OutboxHTTP, over async-http-client"),
+    .trait(name: "SQLite", description: "OutboxSQLite, over GRDB"),
+    .default(enabledTraits: Context.environment["ENABLE_ALL_TRAITS"] == "1" ? ["HTTP", "SQLite"] : []),
+]
+
 let package = Package(
     name: "KafkaDelivery",
     platforms: [.macOS(.v15)],
@@ -20,8 +29,10 @@ let package = Package(
         .library(name: "KafkaDelivery", targets: ["KafkaDelivery"]),
         .library(name: "KafkaDeliveryTesting", targets: ["KafkaDeliveryTesting"]),
         .library(name: "OutboxDelivery", targets: ["OutboxDelivery"]),
+        .library(name: "HTTPDelivery", targets: ["HTTPDelivery"]),
         .executable(name: "kafka-delivery", targets: ["kafka-delivery"]),
     ],
+    traits: traits,
     dependencies: [
         // A service logs, measures, starts and stops through these three; every Swift server has them already.
         .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
@@ -29,6 +40,9 @@ let package = Package(
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.6.0"),
         // Deque, for windows that move along a partition. swift-service-lifecycle needs this package too.
         .package(url: "https://github.com/apple/swift-collections", from: "1.1.0"),
+        // Only with the trait HTTP: HTTPDelivery. swift-nio comes with async-http-client.
+        .package(url: "https://github.com/swift-server/async-http-client", from: "1.30.0"),
+        .package(url: "https://github.com/apple/swift-nio", from: "2.81.0"),
         // Only the command-line tool.
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0"),
     ],
@@ -43,6 +57,19 @@ let package = Package(
         .target(
             name: "DeliveryCore",
             dependencies: ["CThreads", .product(name: "DequeModule", package: "swift-collections")],
+            swiftSettings: settings
+        ),
+        // HTTP requests as deliveries.
+        .target(
+            name: "HTTPDelivery",
+            dependencies: [
+                "DeliveryCore",
+                .product(name: "AsyncHTTPClient", package: "async-http-client", condition: .when(traits: ["HTTP"])),
+                .product(name: "DequeModule", package: "swift-collections"),
+                .product(name: "NIOCore", package: "swift-nio", condition: .when(traits: ["HTTP"])),
+                .product(name: "NIOHTTP1", package: "swift-nio", condition: .when(traits: ["HTTP"])),
+                .product(name: "NIOPosix", package: "swift-nio", condition: .when(traits: ["HTTP"])),
+            ],
             swiftSettings: settings
         ),
         .target(
@@ -120,6 +147,11 @@ let package = Package(
         .testTarget(
             name: "DeliveryCoreTests",
             dependencies: ["DeliveryCore"],
+            swiftSettings: settings
+        ),
+        .testTarget(
+            name: "HTTPDeliveryTests",
+            dependencies: ["DeliveryCore", "HTTPDelivery"],
             swiftSettings: settings
         ),
         .testTarget(

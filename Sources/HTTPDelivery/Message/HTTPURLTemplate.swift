@@ -1,0 +1,110 @@
+/// An address with places for values, as `https://hooks.example.com/tasks/{id}?kind={kind}` (simple expansion of RFC 6570).
+///
+/// Values are data and stay data: everything but letters, digits and `-._~` is percent-encoded, so a value cannot add a segment,
+/// a query or a header; in the path, one that is empty or would climb (`..`) is refused. Scheme, host and port are the
+/// template's own: no value decides where a request goes.
+public struct HTTPURLTemplate: Sendable {
+    private enum Part {
+        case text(String)
+        case value(String, inPath: Bool)
+    }
+
+    private let parts: [Part]
+
+    /// The names in the braces, in order.
+    public let names: [String]
+
+    /// A template.
+    ///
+    /// - Throws: ``HTTPDeliveryError`` of the kind `invalidMessage` where a brace is not closed, a name is empty or has other characters
+    ///   than letters, digits, `_`, `-` and `.`, where a name stands before the path or in a fragment, or where the rest is no
+    ///   ``HTTPURL``.
+    public init(_ template: String) throws(HTTPDeliveryError) {
+        var parts: [Part] = []
+        var names: [String] = []
+        var before = ""
+        var rest = Substring(template)
+        while let open = rest.firstIndex(of: "{") {
+            let text = rest[..<open]
+            before += text
+            if !text.isEmpty { parts.append(.text(String(text))) }
+            guard let close = rest[open...].firstIndex(of: "}") else {
+                throw .invalid("a { in the URL template has no }")
+            }
+            let name = String(rest[rest.index(after: open)..<close])
+            guard !name.isEmpty, name.allSatisfy({ $0.isASCII && ($0.isLetter || $0.isNumber || "_-.".contains($0)) })
+            else {
+                throw .invalid(
+                    "a name in the URL template's braces is empty or has other characters than letters, digits, _, - and ."
+                )
+            }
+            guard !before.contains("#"), let scheme = before.range(of: "://") else {
+                throw .invalid("a name in the URL template stands in the scheme or the fragment")
+            }
+            let afterScheme = before[scheme.upperBound...]
+            guard let path = afterScheme.firstIndex(where: { $0 == "/" || $0 == "?" }) else {
+                throw .invalid("a name in the URL template stands in the host")
+            }
+            parts.append(.value(name, inPath: !afterScheme[path...].contains("?")))
+            names.append(name)
+            // What stands for it while the text around it is checked.
+            before += "x"
+            rest = rest[rest.index(after: close)...]
+        }
+        if !rest.isEmpty { parts.append(.text(String(rest))) }
+        _ = try HTTPURL(before + rest)
+        self.parts = parts
+        self.names = names
+    }
+
+    /// The address with the values in their places.
+    ///
+    /// - Parameter value: The value of a name; nil where there is none.
+    /// - Throws: ``HTTPDeliveryError`` of the kind `invalidMessage` where a value is missing, or cannot stand in a path.
+    public func url(_ value: (String) -> String?) throws(HTTPDeliveryError) -> HTTPURL {
+        var text = ""
+        for part in parts {
+            switch part {
+            case .text(let literal): text += literal
+            case .value(let name, let inPath):
+                guard let value = value(name) else { throw .invalid("the URL template's {\(name)} has no value") }
+                if inPath, !Self.isSafeInPath(value) {
+                    throw .invalid(
+                        "the value of the URL template's {\(name)} is empty or leads out of its place in the path"
+                    )
+                }
+                text += PercentCoding.encoded(value)
+            }
+        }
+        let url = try HTTPURL(text)
+        // A dot before or behind the braces can make one, too.
+        let path = url.text.dropFirst(url.origin.count).prefix { $0 != "?" }
+        guard !path.split(separator: "/").contains(where: { $0 == "." || $0 == ".." }) else {
+            throw .invalid("a value leads out of its place in the URL template's path")
+        }
+        return url
+    }
+
+    /// The address with the values in their places; see ``url(_:)-(_)``.
+    public func url(_ values: [String: String]) throws(HTTPDeliveryError) -> HTTPURL {
+        try url { values[$0] }
+    }
+
+    /// Some servers decode before they look for `..`.
+    private static func isSafeInPath(_ value: String) -> Bool {
+        !value.isEmpty
+            && !value.split(whereSeparator: { $0 == "/" || $0 == "\\" }).contains { $0 == "." || $0 == ".." }
+    }
+}
+
+extension String {
+    /// Where a text begins first, by bytes: no characters are composed.
+    fileprivate func range(of text: String) -> Range<String.Index>? {
+        var start = startIndex
+        while start < endIndex {
+            if self[start...].hasPrefix(text) { return start..<index(start, offsetBy: text.count) }
+            start = index(after: start)
+        }
+        return nil
+    }
+}
