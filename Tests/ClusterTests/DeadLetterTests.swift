@@ -98,10 +98,11 @@ extension KafkaConsumer {
     /// Handles messages, none of which can be handled, until the first is stored as a dead letter; then closes.
     func firstDeadLetter(
         _ deadLetters: KafkaDeadLetters,
-        retry: KafkaRetryPolicy = .none
+        retry: KafkaRetryPolicy = .none,
+        retryTopics: KafkaRetryTopics? = nil
     ) async throws -> KafkaDeliveryReport {
         let events = events
-        async let handling: Void = forEach(retry: retry, deadLetters: deadLetters) { _ in
+        async let handling: Void = forEach(retry: retry, retryTopics: retryTopics, deadLetters: deadLetters) { _ in
             throw DeadLetterTests.Failure()
         }
         let report = try await events.first { event -> KafkaDeliveryReport? in

@@ -23,7 +23,8 @@ struct DoneProducerTests {
         let events = consumer.events
         let handling = Task {
             try await consumer.forEach(
-                retry: .topics([.seconds(3_600)], through: closed),
+                retry: .none,
+                retryTopics: KafkaRetryTopics(delays: [.seconds(3_600)], producer: closed),
                 deadLetters: KafkaDeadLetters(producer: producer)
             ) { _ in throw Failure() }
         }

@@ -329,7 +329,7 @@ struct RefusedLetterTests {
         try await withKafkaConsumer(cluster.quickConsumer(topic), logger: .silent) { consumer in
             _ = try await consumer.firstDeadLetter(
                 KafkaDeadLetters(producer: producer),
-                retry: .topics([.seconds(3_600)], through: narrow)
+                retryTopics: KafkaRetryTopics(delays: [.seconds(3_600)], producer: narrow)
             )
         }
         #expect(try await Kcat(cluster).count(topic + "-dlt", partition: 0) == 1)
@@ -346,10 +346,11 @@ struct RefusedLetterTests {
         let consumer = try KafkaConsumer(cluster.consumerConfiguration(topics: ["orders", long]), logger: .test)
         let deadLetters = KafkaDeadLetters(producer: producer)
         let spaced = KafkaDeadLetters(producer: producer, topicName: { "dead \($0)" })
+        let retryTopics = KafkaRetryTopics(delays: [.seconds(5)], producer: producer)
         let errors = [
             await kafkaError { try await consumer.forEach(deadLetters: deadLetters) { _ in } },
             await kafkaError { try await consumer.forEach(deadLetters: spaced) { _ in } },
-            await kafkaError { try await consumer.forEach(retry: .topics([.seconds(5)], through: producer)) { _ in } },
+            await kafkaError { try await consumer.forEach(retry: .none, retryTopics: retryTopics) { _ in } },
             await kafkaError {
                 try await consumer.forEachBatch(maximumCount: 2, maximumWait: .zero, deadLetters: deadLetters) { _ in }
             },

@@ -40,7 +40,8 @@ struct RetryTopicClusterTests {
         try await withKafkaConsumer(configuration, logger: .test) { consumer in
             try await consumer.forEach(
                 concurrency: concurrency,
-                retry: .topics([.milliseconds(300), .milliseconds(500)], through: producer),
+                retry: .none,
+                retryTopics: KafkaRetryTopics(delays: [.milliseconds(300), .milliseconds(500)], producer: producer),
                 deadLetters: KafkaDeadLetters(producer: producer)
             ) { delivery in
                 let retried = delivery.retried
@@ -103,11 +104,8 @@ struct RetryTopicClusterTests {
             let events = consumer.events
             async let handling: Void = consumer.forEach(
                 // Two attempts in each place.
-                retry: .topics(
-                    [.milliseconds(10), .milliseconds(20)],
-                    through: producer,
-                    inPlace: .fixed(.milliseconds(1), maximumAttempts: 2)
-                ),
+                retry: .fixed(.milliseconds(1), maximumAttempts: 2),
+                retryTopics: KafkaRetryTopics(delays: [.milliseconds(10), .milliseconds(20)], producer: producer),
                 deadLetters: KafkaDeadLetters(producer: producer)
             ) { delivery in
                 attempts.change { $0.append((delivery.retried?.attempt ?? 1) + delivery.attempt - 1) }
@@ -145,16 +143,32 @@ struct RetryTopicClusterTests {
             bootstrapServers: cluster.bootstrapServers,
             partitions: [orders]
         )
-        let retry = KafkaRetryPolicy.topics([.seconds(5)], through: producer)
+        let topics = KafkaRetryTopics(delays: [.seconds(5)], producer: producer)
         try await withKafkaConsumer(configuration, logger: .test) { consumer in
-            let error = await #expect(throws: KafkaError.self) { try await consumer.forEach(retry: retry) { _ in } }
+            let error = await #expect(throws: KafkaError.self) {
+                try await consumer.forEach(retry: .none, retryTopics: topics) { _ in }
+            }
             #expect(error?.kind == .invalidConfiguration)
             #expect(error?.reason.contains("orders-retry-5s") == true)
         }
         configuration.partitions = [orders, KafkaTopicPartition(topic: "orders-retry-5s", partition: 0)]
         let consumer = try KafkaConsumer(configuration, logger: .test)
         await consumer.close()
-        try await consumer.forEach(retry: retry) { _ in }
+        try await consumer.forEach(retry: .none, retryTopics: topics) { _ in }
+        await producer.close()
+    }
+
+    @Test func retryTopicsNeedARetryPolicyThatGivesUp() async throws {
+        let cluster = try TestCluster()
+        let producer = try KafkaProducer(cluster.producerConfiguration(), logger: .test)
+        let topics = KafkaRetryTopics(delays: [.seconds(5)], producer: producer)
+        try await withKafkaConsumer(cluster.consumerConfiguration(topics: ["any"]), logger: .test) { consumer in
+            let error = await #expect(throws: KafkaError.self) {
+                try await consumer.forEach(retryTopics: topics) { _ in }
+            }
+            #expect(error?.kind == .invalidConfiguration)
+            #expect(error?.reason.contains("maximumAttempts") == true)
+        }
         await producer.close()
     }
 
@@ -165,10 +179,11 @@ struct RetryTopicClusterTests {
         let producer = try KafkaProducer(cluster.producerConfiguration(), logger: .test)
         try await withKafkaConsumer(cluster.quickConsumer(topics.original), logger: .test) { consumer in
             let events = consumer.events
-            var retry = KafkaRetryPolicy.topics([.seconds(3_600)], through: producer)
+            var retry = KafkaRetryPolicy.none
             retry.isWorthRetrying = { !($0 is Failure) }
             async let handling: Void = consumer.forEach(
                 retry: retry,
+                retryTopics: KafkaRetryTopics(delays: [.seconds(3_600)], producer: producer),
                 deadLetters: KafkaDeadLetters(producer: producer)
             ) { _ in throw Failure() }
             _ = try await events.first { event -> Bool? in
@@ -198,7 +213,8 @@ struct RetryTopicClusterTests {
         let stored = try await withKafkaConsumer(cluster.quickConsumer(topics.original), logger: .test) { consumer in
             let events = consumer.events
             async let handling: Void = consumer.forEach(
-                retry: .topics([.seconds(3_600)], through: producer),
+                retry: .none,
+                retryTopics: KafkaRetryTopics(delays: [.seconds(3_600)], producer: producer),
                 deadLetters: KafkaDeadLetters(producer: producer)
             ) { _ in throw Failure() }
             let attempt = try await events.first { event -> Int? in

@@ -69,24 +69,6 @@ struct TransformTests {
         await producer.close()
     }
 
-    @Test func retryTopicsAreRefused() async throws {
-        let cluster = try TestCluster()
-        let plain = try KafkaProducer(cluster.producerConfiguration(), logger: .test)
-        let producer = try KafkaTransactionalProducer(
-            .init(transactionalID: TestCluster.uniqueName(), bootstrapServers: cluster.bootstrapServers),
-            logger: .test
-        )
-        try await withKafkaConsumer(cluster.consumerConfiguration(topics: ["any"]), logger: .test) { consumer in
-            let error = await #expect(throws: KafkaError.self) {
-                try await consumer.transform(through: producer, retry: .topics([.seconds(1)], through: plain)) { _ in []
-                }
-            }
-            #expect(error?.kind == .invalidArgument)
-        }
-        await producer.close()
-        await plain.close()
-    }
-
     @Test func aMessageThatFailsIsTriedAgainInOrderAndTheOthersGoOn() async throws {
         let cluster = try TestCluster()
         let (_, output, configuration) = try await Self.prepare(cluster, partitions: 2, count: 20)

@@ -130,7 +130,7 @@ public final class KafkaConsumer: Service, Sendable {
     /// application holds no delivery any longer. Deliveries keep the client: closing does not wait for these, and its threads
     /// end when the last one is let go of.
     ///
-    /// Called by a handler of ``forEach(concurrency:retry:deadLetters:deduplicating:_:)``, of ``forEachBatch(maximumCount:maximumWait:retry:deadLetters:_:)``
+    /// Called by a handler of ``forEach(concurrency:retry:retryTopics:deadLetters:deduplicating:_:)``, of ``forEachBatch(maximumCount:maximumWait:retry:retryTopics:deadLetters:_:)``
     /// or of `transform`, it begins all of that and returns at once, with an empty summary: the delivery that the handler has
     /// in hand is waited for, too, and would wait for this. `forEach` then ends with what is in hand, and closing again after
     /// it waits for the commit. In a loop of your own, give the delivery in hand its verdict before you close: without one

@@ -6,7 +6,7 @@ internal import DequeModule
 /// no offset is ever worked out from another, but for the one "+1" in ``nextToRead(after:)``.
 struct OffsetTracker {
     /// A delivery's place: how many were handed out before it in this generation.
-    typealias Sequence = UInt64
+    typealias Sequence = DeliverySequence
 
     private struct Entry {
         let offset: Int64

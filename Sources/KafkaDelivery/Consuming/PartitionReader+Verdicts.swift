@@ -3,7 +3,7 @@ internal import Synchronization
 
 /// What becomes of deliveries. Called from any task.
 extension PartitionReader {
-    func acknowledge(_ message: ReceivedMessage) -> KafkaConsumer.Verdict {
+    func acknowledge(_ message: ReceivedMessage) -> VerdictEffect {
         let sequence = message.sequence
         var hasRoom = false
         var isDrained = false
@@ -12,7 +12,7 @@ extension PartitionReader {
             if let later = message.give(.acknowledged) { return later }
             guard state.phase != .ended else {
                 isDrained = state.letGo(of: sequence)
-                return KafkaConsumer.Verdict.ended
+                return VerdictEffect.ended
             }
             guard state.tracker.settle(sequence) == .settled else { return state.afterthought(on: sequence) }
             asksThread = noteSettled(&state)
@@ -38,14 +38,14 @@ extension PartitionReader {
         as new: ReceivedMessage.GivenVerdict,
         after delay: Duration,
         holdsPartition: Bool
-    ) -> KafkaConsumer.Verdict {
+    ) -> VerdictEffect {
         let due = core.backoff.now.advanced(by: min(max(delay, .zero), .seconds(1 << 40)))
         var isDrained = false
         let verdict = state.withLock { state in
             if let later = message.give(new) { return later }
             guard state.phase != .ended else {
                 isDrained = state.letGo(of: message.sequence)
-                return KafkaConsumer.Verdict.ended
+                return VerdictEffect.ended
             }
             guard state.tracker.reject(message.sequence) == .settled else {
                 return state.afterthought(on: message.sequence)
@@ -74,7 +74,7 @@ extension PartitionReader {
     }
 
     /// A verdict changed nothing.
-    private func noteLate(_ verdict: KafkaConsumer.Verdict, of message: ReceivedMessage) {
+    private func noteLate(_ verdict: VerdictEffect, of message: ReceivedMessage) {
         switch verdict {
         case .settled, .repeated: break
         case .contradicted: core.reportContradiction(partition, offset: message.offset, attempt: message.attempt)
@@ -129,18 +129,7 @@ extension PartitionReader.State {
     }
 
     /// What a verdict is that changes nothing.
-    fileprivate func afterthought(on sequence: OffsetTracker.Sequence) -> KafkaConsumer.Verdict {
+    fileprivate func afterthought(on sequence: OffsetTracker.Sequence) -> VerdictEffect {
         tracker.isOutdated(sequence) ? .ended : .repeated
-    }
-}
-
-extension KafkaConsumer {
-    enum Verdict {
-        case settled
-        case repeated
-        /// Something else was said before, which counts.
-        case contradicted
-        /// The partition is not ours any more, or goes on at another offset since.
-        case ended
     }
 }

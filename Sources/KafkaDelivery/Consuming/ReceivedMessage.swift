@@ -66,18 +66,18 @@ final class ReceivedMessage: @unchecked Sendable {
     }
 
     @discardableResult
-    func acknowledge() -> KafkaConsumer.Verdict {
+    func acknowledge() -> VerdictEffect {
         reader.acknowledge(self)
     }
 
     @discardableResult
-    func reject(after delay: Duration, holdingPartition holdsPartition: Bool) -> KafkaConsumer.Verdict {
+    func reject(after delay: Duration, holdingPartition holdsPartition: Bool) -> VerdictEffect {
         reader.reject(self, as: .rejected, after: delay, holdsPartition: holdsPartition)
     }
 
     /// Holds the message back, and its partition where that is said, without this having been an attempt.
     @discardableResult
-    func postpone(for delay: Duration, holdingPartition holdsPartition: Bool = true) -> KafkaConsumer.Verdict {
+    func postpone(for delay: Duration, holdingPartition holdsPartition: Bool = true) -> VerdictEffect {
         reader.reject(self, as: .postponed, after: delay, holdsPartition: holdsPartition)
     }
 
@@ -89,7 +89,7 @@ final class ReceivedMessage: @unchecked Sendable {
     /// Notes the verdict where it is the first. Called with the reader's lock held.
     ///
     /// - Returns: What a later one comes to; nil for the first.
-    func give(_ new: GivenVerdict) -> KafkaConsumer.Verdict? {
+    func give(_ new: GivenVerdict) -> VerdictEffect? {
         let given = verdict.load(ordering: .relaxed)
         if given == .none {
             verdict.store(new, ordering: .relaxed)

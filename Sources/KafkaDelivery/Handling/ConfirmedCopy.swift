@@ -3,15 +3,7 @@
 struct ConfirmedCopy: Sendable {
     let producer: KafkaProducer
 
-    enum Outcome: Sendable {
-        case stored(KafkaDeliveryReport)
-        /// It is not confirmed, and may be later; or the producer is done, and another one may take it.
-        case failed(KafkaError)
-        /// It can never be stored, with all left out that can be.
-        case refused(KafkaError, KafkaMessage)
-        /// The task was cancelled.
-        case cancelled
-    }
+    typealias Outcome = CopyOutcome<KafkaDeliveryReport, KafkaMessage, KafkaError>
 
     /// Sends a message and waits until the broker has confirmed it: to another partition than its own where the topic does not
     /// have that one, and with fewer headers where it is refused with all of them.

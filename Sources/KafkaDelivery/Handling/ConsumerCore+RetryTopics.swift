@@ -1,4 +1,22 @@
 extension ConsumerCore {
+    /// What loops that handle deliveries do before they begin.
+    ///
+    /// - Throws: ``KafkaError`` of kind `invalidConfiguration` for what can never work.
+    func prepareHandling(
+        _ retry: RetryPolicy,
+        _ retryTopics: KafkaRetryTopics?,
+        _ deadLetters: KafkaDeadLetters?
+    ) throws(KafkaError) {
+        if retryTopics != nil, retry.maximumAttempts == nil {
+            throw .invalidConfiguration(
+                "with a retry policy that never gives up no message goes to a retry topic: set its maximumAttempts"
+            )
+        }
+        try refuseTopics(retryTopics, deadLetterTopic: deadLetters?.topicName)
+        try countStarts(deadLetters?.maximumStarts)
+        try subscribeToRetries(retryTopics)
+    }
+
     /// Reads the retry topics of the configured topics too.
     ///
     /// - Throws: ``KafkaError`` of kind `invalidConfiguration` where the partitions are named, and theirs are not among them.

@@ -29,8 +29,8 @@ extension KafkaConsumer {
     /// error ends the loop, and the message stays unsettled. What cannot be published waits for its next attempt at that as a
     /// message that failed does, and holds back no more; what never can, ``KafkaDeadLetters/onRefusal`` is for: its closure counts
     /// as a handler among so many at a time. With `.perKey` and `.unordered`, what is being published does not, up to 16 messages
-    /// for each that may be handled. With ``KafkaRetryPolicy/topics(_:through:inPlace:)`` messages wait for their next attempt in
-    /// topics of their own, which are subscribed to as well. Cancellation leaves what is being handled unsettled.
+    /// for each that may be handled. With ``KafkaRetryTopics`` messages wait for further attempts in topics of their own, which
+    /// are subscribed to as well. Cancellation leaves what is being handled unsettled.
     ///
     /// The handler may close the consumer: that begins the end and does not wait for it, see ``close(within:)``. In a service
     /// of a `ServiceGroup`, a graceful shutdown closes the consumer within ``Configuration/closeTimeout``: what is
@@ -39,23 +39,25 @@ extension KafkaConsumer {
     /// - Parameters:
     ///   - concurrency: How many at a time. Less than 1 counts as 1.
     ///   - retry: What to do about errors. The default tries again for as long as it takes, with up to 30 seconds between.
+    ///   - retryTopics: Where messages wait for further attempts that the policy has given up, before they go to the dead
+    ///     letters; nil for straight to those. What is not worth retrying does not go there. Needs a policy
+    ///     that gives up, `.none` for instance.
     ///   - deadLetters: Where messages go that are given up.
     ///   - deduplicator: Remembers what was handled: a message that comes again is acknowledged and not handled again.
     ///   - handler: Handles one delivery. May settle it itself; what it does not settle, its end does.
     /// - Throws: ``KafkaError`` where the consumer cannot go on, and the handler's error where a message is given up and
     ///   there are no dead letters. `invalidConfiguration` where ``KafkaDeadLetters/maximumStarts`` is set and the consumer
-    ///   does not start where its group has committed, where its partitions are named and the retry topics' are not, and
-    ///   where the name of a dead-letter or retry topic of a configured topic is not possible.
+    ///   does not start where its group has committed, where its partitions are named and the retry topics' are not, where
+    ///   there are retry topics and the policy never gives up, and where the name of a dead-letter or retry topic of a configured topic is not possible.
     public func forEach(
         concurrency: Concurrency = .perPartition,
         retry: KafkaRetryPolicy = .exponential(maximumAttempts: nil),
+        retryTopics: KafkaRetryTopics? = nil,
         deadLetters: KafkaDeadLetters? = nil,
         deduplicating deduplicator: (any KafkaDeduplicator)? = nil,
         _ handler: @escaping @Sendable (Delivery) async throws -> Void
     ) async throws {
-        try core.refuseTopics(retry.topics, deadLetterTopic: deadLetters?.topicName)
-        try core.countStarts(deadLetters?.maximumStarts)
-        try core.subscribeToRetries(retry.topics)
+        try core.prepareHandling(retry, retryTopics, deadLetters)
         let given = handler
         let handler: @Sendable (Delivery) async throws -> Void
         if let deduplicator {
@@ -66,33 +68,19 @@ extension KafkaConsumer {
             handler = given
         }
         let handling = FailureHandling(
-            core: core,
+            host: ConsumerHandling(core: core, retryTopics: retryTopics, deadLetters: deadLetters),
             retry: retry,
-            deadLetters: deadLetters,
-            holdsPartition: concurrency == .perPartition
+            holdsOthers: concurrency == .perPartition
         )
         switch concurrency {
         case .perPartition:
-            try await forEachPartition { partition in
-                for try await delivery in partition where !handling.postpone(delivery) {
-                    _ = try await handling.run(delivery, handler)
-                }
-            }
+            try await forEachPartition { try await handling.run($0, handler) }
         case .perKey(let maximum):
-            let dispatcher = LaneDispatcher(maximum: maximum, handling: handling)
-            try await untilShutdown {
-                try await dispatcher.run(deliveries, handler) { delivery in
-                    let reader = ObjectIdentifier(delivery.message.reader)
-                    return delivery.key.map { .key(reader, $0) } ?? .alone(reader, delivery.message.sequence)
-                }
-            }
+            let dispatcher = LaneDispatcher(maximum: maximum, orderedByKey: true, handling: handling)
+            try await untilShutdown { try await dispatcher.run(deliveries, handler) }
         case .unordered(let maximum):
-            let dispatcher = LaneDispatcher(maximum: maximum, handling: handling)
-            try await untilShutdown {
-                try await dispatcher.run(deliveries, handler) { delivery in
-                    .alone(ObjectIdentifier(delivery.message.reader), delivery.message.sequence)
-                }
-            }
+            let dispatcher = LaneDispatcher(maximum: maximum, orderedByKey: false, handling: handling)
+            try await untilShutdown { try await dispatcher.run(deliveries, handler) }
         }
     }
 
@@ -113,15 +101,19 @@ extension KafkaConsumer {
     ///   - decode: Makes one of a message's bytes. Called by several tasks at a time.
     ///   - concurrency: How many at a time.
     ///   - retry: What to do about errors.
+    ///   - retryTopics: Where messages wait for further attempts that the policy has given up, before they go to the dead
+    ///     letters; nil for straight to those. What is not worth retrying does not go there. Needs a policy
+    ///     that gives up, `.none` for instance.
     ///   - deadLetters: Where messages go that are given up.
     ///   - deduplicator: Remembers what was handled.
     ///   - handler: Handles one value.
-    /// - Throws: As ``forEach(concurrency:retry:deadLetters:deduplicating:_:)``.
+    /// - Throws: As ``forEach(concurrency:retry:retryTopics:deadLetters:deduplicating:_:)``.
     public func forEach<Value: SendableMetatype>(
         as type: Value.Type,
         decodedBy decode: @escaping @Sendable (KafkaBytes) throws -> Value,
         concurrency: Concurrency = .perPartition,
         retry: KafkaRetryPolicy = .exponential(maximumAttempts: nil),
+        retryTopics: KafkaRetryTopics? = nil,
         deadLetters: KafkaDeadLetters? = nil,
         deduplicating deduplicator: (any KafkaDeduplicator)? = nil,
         _ handler: @escaping @Sendable (Value, Delivery) async throws -> Void
@@ -129,6 +121,7 @@ extension KafkaConsumer {
         try await forEach(
             concurrency: concurrency,
             retry: retry,
+            retryTopics: retryTopics,
             deadLetters: deadLetters,
             deduplicating: deduplicator
         ) { delivery in
@@ -146,24 +139,27 @@ extension KafkaConsumer {
     ///   - maximumCount: How many deliveries a batch has at most, 1 or more.
     ///   - maximumWait: How long the first of a batch waits for others.
     ///   - retry: What to do about errors.
+    ///   - retryTopics: Where messages wait for further attempts that the policy has given up, before they go to the dead
+    ///     letters; nil for straight to those. What is not worth retrying does not go there. Needs a policy
+    ///     that gives up, `.none` for instance.
     ///   - deadLetters: Where messages go that are given up.
     ///   - handler: Handles one batch.
-    /// - Throws: As ``forEach(concurrency:retry:deadLetters:deduplicating:_:)``.
+    /// - Throws: As ``forEach(concurrency:retry:retryTopics:deadLetters:deduplicating:_:)``.
     public func forEachBatch(
         maximumCount: Int,
         maximumWait: Duration,
         retry: KafkaRetryPolicy = .exponential(maximumAttempts: nil),
+        retryTopics: KafkaRetryTopics? = nil,
         deadLetters: KafkaDeadLetters? = nil,
         _ handler: @escaping @Sendable ([Delivery]) async throws -> Void
     ) async throws {
-        try core.refuseTopics(retry.topics, deadLetterTopic: deadLetters?.topicName)
-        try core.countStarts(deadLetters?.maximumStarts)
-        try core.subscribeToRetries(retry.topics)
-        let handling = FailureHandling(core: core, retry: retry, deadLetters: deadLetters, holdsPartition: true)
+        try core.prepareHandling(retry, retryTopics, deadLetters)
+        let host = ConsumerHandling(core: core, retryTopics: retryTopics, deadLetters: deadLetters)
+        let handling = FailureHandling(host: host, retry: retry, holdsOthers: true)
         try await forEachPartition { partition in
             var iterator = partition.makeAsyncIterator()
             while let first = try await iterator.next() {
-                if handling.postpone(first) { continue }
+                if host.holdsBack(first) { continue }
                 if handling.isGivenUp(first) {
                     _ = try await handling.run(first) { try await handler([$0]) }
                     continue
@@ -175,7 +171,7 @@ extension KafkaConsumer {
                 while batch.count < maximumCount, !partition.claim.reader.isOneAtATime,
                     let next = try await iterator.next(until: deadline)
                 {
-                    if handling.postpone(next) { break }
+                    if host.holdsBack(next) { break }
                     if handling.isGivenUp(next) {
                         givenUp = next
                         break

@@ -19,15 +19,17 @@ extension KafkaConsumer {
     ///     8601: give one with a `dateDecodingStrategy` for that. Used by several tasks at a time.
     ///   - concurrency: How many at a time.
     ///   - retry: What to do about errors.
+    ///   - retryTopics: Where messages wait for further attempts that the policy has given up.
     ///   - deadLetters: Where messages go that are given up.
     ///   - deduplicator: Remembers what was handled.
     ///   - handler: Handles one value.
-    /// - Throws: As ``forEach(concurrency:retry:deadLetters:deduplicating:_:)``.
+    /// - Throws: As ``forEach(concurrency:retry:retryTopics:deadLetters:deduplicating:_:)``.
     public func forEach<Value: Decodable & SendableMetatype>(
         as type: Value.Type,
         decoder: JSONDecoder = JSONDecoder(),
         concurrency: Concurrency = .perPartition,
         retry: KafkaRetryPolicy = .exponential(maximumAttempts: nil),
+        retryTopics: KafkaRetryTopics? = nil,
         deadLetters: KafkaDeadLetters? = nil,
         deduplicating deduplicator: (any KafkaDeduplicator)? = nil,
         _ handler: @escaping @Sendable (Value, Delivery) async throws -> Void
@@ -37,6 +39,7 @@ extension KafkaConsumer {
             decodedBy: { try $0.decoded(as: type, decoder: decoder) },
             concurrency: concurrency,
             retry: retry,
+            retryTopics: retryTopics,
             deadLetters: deadLetters,
             deduplicating: deduplicator,
             handler

@@ -1,7 +1,7 @@
 /// Why a message is a dead letter that nobody could say anything about: the process that handled it died each time.
 ///
 /// Found only where ``KafkaDeadLetters/maximumStarts`` is set. Its bytes are unchanged; it was not handed to the handler again.
-public struct KafkaPoisonMessage: Error, Hashable, CustomStringConvertible {
+public struct KafkaPoisonMessage: PermanentFailure, Hashable, CustomStringConvertible {
     /// How many processes had begun with this message in their way and died, when it was found. The one in which it was
     /// handed out alone is the last of them.
     public let starts: Int

@@ -1,13 +1,17 @@
+/// How often a message is handed over when handling it fails, and how long between.
+public typealias KafkaRetryPolicy = RetryPolicy
+
 /// Topics in which messages that failed wait for their next attempt, so that what comes after them goes on meanwhile.
 ///
 /// ```swift
 /// try await consumer.forEach(
-///     retry: .topics([.seconds(5), .seconds(60)], through: producer),       // orders-retry-5s, then orders-retry-1m
-///     deadLetters: KafkaDeadLetters(producer: producer)                   // then orders-dlt
+///     retry: .none,
+///     retryTopics: KafkaRetryTopics(delays: [.seconds(5), .seconds(60)], producer: producer),   // orders-retry-5s, -1m
+///     deadLetters: KafkaDeadLetters(producer: producer)                                       // then orders-dlt
 /// ) { delivery in … }
 /// ```
 ///
-/// A message that fails is published to the first retry topic, with the time at which it is due and where it comes from in
+/// A message that the loop's policy gives up is published to the first retry topic, with the time at which it is due and where it comes from in
 /// its headers (``KafkaRetriedMessage``); from there to the second, and after the last to the dead letters of the topic it
 /// came from first. The original is settled once the broker has confirmed its copy. A copy that can never be stored goes to
 /// the dead letters at once, or ends the loop with the handler's error where there are none. It keeps key, value, headers and,
@@ -92,10 +96,10 @@ public struct KafkaRetryTopics: Sendable {
     }
 
     /// Where a message goes that failed once more, and for how long; nil where that was the last retry topic.
-    func next(after origin: MessageOrigin) -> (topic: String, delay: Duration)? {
+    func next(after origin: MessageOrigin) -> ConsumerHandling.RetryRoute? {
         let stage = (origin.stage ?? -1) + 1
         guard stage < delays.count else { return nil }
-        return (topicName(origin.topic, delays[stage]), delays[stage])
+        return ConsumerHandling.RetryRoute(topic: topicName(origin.topic, delays[stage]), delay: delays[stage])
     }
 
     /// A delivery's copy for a retry topic.

@@ -27,7 +27,7 @@ extension KafkaConsumer {
     ///   - maximumCount: How many deliveries a transaction has at most, 1 or more. Larger ones cost less and take longer.
     ///   - maximumWait: How long the first delivery of a batch waits for others.
     ///   - retry: What to do where `transform` throws. A message that is to be tried again holds back its partition; the rest
-    ///     of the batch goes on. Retry topics are refused: a message that left its partition would not be in its order.
+    ///     of the batch goes on. There are no retry topics: a message that left its partition would not be in its order.
     ///   - deadLetterTopic: The dead-letter topic of a topic, for messages that are given up. The dead letter is sent in the
     ///     batch's transaction, to the partition that its key chooses, with the time of its sending. Without one the error
     ///     ends the loop.
@@ -37,8 +37,8 @@ extension KafkaConsumer {
     ///     it has returned it is not called again for the message, even where the transaction is aborted, unless the
     ///     partition goes to another member or the process ends before that is committed.
     ///   - transform: Makes the messages to send of one delivery; none is possible. Called in the order of each partition.
-    /// - Throws: ``KafkaError`` where the consumer or the producer cannot go on, of kind `invalidArgument` for retry topics, and
-    ///   of kind `invalidConfiguration` where the name of a dead-letter topic of a configured topic is not possible; and
+    /// - Throws: ``KafkaError`` where the consumer or the producer cannot go on, and of kind
+    ///   `invalidConfiguration` where the name of a dead-letter topic of a configured topic is not possible; and
     ///   `transform`'s error where a message is given up and there is no dead-letter topic. What was made of a message may be
     ///   refused by the producer or the brokers, because it is too large for instance: that is such an error, and not worth
     ///   another attempt. What was not committed is handed out again to the next loop.
@@ -51,9 +51,6 @@ extension KafkaConsumer {
         onRefusal: KafkaDeadLetters.Refusal = .hold,
         _ transform: @escaping @Sendable (Delivery) async throws -> [KafkaMessage]
     ) async throws {
-        guard retry.topics == nil else {
-            throw KafkaError.invalidArgument("transform tries again in place: it has no retry topics", persistence: nil)
-        }
         try core.refuseTopics(nil, deadLetterTopic: deadLetterTopic)
         var loop = TransformLoop(
             consumer: self,

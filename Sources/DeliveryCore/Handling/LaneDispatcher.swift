@@ -1,18 +1,24 @@
-internal import DequeModule
-internal import Synchronization
+public import DequeModule
+public import Synchronization
 
 /// Runs the shell around ``KeyLanes``: reads deliveries, starts a task for each lane that begins to run, and stops reading
 /// while there is no place.
-final class LaneDispatcher: Sendable {
-    typealias Delivery = KafkaConsumer.Delivery
+@usableFromInline
+package final class LaneDispatcher<Host: HandlingHost>: Sendable {
+    @usableFromInline
+    package typealias Delivery = Host.Delivery
+    @usableFromInline
+    package typealias Key = LaneKey<Delivery.OrderKey>
 
-    private enum Waiter {
+    @usableFromInline
+    enum Waiter: Sendable {
         /// A lane whose next delivery is to be handled.
-        case next(LaneKey, CheckedContinuation<Delivery?, Never>)
+        case next(Key, CheckedContinuation<Delivery?, Never>)
         /// A lane whose delivery is to be handed over.
-        case handOver(LaneKey, CheckedContinuation<Bool, Never>)
+        case handOver(Key, CheckedContinuation<Bool, Never>)
 
         /// Goes on without a place: the loop is over.
+        @inlinable
         func giveUp() {
             switch self {
             case .next(_, let continuation): continuation.resume(returning: nil)
@@ -22,39 +28,53 @@ final class LaneDispatcher: Sendable {
     }
 
     /// A lane that goes on.
-    private enum Waking {
+    @usableFromInline
+    enum Waking: Sendable {
         case next(CheckedContinuation<Delivery?, Never>, Delivery?)
         case handOver(CheckedContinuation<Bool, Never>)
     }
 
-    private struct State {
-        var lanes: KeyLanes<Delivery>
+    @usableFromInline
+    struct State: Sendable {
+        @usableFromInline var lanes: KeyLanes<Delivery>
         /// The reading task, where it waits for a place.
-        var reading: CheckedContinuation<LaneOffer, Never>?
+        @usableFromInline var reading: CheckedContinuation<LaneOffer, Never>?
         /// Lanes that have something to run, and wait for a place.
-        var waiters: Deque<Waiter> = []
+        @usableFromInline var waiters: Deque<Waiter> = []
         /// Whether a handler's error has ended the loop.
-        var isOver = false
+        @usableFromInline var isOver = false
+
+        @inlinable
+        init(maximum: Int) { lanes = KeyLanes(maximum: maximum) }
     }
 
-    private let handling: FailureHandling
+    @usableFromInline let handling: FailureHandling<Host>
     // Lanes end on any thread.
-    private let state: Mutex<State>
+    @usableFromInline let state: Mutex<State>
 
-    init(maximum: Int, handling: FailureHandling) {
+    /// Whether what has the same key keeps its order.
+    @usableFromInline let isOrderedByKey: Bool
+
+    /// Handles so many at a time, and at most one of a key where that is said.
+    @inlinable
+    package init(maximum: Int, orderedByKey: Bool, handling: FailureHandling<Host>) {
+        self.isOrderedByKey = orderedByKey
         self.handling = handling
-        self.state = Mutex(State(lanes: KeyLanes(maximum: maximum)))
+        self.state = Mutex(State(maximum: maximum))
     }
 
-    func run(
-        _ deliveries: KafkaConsumer.Deliveries,
-        _ handler: @escaping @Sendable (Delivery) async throws -> Void,
-        key: @escaping @Sendable (Delivery) -> LaneKey
-    ) async throws {
+    /// Runs a handler for each delivery of a sequence.
+    ///
+    /// - Throws: What reading throws, and a handler's error where the message is given up and there is nowhere to put it.
+    @inlinable
+    package func run<Deliveries: AsyncSequence & Sendable>(
+        _ deliveries: Deliveries,
+        _ handler: @escaping @Sendable (Delivery) async throws -> Void
+    ) async throws where Deliveries.Element == Delivery {
         try await withLoopAndTasks { start in
-            try await self.read(deliveries, key) { delivery, key in
+            try await self.read(deliveries) { delivery, key in
                 start {
-                    try await HandlerTask.run(self.handling.core) {
+                    try await self.handling.host.runningHandlers {
                         try await self.runLane(key, from: delivery, handler)
                     }
                 }
@@ -62,28 +82,34 @@ final class LaneDispatcher: Sendable {
         }
     }
 
-    private func read(
-        _ deliveries: KafkaConsumer.Deliveries,
-        _ key: (Delivery) -> LaneKey,
-        start: (Delivery, LaneKey) -> Void
-    ) async throws {
-        var generation = 0
-        var restarts = 0
-        for try await delivery in deliveries where !handling.postpone(delivery) {
-            let core = handling.core
-            if delivery.generation != generation || core.restartCount != restarts {
-                generation = delivery.generation
-                restarts = core.restartCount
+    @inlinable
+    func read<Deliveries: AsyncSequence>(
+        _ deliveries: Deliveries,
+        start: (Delivery, Key) -> Void
+    ) async throws where Deliveries.Element == Delivery {
+        var epoch: LaneEpoch?
+        for try await delivery in deliveries where !handling.host.holdsBack(delivery) {
+            let now = handling.host.laneEpoch(delivery)
+            if now != epoch {
+                epoch = now
                 state.withLock { $0.lanes.removeEnded() }
             }
-            let key = key(delivery)
+            let key = key(of: delivery)
             if await offer(delivery, key) { start(delivery, key) }
         }
     }
 
+    @inlinable
+    func key(of delivery: Delivery) -> Key {
+        let source = ObjectIdentifier(delivery.deliverySource)
+        if isOrderedByKey, let key = delivery.orderKey { return .key(source, key) }
+        return .alone(source, delivery.deliverySequence)
+    }
+
     /// Puts a delivery into its lane, waiting for a place; true where it is to be run. When the loop is over it is not: the lane
     /// that threw keeps its place, so that none may ever be free.
-    private func offer(_ delivery: Delivery, _ key: LaneKey) async -> Bool {
+    @inlinable
+    func offer(_ delivery: Delivery, _ key: Key) async -> Bool {
         // Most find a place at once, and are not made to pay for waiting.
         switch state.withLock({ $0.isOver ? .queued : $0.lanes.offer(delivery, key) }) {
         case .run: return true
@@ -112,8 +138,9 @@ final class LaneDispatcher: Sendable {
     }
 
     /// Handles a lane's deliveries one after the other, until there are none or one backs off.
-    private func runLane(
-        _ key: LaneKey,
+    @inlinable
+    func runLane(
+        _ key: Key,
         from first: Delivery,
         _ handler: @Sendable (Delivery) async throws -> Void
     ) async throws {
@@ -122,8 +149,8 @@ final class LaneDispatcher: Sendable {
             while let delivery = current {
                 // One that waited while its partition went away has a new owner already; and after one that was left because
                 // the task was cancelled, none of its key comes.
-                let step: FailureHandling.Step =
-                    delivery.message.isCurrent && !Task.isCancelled
+                let step: FailureHandling<Host>.Step =
+                    delivery.isCurrent && !Task.isCancelled
                     ? try await handling.handle(delivery, handler) : .ended(.left)
                 switch step {
                 case .ended(let outcome):
@@ -154,19 +181,21 @@ final class LaneDispatcher: Sendable {
     }
 
     /// What to run in a lane that occupies a place, after one of its deliveries; nil where there is nothing.
-    private func next(_ key: LaneKey, _ delivery: Delivery, _ outcome: FailureHandling.Outcome) -> Delivery? {
+    @inlinable
+    func next(_ key: Key, _ delivery: Delivery, _ outcome: HandlingOutcome) -> Delivery? {
         changing { state in
-            // Where the partition went, or elsewhere, it does not come again. Asked here, so that either this sees it, or the
+            // Where its source is gone, or goes on elsewhere, it does not come again. Asked here, so that either this sees it, or the
             // reading task finds the lane when it sees it.
-            outcome == .backsOff && delivery.message.isCurrent
-                ? state.lanes.backsOff(key, delivery.message.sequence) : state.lanes.finished(key)
+            outcome == .backsOff && delivery.isCurrent
+                ? state.lanes.backsOff(key, delivery.deliverySequence) : state.lanes.finished(key)
         }
     }
 
     /// Waits until a lane that is parked has a place again.
     ///
     /// - Returns: Whether it has; false when the loop is over.
-    private func enter(_ key: LaneKey) async -> Bool {
+    @inlinable
+    func enter(_ key: Key) async -> Bool {
         await withCheckedContinuation { continuation in
             let isIn: Bool? = state.withLock { state in
                 if state.isOver { return false }
@@ -181,12 +210,13 @@ final class LaneDispatcher: Sendable {
     /// Goes on with a lane whose delivery was published, waiting for a place where it needs one.
     ///
     /// - Returns: What to run; nil where there is nothing.
-    private func unpark(_ key: LaneKey, _ delivery: Delivery, _ outcome: FailureHandling.Outcome) async
+    @inlinable
+    func unpark(_ key: Key, _ delivery: Delivery, _ outcome: HandlingOutcome) async
         -> Delivery?
     {
         let now = changing { state in
-            let isComingAgain = outcome == .backsOff && delivery.message.isCurrent
-            return state.lanes.unpark(key, backingOff: isComingAgain ? delivery.message.sequence : nil)
+            let isComingAgain = outcome == .backsOff && delivery.isCurrent
+            return state.lanes.unpark(key, backingOff: isComingAgain ? delivery.deliverySequence : nil)
         }
         switch now {
         case .run(let next): return next
@@ -210,7 +240,8 @@ final class LaneDispatcher: Sendable {
 
     /// Changes lanes, and lets go on who waits for a place: a lane first, for what it holds is older than what is read now.
     @discardableResult
-    private func changing<Result>(_ body: (inout State) -> Result) -> Result {
+    @inlinable
+    func changing<Result>(_ body: (inout State) -> Result) -> Result {
         let (result, reading, lane) = state.withLock { state in
             let result = body(&state)
             var lane: Waking?
@@ -237,10 +268,3 @@ final class LaneDispatcher: Sendable {
         return result
     }
 }
-
-extension KafkaConsumer.Delivery: LaneDelivery {
-    var laneOwner: PartitionReader { message.reader }
-    var laneSequence: OffsetTracker.Sequence { message.sequence }
-}
-
-extension PartitionReader: LaneOwner {}

@@ -1,33 +1,23 @@
 import Testing
 
-@testable import KafkaDelivery
+@testable import DeliveryCore
 
 /// Which deliveries run, and which wait behind another of their key.
 struct KeyLanesTests {
-    final class Owner: LaneOwner {
-        private let isEnded: Bool
-
-        init(isEnded: Bool = false) { self.isEnded = isEnded }
-
-        func isCurrent(_ sequence: OffsetTracker.Sequence) -> Bool { !isEnded }
-    }
-
-    struct Delivery: LaneDelivery {
-        let laneOwner: Owner
-        let laneSequence: OffsetTracker.Sequence
-    }
+    typealias Owner = TestSource
+    typealias Delivery = TestDelivery
 
     private let owner = Owner()
 
-    private func key(_ name: KafkaBytes) -> LaneKey { .key(ObjectIdentifier(owner), name) }
+    private func key(_ name: String) -> LaneKey<String> { .key(ObjectIdentifier(owner), name) }
 
-    private func delivery(_ sequence: OffsetTracker.Sequence, _ owner: Owner? = nil) -> Delivery {
-        Delivery(laneOwner: owner ?? self.owner, laneSequence: sequence)
+    private func delivery(_ sequence: DeliverySequence, _ owner: Owner? = nil) -> Delivery {
+        Delivery(owner ?? self.owner, sequence)
     }
 
     /// What runs next, by its number.
-    private func number(_ resumption: KeyLanes<Delivery>.Resumption) -> OffsetTracker.Sequence? {
-        if case .run(let next) = resumption { next.laneSequence } else { nil }
+    private func number(_ resumption: KeyLanes<Delivery>.Resumption) -> DeliverySequence? {
+        if case .run(let next) = resumption { next.deliverySequence } else { nil }
     }
 
     private func isFull(_ resumption: KeyLanes<Delivery>.Resumption) -> Bool {
@@ -46,11 +36,11 @@ struct KeyLanesTests {
         #expect(lanes.offer(delivery(3), key("c")) == .full)
         #expect(lanes.offer(delivery(4), key("a")) == .queued)
         #expect((lanes.runningCount, lanes.waitingCount) == (2, 2))
-        #expect(lanes.finished(key("a"))?.laneSequence == 1)
+        #expect(lanes.finished(key("a"))?.deliverySequence == 1)
         #expect(lanes.offer(delivery(3), key("c")) == .full)
         #expect(lanes.finished(key("b")) == nil)
         #expect(lanes.offer(delivery(3), key("c")) == .run)
-        #expect(lanes.finished(key("a"))?.laneSequence == 4)
+        #expect(lanes.finished(key("a"))?.deliverySequence == 4)
         #expect(lanes.finished(key("a")) == nil)
         #expect(lanes.finished(key("c")) == nil)
         #expect((lanes.runningCount, lanes.waitingCount, lanes.laneCount) == (0, 0, 0))
@@ -89,8 +79,8 @@ struct KeyLanesTests {
         #expect(lanes.offer(delivery(0), key("a")) == .full)
         #expect(lanes.finished(key("b")) == nil)
         #expect(lanes.offer(delivery(0), key("a")) == .run)
-        #expect(lanes.finished(key("a"))?.laneSequence == 1)
-        #expect(lanes.finished(key("a"))?.laneSequence == 2)
+        #expect(lanes.finished(key("a"))?.deliverySequence == 1)
+        #expect(lanes.finished(key("a"))?.deliverySequence == 2)
         #expect(lanes.finished(key("a")) == nil)
         #expect(lanes.laneCount == 0)
     }
@@ -100,9 +90,9 @@ struct KeyLanesTests {
         #expect(lanes.offer(delivery(0), key("a")) == .run)
         #expect(lanes.offer(delivery(1), key("a")) == .queued)
         #expect(lanes.offer(delivery(0), key("a")) == .queued)
-        #expect(lanes.backsOff(key("a"), 0)?.laneSequence == 0)
+        #expect(lanes.backsOff(key("a"), 0)?.deliverySequence == 0)
         #expect((lanes.runningCount, lanes.waitingCount) == (1, 1))
-        #expect(lanes.finished(key("a"))?.laneSequence == 1)
+        #expect(lanes.finished(key("a"))?.deliverySequence == 1)
         #expect(lanes.finished(key("a")) == nil)
     }
 
@@ -118,8 +108,8 @@ struct KeyLanesTests {
         #expect(lanes.offer(delivery(4), key("a")) == .queued, "while it waits for a place")
         #expect(lanes.finished(key("b")) == nil)
         #expect(number(lanes.resume(key("a"))) == 1)
-        #expect(lanes.finished(key("a"))?.laneSequence == 2)
-        #expect(lanes.finished(key("a"))?.laneSequence == 4)
+        #expect(lanes.finished(key("a"))?.deliverySequence == 2)
+        #expect(lanes.finished(key("a"))?.deliverySequence == 4)
         #expect(lanes.finished(key("a")) == nil)
         #expect((lanes.runningCount, lanes.waitingCount, lanes.laneCount) == (0, 0, 0))
     }
@@ -127,8 +117,8 @@ struct KeyLanesTests {
     @Test func noMoreLanesAreParkedThanMayWaitAndALaneThatIsNotKeepsItsPlace() {
         var lanes = KeyLanes<Delivery>(maximum: 1)
         for number in UInt64(0)..<16 {
-            #expect(lanes.offer(delivery(number), key(KafkaBytes("\(number)"))) == .run)
-            #expect(lanes.park(key(KafkaBytes("\(number)"))) == true)
+            #expect(lanes.offer(delivery(number), key(String("\(number)"))) == .run)
+            #expect(lanes.park(key(String("\(number)"))) == true)
         }
         #expect(lanes.offer(delivery(16), key("a")) == .run)
         #expect(lanes.park(key("a")) == false)
@@ -147,7 +137,7 @@ struct KeyLanesTests {
         #expect(lanes.finished(key("b")) == nil)
         #expect(lanes.enter(key("a")) == true)
         #expect(lanes.offer(delivery(3), key("c")) == .full)
-        #expect(lanes.finished(key("a"))?.laneSequence == 1)
+        #expect(lanes.finished(key("a"))?.deliverySequence == 1)
         #expect(lanes.finished(key("a")) == nil)
         #expect((lanes.runningCount, lanes.waitingCount, lanes.laneCount) == (0, 0, 0))
     }
@@ -163,7 +153,7 @@ struct KeyLanesTests {
 
     @Test func ofTwoLanesThatWaitForAPlaceEachGetsOne() {
         var lanes = KeyLanes<Delivery>(maximum: 1)
-        for (first, name) in [(0, "a"), (10, "b")] as [(UInt64, KafkaBytes)] {
+        for (first, name) in [(0, "a"), (10, "b")] as [(UInt64, String)] {
             #expect(lanes.offer(delivery(first), key(name)) == .run)
             #expect(lanes.offer(delivery(first + 1), key(name)) == .queued)
             #expect(lanes.park(key(name)) == true)
@@ -193,15 +183,15 @@ struct KeyLanesTests {
         #expect(isIdle(lanes.unpark(key("a"), backingOff: 0)))
         #expect(lanes.offer(delivery(2), key("a")) == .queued)
         #expect(lanes.offer(delivery(0), key("a")) == .run)
-        #expect(lanes.finished(key("a"))?.laneSequence == 1)
-        #expect(lanes.finished(key("a"))?.laneSequence == 2)
+        #expect(lanes.finished(key("a"))?.deliverySequence == 1)
+        #expect(lanes.finished(key("a"))?.deliverySequence == 2)
         #expect(lanes.finished(key("a")) == nil)
         #expect((lanes.runningCount, lanes.waitingCount, lanes.laneCount) == (0, 0, 0))
     }
 
     @Test func whatBackedOffInAPartitionThatIsGoneIsLetGoAndAParkedLaneIsNot() {
         let gone = Owner(isEnded: true)
-        func key(_ name: KafkaBytes) -> LaneKey { .key(ObjectIdentifier(gone), name) }
+        func key(_ name: String) -> LaneKey<String> { .key(ObjectIdentifier(gone), name) }
         var lanes = KeyLanes<Delivery>(maximum: 1)
         #expect(lanes.offer(delivery(0, gone), key("a")) == .run)
         #expect(lanes.offer(delivery(1, gone), key("a")) == .queued)

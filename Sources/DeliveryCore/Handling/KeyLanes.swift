@@ -1,29 +1,30 @@
-internal import DequeModule
-
-/// What lanes need to know of a delivery.
-protocol LaneDelivery: Sendable {
-    /// Who hands it out, and may end.
-    associatedtype Owner: LaneOwner
-
-    var laneOwner: Owner { get }
-    var laneSequence: OffsetTracker.Sequence { get }
-}
-
-/// Who hands deliveries out: a partition in a generation.
-protocol LaneOwner: Sendable {
-    /// Whether what was handed out under a number may be handed out again.
-    func isCurrent(_ sequence: OffsetTracker.Sequence) -> Bool
-}
+public import DequeModule
 
 /// Which lane a delivery belongs to.
-enum LaneKey: Hashable {
-    case key(ObjectIdentifier, KafkaBytes)
+@usableFromInline
+package enum LaneKey<Key: Hashable & Sendable>: Hashable, Sendable {
+    case key(ObjectIdentifier, Key)
     /// A delivery that waits for no other.
-    case alone(ObjectIdentifier, OffsetTracker.Sequence)
+    case alone(ObjectIdentifier, DeliverySequence)
+}
+
+/// When lanes of partitions that are gone are looked for: whenever this is another than at the last delivery.
+@usableFromInline
+package struct LaneEpoch: Equatable, Sendable {
+    let generation: Int
+    /// How often a source went on elsewhere.
+    let restarts: Int
+
+    @usableFromInline
+    package init(generation: Int, restarts: Int) {
+        self.generation = generation
+        self.restarts = restarts
+    }
 }
 
 /// What becomes of a delivery that was read.
-enum LaneOffer {
+@usableFromInline
+package enum LaneOffer: Sendable {
     case run
     case queued
     /// There is no place: wait until one is free, and offer it again.
@@ -32,12 +33,17 @@ enum LaneOffer {
 
 /// Which deliveries run, and which wait behind another of their key. A value without threads.
 ///
-/// A lane is a key of a partition in a generation: one of its deliveries runs at a time, in order. While one that failed
+/// A lane is a key of a source (a partition in a generation): one of its deliveries runs at a time, in order. While one that failed
 /// backs off, or one that was given up is published, the lane holds the later ones back and occupies no place among those that
 /// run.
-struct KeyLanes<Delivery: LaneDelivery> {
+@usableFromInline
+package struct KeyLanes<Delivery: SettleableDelivery>: Sendable {
+    @usableFromInline
+    package typealias Key = LaneKey<Delivery.OrderKey>
+
     /// How a lane goes on that occupies no place.
-    enum Resumption {
+    @usableFromInline
+    package enum Resumption: Sendable {
         case run(Delivery)
         /// There is nothing to run.
         case idle
@@ -45,38 +51,45 @@ struct KeyLanes<Delivery: LaneDelivery> {
         case full
     }
 
-    private struct Lane {
-        let owner: Delivery.Owner
-        var waiting: Deque<Delivery> = []
+    @usableFromInline
+    struct Lane: Sendable {
+        @usableFromInline let source: any DeliverySource
+        @usableFromInline var waiting: Deque<Delivery> = []
         /// The one that backs off, and has to come before those that wait.
-        var backingOff: OffsetTracker.Sequence?
+        @usableFromInline var backingOff: DeliverySequence?
+
+        @inlinable
+        init(source: any DeliverySource) { self.source = source }
     }
 
     /// How many may run at a time.
-    let maximum: Int
+    @usableFromInline let maximum: Int
     /// How many may wait behind others before reading stops: 16 for each that may run.
-    private let maximumWaiting: Int
+    @usableFromInline let maximumWaiting: Int
 
-    private var lanes: [LaneKey: Lane] = [:]
-    private(set) var runningCount = 0
-    private(set) var waitingCount = 0
-    private var backingOffCount = 0
-    private var parkedCount = 0
+    @usableFromInline var lanes: [Key: Lane] = [:]
+    @usableFromInline package internal(set) var runningCount = 0
+    @usableFromInline package internal(set) var waitingCount = 0
+    @usableFromInline var backingOffCount = 0
+    @usableFromInline var parkedCount = 0
 
-    init(maximum: Int) {
+    @inlinable
+    package init(maximum: Int) {
         self.maximum = max(maximum, 1)
         let (product, overflow) = self.maximum.multipliedReportingOverflow(by: 16)
         maximumWaiting = overflow ? .max : product
     }
 
-    var laneCount: Int { lanes.count }
+    @usableFromInline
+    package var laneCount: Int { lanes.count }
 
     /// Takes a delivery in, if there is a place for it.
-    mutating func offer(_ delivery: Delivery, _ key: LaneKey) -> LaneOffer {
-        let sequence = delivery.laneSequence
+    @inlinable
+    package mutating func offer(_ delivery: Delivery, _ key: Key) -> LaneOffer {
+        let sequence = delivery.deliverySequence
         guard let lane = lanes[key] else {
             guard runningCount < maximum else { return .full }
-            lanes[key] = Lane(owner: delivery.laneOwner)
+            lanes[key] = Lane(source: delivery.deliverySource)
             runningCount += 1
             return .run
         }
@@ -96,7 +109,8 @@ struct KeyLanes<Delivery: LaneDelivery> {
     }
 
     /// What runs next in a lane whose delivery is done; nil where nothing does.
-    mutating func finished(_ key: LaneKey) -> Delivery? {
+    @inlinable
+    package mutating func finished(_ key: Key) -> Delivery? {
         runningCount -= 1
         guard let next = lanes[key]?.waiting.popFirst() else {
             lanes[key] = nil
@@ -109,8 +123,9 @@ struct KeyLanes<Delivery: LaneDelivery> {
 
     /// The lane's delivery failed and is handed out again later. Where it was handed out again already, before this was
     /// said, it runs next.
-    mutating func backsOff(_ key: LaneKey, _ sequence: OffsetTracker.Sequence) -> Delivery? {
-        if let index = lanes[key]?.waiting.firstIndex(where: { $0.laneSequence == sequence }) {
+    @inlinable
+    package mutating func backsOff(_ key: Key, _ sequence: DeliverySequence) -> Delivery? {
+        if let index = lanes[key]?.waiting.firstIndex(where: { $0.deliverySequence == sequence }) {
             waitingCount -= 1
             return lanes[key]?.waiting.remove(at: index)
         }
@@ -124,7 +139,8 @@ struct KeyLanes<Delivery: LaneDelivery> {
     ///
     /// - Returns: Whether the lane is parked. It is not, and keeps its place, where as many are as may wait behind others: so that
     ///   is how many are published at a time beyond those that run.
-    mutating func park(_ key: LaneKey) -> Bool {
+    @inlinable
+    package mutating func park(_ key: Key) -> Bool {
         guard parkedCount < maximumWaiting else { return false }
         runningCount -= 1
         parkedCount += 1
@@ -134,7 +150,8 @@ struct KeyLanes<Delivery: LaneDelivery> {
     /// The application's code is to run for the delivery of a lane that is parked.
     ///
     /// - Returns: Whether the lane has a place, and is not parked any more; otherwise wait until one is free, and ask again.
-    mutating func enter(_ key: LaneKey) -> Bool {
+    @inlinable
+    package mutating func enter(_ key: Key) -> Bool {
         guard runningCount < maximum else { return false }
         parkedCount -= 1
         runningCount += 1
@@ -145,10 +162,11 @@ struct KeyLanes<Delivery: LaneDelivery> {
     ///
     /// - Parameter sequence: The delivery's, where it is handed out again.
     /// - Returns: Never `full`, where the lane has nothing to run.
-    mutating func unpark(_ key: LaneKey, backingOff sequence: OffsetTracker.Sequence?) -> Resumption {
+    @inlinable
+    package mutating func unpark(_ key: Key, backingOff sequence: DeliverySequence?) -> Resumption {
         parkedCount -= 1
         if let sequence {
-            guard let index = lanes[key]?.waiting.firstIndex(where: { $0.laneSequence == sequence }) else {
+            guard let index = lanes[key]?.waiting.firstIndex(where: { $0.deliverySequence == sequence }) else {
                 backingOffCount += 1
                 lanes[key]?.backingOff = sequence
                 return .idle
@@ -160,7 +178,8 @@ struct KeyLanes<Delivery: LaneDelivery> {
     }
 
     /// Goes on with a lane that occupies no place and waits for nothing else.
-    mutating func resume(_ key: LaneKey) -> Resumption {
+    @inlinable
+    package mutating func resume(_ key: Key) -> Resumption {
         guard let next = lanes[key]?.waiting.first else {
             lanes[key] = nil
             return .idle
@@ -172,10 +191,11 @@ struct KeyLanes<Delivery: LaneDelivery> {
         return .run(next)
     }
 
-    /// Lets go of lanes whose partition is gone, or goes on at another offset: what they wait for does not come any more.
-    mutating func removeEnded() {
+    /// Lets go of lanes whose source is gone, or goes on elsewhere: what they wait for does not come any more.
+    @inlinable
+    package mutating func removeEnded() {
         for (key, lane) in lanes {
-            guard let sequence = lane.backingOff, !lane.owner.isCurrent(sequence) else { continue }
+            guard let sequence = lane.backingOff, !lane.source.isCurrent(sequence) else { continue }
             waitingCount -= lane.waiting.count
             backingOffCount -= 1
             lanes[key] = nil

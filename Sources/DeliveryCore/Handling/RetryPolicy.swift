@@ -1,14 +1,14 @@
-/// How often a message is handed over when handling it fails, and how long between.
+/// How often a message is handed over when handling it fails, and how long between. A plain value: it holds no client.
 ///
 /// ```swift
 /// .exponential(initial: .seconds(1), multiplier: 2, maximum: .seconds(2), maximumAttempts: 3)   // 1 s, 2 s, give up
 /// ```
-public struct KafkaRetryPolicy: Sendable {
+public struct RetryPolicy: Sendable {
     /// What to do about a failure.
     public enum Decision: Sendable, Hashable {
         /// Hand the message over again after a while.
         case retry(after: Duration)
-        /// It will not succeed: to the dead letters with it, or to whoever runs the loop.
+        /// It will not succeed: the message goes to the dead letters, or the error ends the loop.
         case giveUp
     }
 
@@ -19,23 +19,19 @@ public struct KafkaRetryPolicy: Sendable {
     /// is not tried again together. 0 to 1.
     public var jitter: Double = 0
 
-    /// Which errors are worth another attempt. What cannot be decoded never is.
+    /// Which errors are worth another attempt. A ``PermanentFailure`` never is.
     public var isWorthRetrying: @Sendable (any Error) -> Bool = { _ in true }
 
     /// The delay that an error asks for itself (for instance a `Retry-After`), in place of the policy's; nil where it
     /// asks for none.
     public var delayForError: @Sendable (any Error) -> Duration? = { _ in nil }
 
-    /// Where messages go that this policy gives up, to be handed over again later; nil, unless made with
-    /// ``topics(_:through:inPlace:)``, for straight to the dead letters. What is not worth retrying does not go there.
-    public var topics: KafkaRetryTopics?
-
     private let initial: Duration
     private let multiplier: Double
     private let maximum: Duration
 
     /// One attempt.
-    public static let none = KafkaRetryPolicy(
+    public static let none = RetryPolicy(
         initial: .zero,
         multiplier: 1,
         maximum: .zero,
@@ -47,8 +43,8 @@ public struct KafkaRetryPolicy: Sendable {
     /// - Parameters:
     ///   - delay: How long to wait; less than zero counts as zero.
     ///   - maximumAttempts: How many times in all; nil for as often as it takes.
-    public static func fixed(_ delay: Duration, maximumAttempts: Int?) -> KafkaRetryPolicy {
-        KafkaRetryPolicy(initial: delay, multiplier: 1, maximum: delay, maximumAttempts: maximumAttempts)
+    public static func fixed(_ delay: Duration, maximumAttempts: Int?) -> RetryPolicy {
+        RetryPolicy(initial: delay, multiplier: 1, maximum: delay, maximumAttempts: maximumAttempts)
     }
 
     /// A delay that grows by a factor each time, up to a maximum.
@@ -63,31 +59,13 @@ public struct KafkaRetryPolicy: Sendable {
         multiplier: Double = 2,
         maximum: Duration = .seconds(30),
         maximumAttempts: Int?
-    ) -> KafkaRetryPolicy {
-        KafkaRetryPolicy(
+    ) -> RetryPolicy {
+        RetryPolicy(
             initial: initial,
             multiplier: multiplier,
             maximum: maximum,
             maximumAttempts: maximumAttempts
         )
-    }
-
-    /// Retry topics: a message that fails waits in a topic of its own, and what comes after it goes on. See
-    /// ``KafkaRetryTopics``.
-    ///
-    /// - Parameters:
-    ///   - delays: How long to wait before each further attempt.
-    ///   - producer: What to publish with. It stays the caller's to close.
-    ///   - inPlace: What to try first each time, holding back what comes after. With a policy that never gives up no message
-    ///     ever goes to a retry topic.
-    public static func topics(
-        _ delays: [Duration],
-        through producer: KafkaProducer,
-        inPlace: KafkaRetryPolicy = .none
-    ) -> KafkaRetryPolicy {
-        var policy = inPlace
-        policy.topics = KafkaRetryTopics(delays: delays, producer: producer)
-        return policy
     }
 
     private init(initial: Duration, multiplier: Double, maximum: Duration, maximumAttempts: Int?) {
@@ -107,7 +85,7 @@ public struct KafkaRetryPolicy: Sendable {
         return decide(attempt: attempt, error: error, using: &random)
     }
 
-    func decide(attempt: Int, error: any Error, using random: inout some RandomNumberGenerator) -> Decision {
+    package func decide(attempt: Int, error: any Error, using random: inout some RandomNumberGenerator) -> Decision {
         guard isWorthAnotherAttempt(error) else { return .giveUp }
         if let maximumAttempts, attempt >= maximumAttempts { return .giveUp }
         if let asked = delayForError(error) { return .retry(after: max(asked, .zero)) }
@@ -115,12 +93,12 @@ public struct KafkaRetryPolicy: Sendable {
     }
 
     /// Whether trying again may help at all, whenever and wherever.
-    func isWorthAnotherAttempt(_ error: any Error) -> Bool {
-        !(error is KafkaDecodingError || error is KafkaPoisonMessage) && isWorthRetrying(error)
+    package func isWorthAnotherAttempt(_ error: any Error) -> Bool {
+        !(error is any PermanentFailure) && isWorthRetrying(error)
     }
 
     /// The delay after an attempt, before it is varied.
-    func delay(after attempt: Int) -> Duration {
+    package func delay(after attempt: Int) -> Duration {
         var delay = min(initial, maximum)
         // Multiplied step by step, and no further than the maximum, so that no power overflows.
         var steps = max(attempt, 1) - 1
@@ -138,21 +116,6 @@ public struct KafkaRetryPolicy: Sendable {
     }
 }
 
-/// A message's value is not what the handler was declared to take. Its bytes are unchanged; trying again would not help.
-public struct KafkaDecodingError: Error, CustomStringConvertible {
-    /// What the decoder said; nil where there was no value to decode.
-    public let underlying: (any Error)?
-
-    /// What was expected, and what the decoder said.
-    public let description: String
-
-    init(_ type: Any.Type, underlying: (any Error)?) {
-        self.underlying = underlying
-        self.description =
-            if let underlying {
-                "The value is not a \(type): \(underlying)"
-            } else {
-                "The message is a tombstone: it has no value, and so no \(type). A handler of \(type)? gets nil for it"
-            }
-    }
-}
+/// An error that the same message causes each time, so that no ``RetryPolicy`` tries again: its bytes are not what the handler
+/// takes, for instance. An error of yours may be one.
+public protocol PermanentFailure: Error {}

@@ -2,7 +2,8 @@
 ///
 /// A task group alone does not do that: an error cancels the group's tasks, but not the body that adds them, which here
 /// waits for messages that may never come.
-func withLoopAndTasks(
+@usableFromInline
+package func withLoopAndTasks(
     _ loop: @escaping @Sendable (_ start: (@escaping @Sendable () async throws -> Void) -> Void) async throws -> Void
 ) async throws {
     let (failures, failure) = AsyncThrowingStream.makeStream(of: Never.self)
