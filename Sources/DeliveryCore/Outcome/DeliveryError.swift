@@ -19,4 +19,12 @@ public protocol DeliveryError: Error, CustomStringConvertible {
 
     /// What happened, in a sentence for a person. Values of secret settings never appear in it.
     var reason: String { get }
+
+    /// How long the other side asked to be left alone before the next attempt; nil where it did not.
+    var retryAfter: Duration? { get }
+}
+
+extension DeliveryError {
+    /// Nil: most destinations do not say.
+    public var retryAfter: Duration? { nil }
 }
