@@ -30,6 +30,8 @@ let package = Package(
         .library(name: "KafkaDeliveryTesting", targets: ["KafkaDeliveryTesting"]),
         .library(name: "OutboxDelivery", targets: ["OutboxDelivery"]),
         .library(name: "HTTPDelivery", targets: ["HTTPDelivery"]),
+        .library(name: "OutboxPostgres", targets: ["OutboxPostgres"]),
+        .library(name: "OutboxTesting", targets: ["OutboxTesting"]),
         .executable(name: "kafka-delivery", targets: ["kafka-delivery"]),
     ],
     traits: traits,
@@ -51,6 +53,11 @@ let package = Package(
             name: "CRdKafka",
             pkgConfig: "rdkafka",
             providers: [.apt(["librdkafka-dev"]), .brew(["librdkafka"])]
+        ),
+        .systemLibrary(
+            name: "CPostgreSQL",
+            pkgConfig: "libpq",
+            providers: [.apt(["libpq-dev"]), .brew(["libpq"])]
         ),
         .systemLibrary(name: "CThreads"),
         // What every way of delivering shares: outcomes, and waiting. The products export it again.
@@ -89,11 +96,14 @@ let package = Package(
             dependencies: [
                 "CRdKafka",
                 "DeliveryCore",
+                "DeliveryTesting",
                 "KafkaDelivery",
                 .product(name: "DequeModule", package: "swift-collections"),
             ],
             swiftSettings: settings
         ),
+        // Processes and random numbers that a seed repeats, for tests of whatever delivers. The testing products export it again.
+        .target(name: "DeliveryTesting", swiftSettings: settings),
         // What command-line tools need that does not know what they deliver: terminal, files, signals, exit status.
         .target(
             name: "ToolSupport",
@@ -132,6 +142,30 @@ let package = Package(
                 .product(name: "CoreMetrics", package: "swift-metrics"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+            ],
+            swiftSettings: settings
+        ),
+        // PostgreSQL's half of it, over libpq of the system.
+        .target(
+            name: "OutboxPostgres",
+            dependencies: [
+                "CPostgreSQL",
+                "DeliveryCore",
+                "OutboxDelivery",
+                .product(name: "DequeModule", package: "swift-collections"),
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            swiftSettings: settings
+        ),
+        // A PostgreSQL server for tests. Links no database library.
+        .target(name: "OutboxTesting", dependencies: ["DeliveryTesting"], swiftSettings: settings),
+        .testTarget(
+            name: "OutboxPostgresTests",
+            dependencies: [
+                "DeliveryTesting",
+                "OutboxPostgres",
+                "OutboxTesting",
+                .product(name: "Logging", package: "swift-log"),
             ],
             swiftSettings: settings
         ),

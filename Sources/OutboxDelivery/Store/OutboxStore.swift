@@ -72,9 +72,12 @@ public struct OutboxShare: Sendable, Hashable {
     }
 }
 
-/// What to read.
+/// What to read: the first rows of slots that are for one destination. A slot and a destination together are a lane, in which one
+/// batch is in flight at a time; so a destination that is away keeps no other one from its rows.
 public struct OutboxReadRequest: Sendable, Hashable {
-    /// Which slots; each of them is owned, and has no rows in flight.
+    /// Whose rows.
+    public var destination: String
+    /// Which slots; each of them is owned, and has no rows for this destination in flight.
     public var slots: [Int]
     /// How many rows of each slot, 1 or more.
     public var limitPerSlot: Int
@@ -87,12 +90,14 @@ public struct OutboxReadRequest: Sendable, Hashable {
 
     /// What to read.
     public init(
+        destination: String,
         slots: [Int],
         limitPerSlot: Int,
         maximumBytes: Int,
         withheldKeys: [Int: Set<[UInt8]>] = [:],
         withheldNumbers: [Int: Set<Int64>] = [:]
     ) {
+        self.destination = destination
         self.slots = slots
         self.limitPerSlot = limitPerSlot
         self.maximumBytes = maximumBytes

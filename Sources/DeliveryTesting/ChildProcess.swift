@@ -1,5 +1,5 @@
 package import Foundation
-internal import Synchronization
+package import Synchronization
 
 /// Another program, with its input and output as pipes: what the tool's experiment kills, and what tests start.
 ///
@@ -21,7 +21,7 @@ package final class ChildProcess: Sendable {
     /// Held from the making of the pipes to the start, so that no other program starts before they are marked; and while a
     /// mock broker's port is closed and bound anew, which librdkafka ends the process over where it fails: a program that
     /// starts has all files of this one until it runs, and so the port.
-    static let starting = Mutex(())
+    package static let starting = Mutex(())
 
     /// Starts a program.
     ///
@@ -72,7 +72,11 @@ package final class ChildProcess: Sendable {
         }
         posix_spawnattr_init(&attributes)
         defer { posix_spawnattr_destroy(&attributes) }
-        var flags = hasOwnGroup ? POSIX_SPAWN_SETPGROUP : 0
+        // Threads of Swift's pool block signals, and a program inherits that: a shell would not hear of its children's end.
+        var signals = sigset_t()
+        sigemptyset(&signals)
+        posix_spawnattr_setsigmask(&attributes, &signals)
+        var flags = (hasOwnGroup ? POSIX_SPAWN_SETPGROUP : 0) | POSIX_SPAWN_SETSIGMASK
         // Nothing but the three: mock brokers do not mark their connections, and what is marked is closed only some time after
         // the start has returned.
         #if canImport(Darwin)

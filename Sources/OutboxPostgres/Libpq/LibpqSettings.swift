@@ -1,0 +1,88 @@
+internal import CPostgreSQL
+public import OutboxDelivery
+
+/// How to connect to PostgreSQL. libpq reads it all: the URL or connection string, a password file (`PGPASSFILE`, `~/.pgpass`), the
+/// environment (`PGPASSWORD`, `PGSSLMODE`, …) and a service file; so TLS is what `sslmode`, `sslrootcert` and the others say.
+///
+/// A publisher's connection must be its own from end to end: its locks belong to the session. A pooler such as PgBouncer in
+/// transaction mode gives each transaction another one, which a publisher notices and refuses; let it connect past the pooler.
+/// What writes through this package's ``LibpqConnection/withTransaction(_:)``, or through a client of the service's own, may be
+/// behind one.
+public struct LibpqSettings: Sendable, Hashable {
+    /// `postgres://user@host:5432/database?sslmode=verify-full`, or `host=… dbname=…`; empty for what the environment says.
+    /// A password in it is never printed.
+    public var connection: String
+
+    /// What sessions are called in `pg_stat_activity` where neither the connection string nor the environment names them
+    /// (`fallback_application_name`).
+    public var applicationName: String = "outbox"
+
+    /// How long connecting may take, TLS and authentication included; more than zero.
+    public var connectTimeout: Duration = .seconds(10)
+
+    /// How long a statement may go unanswered before the connection counts as dead; more than zero. The server's own
+    /// `statement_timeout` is what a statement should run into first.
+    public var answerTimeout: Duration = .seconds(60)
+
+    /// How many statements may be under way at a time (libpq's pipeline mode), 1 or more; what is beyond waits in the client.
+    public var maximumPipelined: Int = 32
+
+    /// Settings for a connection string.
+    public init(_ connection: String) {
+        self.connection = connection
+    }
+
+    /// What libpq made of the connection string, without secrets: for instance `["host": "db", "dbname": "shop"]`.
+    ///
+    /// - Throws: ``OutboxError`` of kind `invalidConfiguration` where libpq cannot read it; why is not in it, for libpq quotes what
+    ///   it could not read, and that may be a password.
+    public func parameters() throws(OutboxError) -> [String: String] {
+        try words().filter { !Self.isSecret($0.key) }
+    }
+
+    /// All that libpq is given, secrets included.
+    func words() throws(OutboxError) -> [String: String] {
+        guard !connection.utf8.contains(0) else { throw Self.unreadable }
+        guard connectTimeout > .zero, answerTimeout > .zero, maximumPipelined >= 1 else {
+            throw .invalidConfiguration("connectTimeout, answerTimeout and maximumPipelined have to be more than zero")
+        }
+        var message: UnsafeMutablePointer<CChar>?
+        guard let options = PQconninfoParse(connection, &message) else {
+            PQfreemem(message)
+            throw Self.unreadable
+        }
+        defer { PQconninfoFree(options) }
+        var words: [String: String] = [:]
+        var option = options
+        while let keyword = option.pointee.keyword {
+            if let value = option.pointee.val { words[String(cString: keyword)] = String(cString: value) }
+            option += 1
+        }
+        return words
+    }
+
+    private static let unreadable = OutboxError.invalidConfiguration(
+        "mend the connection string: libpq cannot read it; it is postgres://user@host:port/database?name=value, or name=value "
+            + "with spaces between"
+    )
+
+    static func isSecret(_ name: String) -> Bool {
+        name.contains("password") || name == "sslkey" || name == "passfile"
+    }
+}
+
+extension LibpqSettings: CustomStringConvertible, CustomDebugStringConvertible, CustomReflectable {
+    /// Where to, without secrets.
+    public var description: String {
+        guard let words = try? parameters() else { return "LibpqSettings(a connection string that cannot be read)" }
+        return "LibpqSettings(" + words.sorted { $0.key < $1.key }.map { "\($0)=\($1)" }.joined(separator: " ") + ")"
+    }
+
+    /// Where to, without secrets.
+    public var debugDescription: String { description }
+
+    /// Where to, without secrets.
+    public var customMirror: Mirror {
+        Mirror(self, children: ["parameters": (try? parameters()) ?? [:]])
+    }
+}

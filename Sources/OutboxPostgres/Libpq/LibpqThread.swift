@@ -1,0 +1,167 @@
+internal import DeliveryCore
+internal import DequeModule
+internal import OutboxDelivery
+internal import Synchronization
+
+/// The connection's own thread, the only one that calls libpq for it: connects, sends what tasks queued, reads answers.
+///
+/// libpq traps, and what this does about them: the socket may change with each step of connecting, so it is asked for anew;
+/// `PQflush` has to be called again when the socket takes more *and* after reading; a statement's results are followed by a nil and
+/// a sync, and only the sync (`ReadyForQuery`) says that its implicit transaction is committed, so that an answer before it
+/// proves nothing; when the connection breaks what libpq has read is drained first, or the server's reason would be lost.
+struct LibpqThread: ~Copyable {
+    private typealias Instant = ContinuousClock.Instant
+
+    private let core: LibpqCore
+    private var handle: LibpqHandle?
+    /// Not handed to libpq yet.
+    private var waiting: Deque<LibpqJob> = []
+    /// Handed to libpq, in the order of their answers.
+    private var underWay: Deque<LibpqJob> = [] {
+        didSet { core.underWayCount.store(underWay.count, ordering: .relaxed) }
+    }
+    /// What the first of them was answered so far.
+    private var answer: LibpqJob.Outcome?
+    private var wantsToWrite = false
+
+    init(_ core: LibpqCore) {
+        self.core = core
+    }
+
+    consuming func run(_ words: [String: String]) {
+        let error = connect(words) ?? serve()
+        // Destroyed before anybody is told, so that closing has closed.
+        handle = nil
+        for job in core.noteEnd(error) { waiting.append(job) }
+        for job in waiting { job.fail(error.kind, error.reason, recovery: error.recovery, code: error.code) }
+        // The first may have its answer, and only the commit of it was not confirmed; an error is one in any case.
+        if case .failure(let refusal) = answer, let first = underWay.popFirst() { first.finish(.failure(refusal)) }
+        for job in underWay { job.fail(error.kind, error.reason, recovery: error.recovery, code: error.code) }
+    }
+
+    /// Connects.
+    ///
+    /// - Returns: Why there is no connection.
+    private mutating func connect(_ words: [String: String]) -> OutboxError? {
+        let deadline = ContinuousClock.now.advanced(by: core.settings.connectTimeout)
+        guard let handle = LibpqHandle(words) else {
+            return LibpqFailure.connection("no memory for it", persistence: .notPersisted)
+        }
+        self.handle = handle
+        var interest = handle.isBroken ? LibpqHandle.Interest.failed : .write
+        while true {
+            switch interest {
+            case .failed: return handle.lastWords ?? LibpqFailure.connection(handle.message, persistence: .notPersisted)
+            case .ready:
+                core.noteReady()
+                return nil
+            case .read, .write: break
+            }
+            let ready = core.pipe.wait(
+                socket: handle.descriptor,
+                reads: interest == .read,
+                writes: interest == .write,
+                until: deadline
+            )
+            let orders = core.takeOrders()
+            waiting.append(contentsOf: orders.jobs)
+            if orders.isClosing { return Self.closed }
+            if ContinuousClock.now >= deadline {
+                return LibpqFailure.connection(
+                    "nobody answered within \(core.settings.connectTimeout)",
+                    persistence: .notPersisted
+                )
+            }
+            if ready.canRead || ready.canWrite { interest = handle.connect() }
+        }
+    }
+
+    /// Sends and reads until the end.
+    ///
+    /// - Returns: Why it ended.
+    private mutating func serve() -> OutboxError {
+        guard let handle else { return Self.closed }
+        while true {
+            let orders = core.takeOrders()
+            waiting.append(contentsOf: orders.jobs)
+            if orders.isClosing { return Self.closed }
+            if let error = sendWaiting(handle) { return error }
+            if let error = overdue() { return error }
+            let deadline = [underWay.first?.deadline, waiting.first?.deadline].compactMap(\.self).min()
+            let ready = core.pipe.wait(
+                socket: handle.descriptor,
+                reads: true,
+                writes: wantsToWrite,
+                until: deadline
+            )
+            if ready.canRead {
+                let isThere = handle.consume()
+                readAnswers(handle)
+                while handle.takeNotification() { core.noteNotification() }
+                if !isThere || handle.isBroken { return lastError(handle) }
+            }
+            guard let isBlocked = handle.flush() else { return lastError(handle) }
+            wantsToWrite = isBlocked
+        }
+    }
+
+    /// Hands to libpq what may be under way.
+    private mutating func sendWaiting(_ handle: LibpqHandle) -> OutboxError? {
+        while underWay.count < core.settings.maximumPipelined, let job = waiting.popFirst() {
+            guard job.beginSending() else { continue }
+            underWay.append(job)
+            guard handle.send(job.statement) else { return lastError(handle) }
+        }
+        guard let isBlocked = handle.flush() else { return lastError(handle) }
+        wantsToWrite = isBlocked
+        return nil
+    }
+
+    private mutating func readAnswers(_ handle: LibpqHandle) {
+        while let first = underWay.first {
+            switch handle.next() {
+            case .nothing: return
+            case .rows(let rows): if answer == nil { answer = .success(rows) }
+            // Also after an answer: what a commit fails of comes between the answer and the sync. The first error is the reason;
+            // libpq's own, of the connection that is gone then, comes after the server's.
+            case .failure(let error):
+                if case .failure = answer { continue }
+                answer = .failure(error)
+            case .sync:
+                underWay.removeFirst()
+                first.finish(answer ?? .failure(LibpqFailure.error(code: "", message: "no answer", persistence: nil)))
+                answer = nil
+            }
+        }
+    }
+
+    /// A statement that is not answered in time takes the connection with it, for its answer may still come.
+    private mutating func overdue() -> OutboxError? {
+        let now = ContinuousClock.now
+        while let job = waiting.first, job.deadline <= now {
+            waiting.removeFirst()
+            job.fail(.timedOut, "PostgreSQL had no time for the statement", recovery: .retry)
+        }
+        guard let first = underWay.first, first.deadline <= now else { return nil }
+        return OutboxError(
+            kind: .timedOut,
+            persistence: .possiblyPersisted,
+            recovery: .retry,
+            reason: "PostgreSQL did not answer within \(core.settings.answerTimeout)"
+        )
+    }
+
+    private mutating func lastError(_ handle: LibpqHandle) -> OutboxError {
+        let message = handle.message
+        readAnswers(handle)
+        if case .failure(let error) = answer, error.kind == .unavailable {
+            answer = nil
+            return error
+        }
+        return handle.lastWords ?? LibpqFailure.connection(message, persistence: .possiblyPersisted)
+    }
+
+    private static var closed: OutboxError {
+        OutboxError(kind: .closed, persistence: nil, recovery: .recreateClient, reason: "the connection was closed")
+    }
+}
