@@ -113,7 +113,7 @@ struct ClientEndTests {
         let cluster = try TestCluster()
         let topic = try await cluster.makeTopic()
         let producer = try cluster.transactionalProducer()
-        try await producer.withTransaction { try await $0.send(KafkaMessage(topic: topic, value: "one")) }
+        try await producer.withTransaction { try await $0.enqueue(KafkaMessage(topic: topic, value: "one")) }
         let first = try await producer.core.ready().clientEnd
         try await producer.recreate()
         let second = try await producer.core.ready().clientEnd

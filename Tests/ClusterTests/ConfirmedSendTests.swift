@@ -39,7 +39,7 @@ struct ConfirmedSendTests {
         }
         #expect(offsets == Set(0..<10_000))
         let summary = await producer.close()
-        #expect(summary == KafkaProducer.CloseSummary())
+        #expect(summary == KafkaCloseSummary())
         #expect(try await Kcat(cluster).count(topic, partition: 0) == 10_000)
     }
 
@@ -183,8 +183,8 @@ struct ConfirmedSendTests {
         #expect(try await last.report.offset == 1)
     }
 
-    static func summary(delivered: Int = 0, failed: Int = 0, unknown: Int = 0) -> KafkaProducer.CloseSummary {
-        var summary = KafkaProducer.CloseSummary()
+    static func summary(delivered: Int = 0, failed: Int = 0, unknown: Int = 0) -> KafkaCloseSummary {
+        var summary = KafkaCloseSummary()
         summary.delivered = delivered
         summary.failed = failed
         summary.unknown = unknown

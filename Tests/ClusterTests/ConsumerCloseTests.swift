@@ -246,7 +246,7 @@ struct ConsumerCloseTests {
         try await cluster.fill(topic, count: 4)
         let configuration = cluster.quickConsumer(topic)
         let consumer = try KafkaConsumer(configuration, logger: .test)
-        let closing = Shared<Task<KafkaConsumer.CloseSummary, Never>?>(nil)
+        let closing = Shared<Task<KafkaCloseSummary, Never>?>(nil)
         try await consumer.forEach { delivery in
             if delivery.offset == 3 { closing.change { $0 = Task { await consumer.close() } } }
         }

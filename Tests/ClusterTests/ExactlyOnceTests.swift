@@ -22,7 +22,7 @@ struct ExactlyOnceTests {
             relay.faults.responseLoss = .init(probability: 1, kinds: [.endTransaction], cutsAfter: nil)
             let error = await kafkaError {
                 try await producer.withTransaction { transaction in
-                    try await transaction.send(KafkaMessage(topic: output, value: "first"))
+                    try await transaction.enqueue(KafkaMessage(topic: output, value: "first"))
                     try transaction.acknowledge(deliveries, from: consumer)
                 }
             }
@@ -35,7 +35,7 @@ struct ExactlyOnceTests {
             #expect(next.first?.offset == (TestCluster.isMock ? 0 : 10))
             #expect(next.first?.attempt == (TestCluster.isMock ? 2 : 1))
             try await producer.withTransaction { transaction in
-                try await transaction.send(KafkaMessage(topic: output, value: "second"))
+                try await transaction.enqueue(KafkaMessage(topic: output, value: "second"))
                 try transaction.acknowledge(next, from: consumer)
             }
         }

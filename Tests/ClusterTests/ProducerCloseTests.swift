@@ -109,7 +109,7 @@ struct ProducerCloseTests {
         let topic = try await cluster.makeTopic()
         let producer = try KafkaProducer(cluster.producerConfiguration(), logger: .test)
         try await producer.send(KafkaMessage(topic: topic, value: "x"))
-        await withTaskGroup(of: KafkaProducer.CloseSummary.self) { group in
+        await withTaskGroup(of: KafkaCloseSummary.self) { group in
             for _ in 0..<10 { group.addTask { await producer.close() } }
             for await summary in group { #expect(summary == ConfirmedSendTests.summary()) }
         }

@@ -96,16 +96,16 @@ struct RefusedBatchTests {
         var configuration = cluster.transactionalConfiguration()
         configuration.linger = .milliseconds(300)
         let producer = try KafkaTransactionalProducer(configuration, logger: .test)
-        try await producer.withTransaction { try await $0.send(KafkaMessage(topic: topic, value: "before")) }
+        try await producer.withTransaction { try await $0.enqueue(KafkaMessage(topic: topic, value: "before")) }
         try cluster.mock.inject([.invalidRecord], into: .produce)
         let failure = await kafkaError {
             try await producer.withTransaction { transaction in
-                for number in 0..<10 { try await transaction.send(KafkaMessage(topic: topic, value: "\(number)")) }
+                for number in 0..<10 { try await transaction.enqueue(KafkaMessage(topic: topic, value: "\(number)")) }
             }
         }
         #expect(failure?.kind == .batchRefused)
         #expect(failure?.recovery == .fixRequest)
-        #expect(failure?.reason.contains("sendConfirmed") == true)
+        #expect(failure?.reason.contains("send, one message after the other") == true)
         #expect(failure?.code == "INVALID_RECORD")
         await producer.close()
     }

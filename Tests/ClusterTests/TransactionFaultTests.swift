@@ -126,7 +126,7 @@ struct TransactionFaultTests {
         func attempt(_ delivery: KafkaConsumer.Delivery, sending value: String) async -> KafkaError? {
             await kafkaError {
                 try await producer.withTransaction { transaction in
-                    try await transaction.send(KafkaMessage(topic: output, value: KafkaBytes(value)))
+                    try await transaction.enqueue(KafkaMessage(topic: output, value: KafkaBytes(value)))
                     try transaction.acknowledge(delivery, from: consumer)
                 }
             }
@@ -226,7 +226,7 @@ struct TransactionFaultTests {
         try fixture.inject(fault)
         let message = KafkaMessage(topic: fixture.output, value: "0")
         let error = await kafkaError {
-            try await fixture.producer.withTransaction { _ = try await $0.sendConfirmed(message) }
+            try await fixture.producer.withTransaction { _ = try await $0.send(message) }
         }
         #expect(error?.kind == .fatal)
         #expect(try fixture.isMet(fault))
@@ -236,7 +236,7 @@ struct TransactionFaultTests {
             #expect(later?.recovery == .recreateClient)
         }
         try await fixture.producer.recreate()
-        try await fixture.producer.withTransaction { _ = try await $0.sendConfirmed(message) }
+        try await fixture.producer.withTransaction { _ = try await $0.send(message) }
         try await fixture.finish()
     }
 
@@ -265,7 +265,7 @@ struct TransactionFaultTests {
         let error = await kafkaError {
             try await producer.withTransaction { transaction in
                 let start = ContinuousClock.now
-                try await transaction.sendConfirmed(KafkaMessage(topic: topic, value: "late"))
+                try await transaction.send(KafkaMessage(topic: topic, value: "late"))
                 try await waitUntil { start.duration(to: .now) > .seconds(1) }
                 try cluster.mock.inject([.producerFenced], into: .endTransaction)
             }
@@ -278,7 +278,7 @@ struct TransactionFaultTests {
         #expect(later?.kind == error?.kind)
         #expect(later?.recovery == error?.recovery)
         try await producer.recreate()
-        try await producer.withTransaction { try await $0.send(KafkaMessage(topic: topic, value: "next")) }
+        try await producer.withTransaction { try await $0.enqueue(KafkaMessage(topic: topic, value: "next")) }
         await producer.close()
     }
 
@@ -293,7 +293,7 @@ struct TransactionFaultTests {
             var caught: (any Error)?
             do {
                 try await producer.withTransaction { transaction in
-                    try await transaction.sendConfirmed(KafkaMessage(topic: topic, value: "x"))
+                    try await transaction.send(KafkaMessage(topic: topic, value: "x"))
                     try cluster.mock.inject([.producerFenced], into: .endTransaction)
                     throw thrown
                 }
@@ -334,7 +334,7 @@ struct TransactionFaultTests {
             let refused = await kafkaError { try await producer.initialize() }
             #expect(refused?.kind == .authorization)
             #expect(refused?.recovery == .fixRequest)
-            try await producer.withTransaction { try await $0.send(KafkaMessage(topic: topic, value: "x")) }
+            try await producer.withTransaction { try await $0.enqueue(KafkaMessage(topic: topic, value: "x")) }
             await producer.close()
         }
     }

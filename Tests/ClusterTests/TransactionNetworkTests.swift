@@ -41,7 +41,7 @@ struct TransactionNetworkTests {
 
         func send(_ value: String) async throws {
             try await producer.withTransaction { transaction in
-                try await transaction.send(KafkaMessage(topic: output, value: KafkaBytes(value)))
+                try await transaction.enqueue(KafkaMessage(topic: output, value: KafkaBytes(value)))
             }
         }
 
@@ -52,7 +52,7 @@ struct TransactionNetworkTests {
         ) async throws {
             try await producer.withTransaction { transaction in
                 for delivery in deliveries {
-                    try await transaction.sendConfirmed(KafkaMessage(topic: output, value: delivery.value))
+                    try await transaction.send(KafkaMessage(topic: output, value: delivery.value))
                 }
                 try transaction.acknowledge(deliveries, from: consumer)
                 try await beforeCommit()
@@ -80,7 +80,7 @@ struct TransactionNetworkTests {
         await #expect(throws: Regret.self) {
             try await fixture.producer.withTransaction { transaction in
                 relay.faults.responseLoss = .init(probability: 1)
-                try await transaction.send(KafkaMessage(topic: fixture.output, value: "aborted"))
+                try await transaction.enqueue(KafkaMessage(topic: fixture.output, value: "aborted"))
                 try await waitUntil { relay.statistics.cuts > 0 }
                 relay.faults = .init()
                 throw Regret()
@@ -209,7 +209,7 @@ struct TransactionNetworkTests {
         let deliveries = try await fixture.consumer.take(20)
         try await fixture.producer.withTransaction { transaction in
             for delivery in deliveries {
-                try await transaction.send(KafkaMessage(topic: fixture.output, value: delivery.value))
+                try await transaction.enqueue(KafkaMessage(topic: fixture.output, value: delivery.value))
             }
             try transaction.acknowledge(deliveries, from: fixture.consumer)
         }
@@ -237,7 +237,7 @@ struct TransactionNetworkTests {
             relay.faults = .init()
             for value in ["a", "b"] {
                 try await producer.withTransaction { transaction in
-                    try await transaction.sendConfirmed(KafkaMessage(topic: topic, value: KafkaBytes(value)))
+                    try await transaction.send(KafkaMessage(topic: topic, value: KafkaBytes(value)))
                 }
             }
             await producer.close()

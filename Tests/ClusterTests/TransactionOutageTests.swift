@@ -21,7 +21,7 @@ struct TransactionOutageTests {
         let error = await expectWithin(.seconds(40)) {
             await kafkaError {
                 try await producer.withTransaction { transaction in
-                    try await transaction.send(KafkaMessage(topic: output, value: "unknown"))
+                    try await transaction.enqueue(KafkaMessage(topic: output, value: "unknown"))
                     try transaction.acknowledge(delivery, from: consumer)
                 }
             }
@@ -33,7 +33,7 @@ struct TransactionOutageTests {
             let again = try await consumer.take(1)[0]
             #expect(again.attempt == 2)
             try transaction.acknowledge(again, from: consumer)
-            try await transaction.send(KafkaMessage(topic: output, value: "known"))
+            try await transaction.enqueue(KafkaMessage(topic: output, value: "known"))
         }
         #expect(try await Kcat(cluster).committedValues(output) == ["unknown", "known"])
         await consumer.close()
@@ -50,13 +50,13 @@ struct TransactionOutageTests {
         try cluster.mock.inject([.invalidTransactionState], into: .endTransaction, broker: 1)
         await #expect(throws: Regret.self) {
             try await producer.withTransaction { transaction in
-                try await transaction.sendConfirmed(KafkaMessage(topic: topic, value: "aborted"))
+                try await transaction.send(KafkaMessage(topic: topic, value: "aborted"))
                 throw Regret()
             }
         }
         #expect(try cluster.mock.pendingErrors(for: .endTransaction, broker: 1) == 0)
         try await producer.withTransaction { transaction in
-            try await transaction.sendConfirmed(KafkaMessage(topic: topic, value: "next"))
+            try await transaction.send(KafkaMessage(topic: topic, value: "next"))
         }
         await producer.close()
     }
@@ -68,7 +68,7 @@ struct TransactionOutageTests {
         let producer = try KafkaTransactionalProducer(configuration, logger: .test)
         for broker in 1...3 {
             try await producer.withTransaction { transaction in
-                try await transaction.sendConfirmed(KafkaMessage(topic: topic, value: "\(broker)"))
+                try await transaction.send(KafkaMessage(topic: topic, value: "\(broker)"))
                 try cluster.mock.moveCoordinator(transactionalID: configuration.transactionalID, to: broker)
             }
         }
@@ -81,9 +81,9 @@ struct TransactionOutageTests {
         let topic = try await cluster.makeTopic()
         let producer = try cluster.transactionalProducer()
         try await producer.withTransaction { transaction in
-            try await transaction.sendConfirmed(KafkaMessage(topic: topic, value: "before"))
+            try await transaction.send(KafkaMessage(topic: topic, value: "before"))
             try cluster.mock.takeDown()
-            try await transaction.send(KafkaMessage(topic: topic, value: "meanwhile"))
+            try await transaction.enqueue(KafkaMessage(topic: topic, value: "meanwhile"))
             try cluster.mock.bringUp()
         }
         #expect(try await Kcat(cluster).committedValues(topic) == ["before", "meanwhile"])
@@ -102,7 +102,7 @@ struct TransactionOutageTests {
                 await kafkaError {
                     try await producer.withTransaction { transaction in
                         try cluster.mock.takeDown()
-                        try await transaction.send(KafkaMessage(topic: topic, value: "x"))
+                        try await transaction.enqueue(KafkaMessage(topic: topic, value: "x"))
                     }
                 }
             }
@@ -111,7 +111,8 @@ struct TransactionOutageTests {
         }
         try cluster.mock.bringUp()
         try await waitUntil {
-            (try? await producer.withTransaction { try await $0.send(KafkaMessage(topic: topic, value: "y")) }) != nil
+            (try? await producer.withTransaction { try await $0.enqueue(KafkaMessage(topic: topic, value: "y")) })
+                != nil
         }
         #expect(try await Kcat(cluster).committedValues(topic).contains("y"))
         await producer.close()
@@ -135,9 +136,9 @@ struct TransactionOutageTests {
         let isInside = Shared(false)
         let task = Task {
             try await producer.withTransaction { transaction in
-                try await transaction.sendConfirmed(KafkaMessage(topic: topic, value: "x"))
+                try await transaction.send(KafkaMessage(topic: topic, value: "x"))
                 try cluster.mock.takeDown()
-                try await transaction.send(KafkaMessage(topic: topic, value: "y"))
+                try await transaction.enqueue(KafkaMessage(topic: topic, value: "y"))
                 isInside.change { $0 = true }
             }
         }

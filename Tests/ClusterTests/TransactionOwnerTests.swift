@@ -11,9 +11,13 @@ struct TransactionOwnerTests {
         let producer = try cluster.transactionalProducer()
         let error = await #expect(throws: KafkaError.self) {
             try await producer.withTransaction { transaction in
-                try await transaction.sendConfirmed(KafkaMessage(topic: topic, value: "closed"))
-                await producer.close()
-                let inside = await kafkaError { try await transaction.send(KafkaMessage(topic: topic, value: "late")) }
+                try await transaction.send(KafkaMessage(topic: topic, value: "closed"))
+                let summary = await producer.close()
+                #expect(summary == KafkaCloseSummary(failed: 1))
+                #expect(await producer.close() == summary, "closing again says the same")
+                let inside = await kafkaError {
+                    try await transaction.enqueue(KafkaMessage(topic: topic, value: "late"))
+                }
                 #expect(inside?.kind == .closed)
             }
         }
@@ -31,7 +35,7 @@ struct TransactionOwnerTests {
         let older = try cluster.transactionalProducer(name)
         let newer = try cluster.transactionalProducer(name)
         func send(_ text: String, through producer: KafkaTransactionalProducer) async throws {
-            try await producer.withTransaction { try await $0.send(KafkaMessage(topic: topic, value: text)) }
+            try await producer.withTransaction { try await $0.enqueue(KafkaMessage(topic: topic, value: text)) }
         }
         try await send("older", through: older)
         try await send("newer", through: newer)
@@ -61,14 +65,14 @@ struct TransactionOwnerTests {
         let isInside = Shared(false)
         let task = Task {
             try await left.value?.withTransaction { transaction in
-                try await transaction.sendConfirmed(KafkaMessage(topic: topic, value: "left open"))
+                try await transaction.send(KafkaMessage(topic: topic, value: "left open"))
                 isInside.change { $0 = true }
                 try await Shared(false).wait { $0 }
             }
         }
         try await isInside.wait { $0 }
         let next = try cluster.transactionalProducer(name)
-        try await next.withTransaction { try await $0.send(KafkaMessage(topic: topic, value: "next")) }
+        try await next.withTransaction { try await $0.enqueue(KafkaMessage(topic: topic, value: "next")) }
         // Readers of committed messages are not held up by what was left open.
         #expect(try await Kcat(cluster).committedValues(topic) == ["next"])
         task.cancel()
@@ -89,7 +93,7 @@ struct TransactionOwnerTests {
         let producer = try KafkaTransactionalProducer(configuration, logger: .test)
         let error = await kafkaError {
             try await producer.withTransaction { transaction in
-                try await transaction.sendConfirmed(KafkaMessage(topic: topic, value: "late"))
+                try await transaction.send(KafkaMessage(topic: topic, value: "late"))
                 // Readers of committed messages get what comes behind it when it has ended.
                 let plain = try KafkaProducer(cluster.producerConfiguration(), logger: .test)
                 try await plain.send(KafkaMessage(topic: topic, value: "plain"))
@@ -101,7 +105,7 @@ struct TransactionOwnerTests {
                     #expect(text == "plain")
                 }
                 if isFoundOutBySending {
-                    try await transaction.sendConfirmed(KafkaMessage(topic: topic, value: "later"))
+                    try await transaction.send(KafkaMessage(topic: topic, value: "later"))
                 }
             }
         }
@@ -113,7 +117,7 @@ struct TransactionOwnerTests {
         #expect(later?.kind == error?.kind)
         #expect(later?.recovery == error?.recovery)
         try await producer.recreate()
-        try await producer.withTransaction { try await $0.send(KafkaMessage(topic: topic, value: "next")) }
+        try await producer.withTransaction { try await $0.enqueue(KafkaMessage(topic: topic, value: "next")) }
         #expect(try await Kcat(cluster).committedValues(topic) == ["plain", "next"])
         await producer.close()
     }
@@ -128,7 +132,7 @@ struct TransactionOwnerTests {
         let error = await kafkaError {
             try await producer.withTransaction { transaction in
                 let start = ContinuousClock.now
-                try await transaction.sendConfirmed(KafkaMessage(topic: topic, value: "late"))
+                try await transaction.send(KafkaMessage(topic: topic, value: "late"))
                 try await waitUntil { start.duration(to: .now) > .seconds(1) }
             }
         }
@@ -141,7 +145,7 @@ struct TransactionOwnerTests {
             try await producer.recreate()
         default: Issue.record("\(error as Any)")
         }
-        try await producer.withTransaction { try await $0.send(KafkaMessage(topic: topic, value: "next")) }
+        try await producer.withTransaction { try await $0.enqueue(KafkaMessage(topic: topic, value: "next")) }
         #expect(try await Kcat(cluster).committedValues(topic) == ["next"])
         await producer.close()
     }

@@ -50,7 +50,7 @@ struct TransactionRebalanceTests {
         }
         try await producer.withTransaction { transaction in
             try transaction.acknowledge(deliveries, from: first)
-            try await transaction.send(KafkaMessage(topic: output, value: "x"))
+            try await transaction.enqueue(KafkaMessage(topic: output, value: "x"))
             // The revocation has begun: the partitions are not read any more.
             try await ended.wait { $0 == 2 }
         }
@@ -87,7 +87,7 @@ struct TransactionRebalanceTests {
         }
         let error = await #expect(throws: KafkaError.self) {
             try await producer.withTransaction { transaction in
-                try await transaction.sendConfirmed(KafkaMessage(topic: output, value: "aborted"))
+                try await transaction.send(KafkaMessage(topic: output, value: "aborted"))
                 try transaction.acknowledge(deliveries.dropLast(), from: first)
                 isAcknowledged.change { $0 = true }
                 let unsettled = try await events.first { if case .revoked(_, let count) = $0 { count } else { nil } }

@@ -10,7 +10,7 @@ struct TransactionTests {
         let topic = try await cluster.makeTopic()
         let producer = try cluster.transactionalProducer()
         let answer = try await producer.withTransaction { transaction in
-            for number in 0..<100 { try await transaction.send(KafkaMessage(topic: topic, value: "\(number)")) }
+            for number in 0..<100 { try await transaction.enqueue(KafkaMessage(topic: topic, value: "\(number)")) }
             return "done"
         }
         #expect(answer == "done")
@@ -24,12 +24,12 @@ struct TransactionTests {
         let producer = try cluster.transactionalProducer()
         await #expect(throws: Regret.self) {
             try await producer.withTransaction { transaction in
-                try await transaction.sendConfirmed(KafkaMessage(topic: topic, value: "regretted"))
+                try await transaction.send(KafkaMessage(topic: topic, value: "regretted"))
                 throw Regret()
             }
         }
         try await producer.withTransaction { transaction in
-            try await transaction.send(KafkaMessage(topic: topic, value: "meant"))
+            try await transaction.enqueue(KafkaMessage(topic: topic, value: "meant"))
         }
         let values = try await Kcat(cluster).committedValues(topic)
         // The mock cluster does not hide what was aborted.
@@ -45,12 +45,12 @@ struct TransactionTests {
         let producer = try KafkaTransactionalProducer(configuration, logger: .test)
         await #expect(throws: Regret.self) {
             try await producer.withTransaction { transaction in
-                try await transaction.send(KafkaMessage(topic: topic, value: "lingers"))
+                try await transaction.enqueue(KafkaMessage(topic: topic, value: "lingers"))
                 throw Regret()
             }
         }
         try await producer.withTransaction { transaction in
-            try await transaction.send(KafkaMessage(topic: topic, value: "meant"))
+            try await transaction.enqueue(KafkaMessage(topic: topic, value: "meant"))
         }
         #expect(try await Kcat(cluster).committedValues(topic) == ["meant"])
         await producer.close()
@@ -61,12 +61,33 @@ struct TransactionTests {
         let topic = try await cluster.makeTopic()
         let producer = try cluster.transactionalProducer()
         try await producer.withTransaction { transaction in
-            let first = try await transaction.sendConfirmed(KafkaMessage(topic: topic, value: "a"))
-            let second = try await transaction.sendConfirmed(KafkaMessage(topic: topic, value: "b"))
+            let first = try await transaction.send(KafkaMessage(topic: topic, value: "a"))
+            let second = try await transaction.send(KafkaMessage(topic: topic, value: "b"))
             #expect(first.offset == 0)
             #expect(second.offset == 1)
         }
         await producer.close()
+    }
+
+    @Test func codeThatSendsToADestinationSendsInATransaction() async throws {
+        func record(_ values: [String], to destination: some Destination<KafkaMessage>, _ topic: String) async throws
+            -> Int
+        {
+            let results = await destination.send(
+                contentsOf: values.map { KafkaMessage(topic: topic, value: KafkaBytes($0)) }
+            )
+            for result in results { _ = try result.get() }
+            return results.count
+        }
+        let cluster = try TestCluster()
+        let topic = try await cluster.makeTopic()
+        let producer = try cluster.transactionalProducer()
+        let count = try await producer.withTransaction { transaction in
+            try await record(["a", "b"], to: transaction, topic)
+        }
+        #expect(count == 2)
+        #expect(await producer.close() == KafkaCloseSummary(), "nothing was in progress")
+        #expect(try await Kcat(cluster).committedValues(topic) == ["a", "b"])
     }
 
     @Test func cancellationInsideAborts() async throws {
@@ -76,7 +97,7 @@ struct TransactionTests {
         let isInside = Shared(false)
         let task = Task {
             try await producer.withTransaction { transaction in
-                try await transaction.sendConfirmed(KafkaMessage(topic: topic, value: "cancelled"))
+                try await transaction.send(KafkaMessage(topic: topic, value: "cancelled"))
                 isInside.change { $0 = true }
                 // Ignores being cancelled, as code may.
                 try? await Shared(false).wait { $0 }
@@ -88,7 +109,7 @@ struct TransactionTests {
         #expect(error?.kind == .cancelled)
         #expect(error?.persistence == .notPersisted)
         try await producer.withTransaction { transaction in
-            try await transaction.send(KafkaMessage(topic: topic, value: "next"))
+            try await transaction.enqueue(KafkaMessage(topic: topic, value: "next"))
         }
         let values = try await Kcat(cluster).committedValues(topic)
         #expect(values == (TestCluster.isMock ? ["cancelled", "next"] : ["next"]))
@@ -108,7 +129,7 @@ struct TransactionTests {
             await #expect(throws: KafkaError.self) { try await producer.initialize() }
             await #expect(throws: KafkaError.self) { try await producer.recreate() }
             // And the transaction is none the worse for it.
-            try await transaction.send(KafkaMessage(topic: topic, value: "x"))
+            try await transaction.enqueue(KafkaMessage(topic: topic, value: "x"))
         }
         #expect(try await Kcat(cluster).committedValues(topic) == ["x"])
         await producer.close()
@@ -128,7 +149,7 @@ struct TransactionTests {
                             return count
                         }
                         #expect(count == 1)
-                        for _ in 0..<5 { try await transaction.send(KafkaMessage(topic: topic, value: "\(number)")) }
+                        for _ in 0..<5 { try await transaction.enqueue(KafkaMessage(topic: topic, value: "\(number)")) }
                         inside.change { $0 -= 1 }
                     }
                 }
@@ -163,16 +184,16 @@ struct TransactionTests {
         try await cluster.fill(topic, count: 1)
         let producer = try cluster.transactionalProducer()
         let (transaction, pending) = try await producer.withTransaction { transaction in
-            (transaction, try await transaction.sendConfirmed(KafkaMessage(topic: topic, value: "x")))
+            (transaction, try await transaction.send(KafkaMessage(topic: topic, value: "x")))
         }
         #expect(pending.offset == 1)
         for isConfirmed in [false, true] {
             let error = await #expect(throws: KafkaError.self) {
                 let message = KafkaMessage(topic: topic, value: "late")
                 if isConfirmed {
-                    try await transaction.sendConfirmed(message)
-                } else {
                     try await transaction.send(message)
+                } else {
+                    try await transaction.enqueue(message)
                 }
             }
             #expect(error?.kind == .invalidArgument)
@@ -187,7 +208,7 @@ struct TransactionTests {
         // Nor does it reach into the next one.
         try await producer.withTransaction { _ in
             await #expect(throws: KafkaError.self) {
-                try await transaction.send(KafkaMessage(topic: topic, value: "late"))
+                try await transaction.enqueue(KafkaMessage(topic: topic, value: "late"))
             }
         }
         #expect(try await Kcat(cluster).committedValues(topic) == ["0", "x"])
@@ -200,16 +221,16 @@ struct TransactionTests {
         let producer = try cluster.transactionalProducer()
         let error = await #expect(throws: KafkaError.self) {
             try await producer.withTransaction { transaction in
-                try await transaction.send(KafkaMessage(topic: topic, value: "fine"))
+                try await transaction.enqueue(KafkaMessage(topic: topic, value: "fine"))
                 // There is no such partition.
-                try await transaction.send(KafkaMessage(topic: topic, partition: 7, value: "not"))
+                try await transaction.enqueue(KafkaMessage(topic: topic, partition: 7, value: "not"))
             }
         }
         #expect(error?.kind == .unknownTopicOrPartition)
         #expect(error?.persistence == .notPersisted)
         #expect(error?.recovery == .fixRequest)
         try await producer.withTransaction { transaction in
-            try await transaction.send(KafkaMessage(topic: topic, value: "next"))
+            try await transaction.enqueue(KafkaMessage(topic: topic, value: "next"))
         }
         #expect(try await Kcat(cluster).committedValues(topic).last == "next")
         await producer.close()
@@ -231,7 +252,9 @@ struct TransactionTests {
         let producer = try cluster.transactionalProducer()
         for number in 0..<100 {
             try await producer.withTransaction { transaction in
-                for part in 0..<3 { try await transaction.send(KafkaMessage(topic: topic, value: "\(number).\(part)")) }
+                for part in 0..<3 {
+                    try await transaction.enqueue(KafkaMessage(topic: topic, value: "\(number).\(part)"))
+                }
             }
         }
         let expected = (0..<100).flatMap { number in (0..<3).map { "\(number).\($0)" } }
@@ -249,7 +272,7 @@ struct TransactionTests {
                     for round in 0..<10 {
                         try await producer.withTransaction { transaction in
                             for partition in 0..<3 {
-                                try await transaction.send(
+                                try await transaction.enqueue(
                                     KafkaMessage(topic: topic, partition: partition, value: "\(number).\(round)")
                                 )
                             }

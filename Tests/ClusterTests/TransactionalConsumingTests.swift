@@ -30,7 +30,7 @@ struct TransactionalConsumingTests {
                 #expect(deliveries.map(\.offset) == (0..<10).map { Int64(round * 10 + $0) })
                 try await producer.withTransaction { transaction in
                     for delivery in deliveries {
-                        try await transaction.send(KafkaMessage(topic: output, value: "out \(delivery.text)"))
+                        try await transaction.enqueue(KafkaMessage(topic: output, value: "out \(delivery.text)"))
                     }
                     try transaction.acknowledge(deliveries, from: consumer)
                 }
@@ -58,7 +58,7 @@ struct TransactionalConsumingTests {
             let first = try await consumer.take(12)
             await #expect(throws: Regret.self) {
                 try await producer.withTransaction { transaction in
-                    try await transaction.send(KafkaMessage(topic: output, value: "regretted"))
+                    try await transaction.enqueue(KafkaMessage(topic: output, value: "regretted"))
                     // In any order.
                     try transaction.acknowledge(first.reversed(), from: consumer)
                     throw Regret()
@@ -85,7 +85,7 @@ struct TransactionalConsumingTests {
             deliveries[0].acknowledge()
             let error = await #expect(throws: KafkaError.self) {
                 try await producer.withTransaction { transaction in
-                    try await transaction.send(KafkaMessage(topic: output, value: "skips"))
+                    try await transaction.enqueue(KafkaMessage(topic: output, value: "skips"))
                     try transaction.acknowledge(deliveries[2...3], from: consumer)
                 }
             }
@@ -197,7 +197,7 @@ struct TransactionalConsumingTests {
                 let error = await kafkaError {
                     try await producer.withTransaction { transaction in
                         try transaction.acknowledge(deliveries, from: consumer)
-                        try await transaction.send(KafkaMessage(topic: output, value: "x"))
+                        try await transaction.enqueue(KafkaMessage(topic: output, value: "x"))
                     }
                 }
                 #expect(error?.kind == (name == nil ? .invalidArgument : nil))

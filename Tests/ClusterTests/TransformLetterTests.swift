@@ -50,7 +50,7 @@ struct TransformLetterTests {
             maximumWait: Duration = .milliseconds(50),
             until isOver: (KafkaConsumer.Events) async throws -> Void,
             _ transform: (@Sendable (KafkaConsumer.Delivery) throws -> [KafkaMessage])? = nil
-        ) async throws -> KafkaConsumer.CloseSummary {
+        ) async throws -> KafkaCloseSummary {
             let consumer = try KafkaConsumer(cluster.quickConsumer(input), logger: .silent)
             let events = consumer.events
             let (producer, output) = (producer, output)

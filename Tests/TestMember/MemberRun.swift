@@ -50,7 +50,7 @@ final class MemberRun: Sendable {
     }
 
     @discardableResult
-    func leave() async -> KafkaConsumer.CloseSummary {
+    func leave() async -> KafkaCloseSummary {
         await consumer.close(within: .seconds(4))
     }
 

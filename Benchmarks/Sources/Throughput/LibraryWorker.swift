@@ -181,7 +181,7 @@ struct LibraryWorker: Worker {
         for first in stride(from: 0, to: count, by: size) {
             let start = bare_now()
             try await producer.withTransaction { transaction in
-                for index in first..<first + size { try await transaction.send(messages[index % messages.count]) }
+                for index in first..<first + size { try await transaction.enqueue(messages[index % messages.count]) }
             }
             latencies.append(bare_now() - start)
         }

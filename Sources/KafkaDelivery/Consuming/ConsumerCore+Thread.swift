@@ -66,7 +66,7 @@ extension ConsumerCore {
         )
     }
 
-    func finish(_ summary: KafkaConsumer.CloseSummary) {
+    func finish(_ summary: KafkaCloseSummary) {
         // Every partition has ended. One that was kept all the same would keep the consumer. It owns C objects, and so is let
         // go of outside of the lock.
         let (waiters, commands, _, _) = state.withLock { state in

@@ -51,7 +51,7 @@ final class ConsumerCore: Sendable {
         var phase = Phase.open
         var failure: KafkaError?
         var closeWaiters: [CheckedContinuation<Void, Never>] = []
-        var summary = KafkaConsumer.CloseSummary()
+        var summary = KafkaCloseSummary()
     }
 
     enum Phase {
@@ -193,7 +193,7 @@ extension ConsumerCore {
     }
 
     @discardableResult
-    func close(within timeout: Duration) async -> KafkaConsumer.CloseSummary {
+    func close(within timeout: Duration) async -> KafkaCloseSummary {
         let deadline = ContinuousClock.now.advanced(by: timeout.asTimeout)
         beginClosing(within: timeout)
         // Closing is not cut short by cancellation: it ends by its deadline.

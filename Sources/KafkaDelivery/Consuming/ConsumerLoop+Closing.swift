@@ -92,7 +92,7 @@ extension ConsumerLoop {
         for restart in restarts { restart.continuation.resume(returning: .closed(persistence: nil)) }
         restarts = []
         core.finish(
-            KafkaConsumer.CloseSummary(
+            KafkaCloseSummary(
                 unsettled: unsettled + (closing?.unsettled ?? 0),
                 uncommitted: self.uncommitted,
                 lateVerdicts: core.lateCount,

@@ -18,7 +18,7 @@ extension KafkaConsumer {
         case revoked([KafkaTopicPartition], unsettled: Int)
         /// Partitions went before these acknowledgements of theirs were committed, so many for each: their messages are
         /// delivered again, to the next owner. Said before ``lost(_:unsettled:)`` or ``revoked(_:unsettled:)``, and on closing
-        /// (``CloseSummary/uncommitted``).
+        /// (``KafkaCloseSummary/uncommitted``).
         case uncommitted([KafkaTopicPartition: Int])
         /// Partitions went to another member before anything could be done: what was acknowledged and not yet committed
         /// is delivered again there, see ``uncommitted(_:)``. That the session has run out (`session.timeout.ms` without an

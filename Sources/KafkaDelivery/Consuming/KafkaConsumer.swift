@@ -98,29 +98,6 @@ public final class KafkaConsumer: Service, Sendable {
         if let error = await core.commit() { throw error }
     }
 
-    /// How a consumer ended.
-    public struct CloseSummary: Sendable, Hashable {
-        /// Deliveries that were handed out and had no verdict; their messages are delivered again to the next owner.
-        public internal(set) var unsettled = 0
-        /// Acknowledgements that did not reach the broker before their partition went, in the life of the consumer: by
-        /// closing, to another member, or because the session ran out (``Event/uncommitted(_:)``). How many for each partition
-        /// that has any; those messages are delivered again too.
-        public internal(set) var uncommitted: [KafkaTopicPartition: Int] = [:]
-        /// Verdicts, in the life of the consumer, that came after their partition had gone to another member, or elsewhere by
-        /// a seek, and changed nothing.
-        public internal(set) var lateVerdicts = 0
-        /// Whether the consumer took its leave in time. It can only when a join that is under way is answered and the group's
-        /// coordinator can be reached, for which closing waits. Where it did not, the group finds out after `session.timeout.ms`, as
-        /// it does of static members, whose leave is not announced.
-        public internal(set) var leftGroup = false
-
-        /// How many messages were acknowledged and never committed: the sum of ``uncommitted``.
-        public var uncommittedMessages: Int { uncommitted.values.reduce(0, +) }
-
-        /// How many partitions have such messages.
-        public var uncommittedPartitions: Int { uncommitted.count }
-    }
-
     /// Hands out nothing more, waits for the deliveries in hand, commits what was acknowledged, and leaves the group.
     ///
     /// A delivery that nobody holds any longer is not waited for. Ends by the deadline, whatever the brokers do. Closing
@@ -139,12 +116,12 @@ public final class KafkaConsumer: Service, Sendable {
     /// - Parameter timeout: How long all of that may take together.
     /// - Returns: How it ended.
     @discardableResult
-    public func close(within timeout: Duration = .seconds(30)) async -> CloseSummary {
+    public func close(within timeout: Duration = .seconds(30)) async -> KafkaCloseSummary {
         guard HandlerTask.isHandler(of: core) else { return await core.close(within: timeout) }
         core.beginClosing(within: timeout)
         // The consumer's thread does that, too, but perhaps only after the handler has been given more.
         for reader in core.assigned.values { reader.stop() }
-        return CloseSummary()
+        return KafkaCloseSummary()
     }
 
     /// Waits for the service group to shut down, then closes within ``Configuration/closeTimeout``.

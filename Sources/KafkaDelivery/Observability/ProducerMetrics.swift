@@ -66,7 +66,7 @@ struct ProducerMetrics {
                 failed[kind]
                 ?? Counter(
                     label: "kafka_producer_messages_failed_total",
-                    dimensions: dimensions + [("error", kind.rawValue)],
+                    dimensions: dimensions + [("error", kind.description)],
                     factory: factory
                 )
             failed[kind] = counter

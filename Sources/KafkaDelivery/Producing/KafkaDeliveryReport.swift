@@ -14,17 +14,26 @@ public struct KafkaDeliveryReport: Sendable, Hashable {
     /// When the message was made, or, for a topic set to `LogAppendTime`, when it was stored.
     public let timestamp: KafkaTimestamp?
 
+    /// A report, for tests of code that gets one from a ``Destination`` of their own.
+    public init(topic: String, partition: Int, offset: Int64, timestamp: KafkaTimestamp? = nil) {
+        self.topic = topic
+        self.partition = partition
+        self.offset = offset
+        self.timestamp = timestamp
+    }
+
     /// Whether the broker said where the message is: false only for a producer without acknowledgements (`acks=0`).
     public var hasOffset: Bool { offset >= 0 }
 }
 
 extension KafkaDeliveryReport {
     init(_ metadata: RecordMetadata, topic: String) {
-        self.topic = topic
-        partition = Int(metadata.partition)
-        offset = metadata.offset
-        timestamp =
-            metadata.millisecondsSince1970 < 0
-            ? nil : KafkaTimestamp(millisecondsSince1970: metadata.millisecondsSince1970)
+        self.init(
+            topic: topic,
+            partition: Int(metadata.partition),
+            offset: metadata.offset,
+            timestamp: metadata.millisecondsSince1970 < 0
+                ? nil : KafkaTimestamp(millisecondsSince1970: metadata.millisecondsSince1970)
+        )
     }
 }

@@ -123,19 +123,6 @@ public final class KafkaProducer: Service, Destination {
         try await core.flush()
     }
 
-    /// What became of the messages that were under way when closing began.
-    public struct CloseSummary: Sendable, Hashable {
-        /// Confirmed after all.
-        public var delivered = 0
-        /// Certainly not stored.
-        public var failed = 0
-        /// Handed to the network, and not answered in time.
-        public var unknown = 0
-
-        /// Nothing was under way.
-        public init() {}
-    }
-
     /// Refuses new messages, waits for those under way, and ends.
     ///
     /// When the time is over what is left gets its outcome at once: `notPersisted` where it had not been sent,
@@ -148,7 +135,7 @@ public final class KafkaProducer: Service, Destination {
     /// - Parameter timeout: How long to wait for what is under way; zero does not wait.
     /// - Returns: What became of it.
     @discardableResult
-    public func close(within timeout: Duration = .seconds(30)) async -> CloseSummary {
+    public func close(within timeout: Duration = .seconds(30)) async -> KafkaCloseSummary {
         await core.close(within: timeout)
     }
 

@@ -54,7 +54,7 @@ extension ProducerCore {
     ///
     /// - Parameter patience: How long it may take beyond that until librdkafka's threads have ended.
     @discardableResult
-    func close(within timeout: Duration, patience: Duration = .seconds(1)) async -> KafkaProducer.CloseSummary {
+    func close(within timeout: Duration, patience: Duration = .seconds(1)) async -> KafkaCloseSummary {
         let deadline = ContinuousClock.now.advanced(by: timeout.asTimeout + patience)
         beginClosing(within: timeout)
         // Closing is not cut short by cancellation: it ends by its deadline, and the sends need their outcomes.

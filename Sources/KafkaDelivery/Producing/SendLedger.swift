@@ -42,7 +42,7 @@ struct SendLedger {
     /// When closing has to be over; nil while the producer is open.
     private(set) var closing: Closing?
     /// What happened to the sends that were in flight when closing began; known when it is closed.
-    private(set) var summary = KafkaProducer.CloseSummary()
+    private(set) var summary = KafkaCloseSummary()
 
     private var roomWaiters: Deque<RoomWaiter> = []
     /// The waiter that is being tried just now: in no list, and still somebody's to cancel. With what it is told if that is in
@@ -257,7 +257,7 @@ extension SendLedger {
     }
 
     /// Ends the ledger.
-    mutating func close(_ summary: KafkaProducer.CloseSummary) -> (waiters: [RoomWaiter], barriers: [Barrier]) {
+    mutating func close(_ summary: KafkaCloseSummary) -> (waiters: [RoomWaiter], barriers: [Barrier]) {
         phase = .closed
         self.summary = summary
         defer {

@@ -9,7 +9,7 @@ struct SendsInFlight {
     /// The number of the blocks that joined last; those that did together have the same.
     private(set) var lastSequence: UInt64 = 0
     /// What happened to the sends that were in flight when closing began.
-    private(set) var summary = KafkaProducer.CloseSummary()
+    private(set) var summary = KafkaCloseSummary()
     /// Whether outcomes are counted for the summary.
     var isClosing = false
 

@@ -8,8 +8,8 @@ public import ServiceLifecycle
 ///     .init(transactionalID: "billing-0", bootstrapServers: ["localhost:9092"])
 /// )
 /// try await producer.withTransaction { transaction in
-///     try await transaction.send(KafkaMessage(topic: "invoices", key: "42", value: invoice))
-///     try await transaction.send(KafkaMessage(topic: "ledger", key: "42", value: entry))
+///     try await transaction.enqueue(KafkaMessage(topic: "invoices", key: "42", value: invoice))
+///     try await transaction.enqueue(KafkaMessage(topic: "ledger", key: "42", value: entry))
 ///     try transaction.acknowledge(deliveries, from: consumer)      // consumed with it, or not at all
 /// }
 /// ```
@@ -118,7 +118,9 @@ public final class KafkaTransactionalProducer: Service, Sendable {
     /// where the group is, and the consumer that they come from neither commits past them nor waits for them when it closes.
     ///
     /// - Parameter timeout: How long that may take.
-    public func close(within timeout: Duration = .seconds(30)) async {
+    /// - Returns: What became of the messages of the transaction that was in progress: all of them delivered, failed, or unknown.
+    @discardableResult
+    public func close(within timeout: Duration = .seconds(30)) async -> KafkaCloseSummary {
         await core.close(within: timeout)
     }
 
@@ -147,40 +149,72 @@ public final class KafkaTransactionalProducer: Service, Sendable {
 extension KafkaTransactionalProducer {
     /// A transaction in progress, inside of ``KafkaTransactionalProducer/withTransaction(_:)``.
     ///
-    /// It can be passed to other tasks that end before that does; used later, it throws.
-    public struct Transaction: Sendable {
+    /// It can be passed to other tasks that end before that does; used later, it throws. As a ``Destination`` it takes what code
+    /// sends that does not know of transactions.
+    public struct Transaction: Destination {
         let scope: TransactionScope
 
-        /// Sends a message as part of the transaction, and does not wait for the broker: the commit confirms them all. One
+        /// Accepts a message as part of the transaction, and does not wait for the broker: the commit confirms them all. One
         /// that fails makes the commit fail.
         ///
-        /// A full buffer makes the call wait for room. The order in which one task sends is the order in the partition.
+        /// A full buffer makes the call wait for room. The order in which one task enqueues is the order in the partition.
         ///
         /// - Throws: ``KafkaError`` with `notPersisted`: the message was not accepted. With the recovery
         ///   `abortTransaction` the transaction has failed already, and cannot be committed any more.
-        public func send(_ message: KafkaMessage) async throws(KafkaError) {
-            _ = try await scope.send(message)
+        public func enqueue(_ message: KafkaMessage) async throws(KafkaError) {
+            _ = try await scope.enqueue(message)
         }
 
-        /// Sends many messages, in order, as ``send(_:)`` does.
+        /// Accepts many messages, in order, as ``enqueue(_:)`` does.
         ///
         /// - Throws: ``KafkaError`` for the first that is not accepted; those after it are not sent.
-        public func send(contentsOf messages: some Sequence<KafkaMessage>) async throws(KafkaError) {
-            for message in messages { _ = try await scope.send(message) }
+        public func enqueue(contentsOf messages: some Sequence<KafkaMessage>) async throws(KafkaError) {
+            for message in messages { _ = try await scope.enqueue(message) }
         }
 
-        /// Sends a message as part of the transaction and waits until it is stored, for those who need its offset inside.
-        /// Whether it counts, the commit decides.
+        /// Sends a message as part of the transaction and waits until it is stored. Whether it counts, the commit decides; so
+        /// where nothing in the transaction needs to know where the message is, ``enqueue(_:)`` is quicker and promises as much.
         ///
         /// - Returns: Where the message is stored.
         /// - Throws: ``KafkaError``, as ``KafkaProducer/send(_:)`` does; the transaction can then not be committed any more.
         @discardableResult
-        public func sendConfirmed(_ message: KafkaMessage) async throws(KafkaError) -> KafkaDeliveryReport {
+        public func send(_ message: KafkaMessage) async throws(KafkaError) -> KafkaDeliveryReport {
+            let pending = try await scope.enqueue(message)
             do {
-                return try await scope.send(message).report
+                return try await pending.report
             } catch {
                 throw scope.explain(error)
             }
+        }
+
+        /// Sends many messages as part of the transaction, in order, and waits once for all of them.
+        ///
+        /// - Returns: For each message, in the order given, where it is stored or why not. After one that failed the transaction
+        ///   can not be committed any more.
+        public func send(
+            contentsOf messages: some Sequence<KafkaMessage>
+        ) async -> [Result<KafkaDeliveryReport, KafkaError>] {
+            var pending: [Result<KafkaProducer.PendingDelivery, KafkaError>] = []
+            for message in messages {
+                do {
+                    pending.append(.success(try await scope.enqueue(message)))
+                } catch {
+                    pending.append(.failure(error))
+                }
+            }
+            var results: [Result<KafkaDeliveryReport, KafkaError>] = []
+            for pending in pending {
+                switch pending {
+                case .failure(let error): results.append(.failure(error))
+                case .success(let pending):
+                    do {
+                        results.append(.success(try await pending.report))
+                    } catch {
+                        results.append(.failure(scope.explain(error)))
+                    }
+                }
+            }
+            return results
         }
 
         /// Makes one delivery part of the transaction, as the other function of this name does with many.

@@ -42,7 +42,7 @@ extension KafkaError {
             persistence: .notPersisted,
             recovery: recovery,
             reason: "the transaction \(recovery == .fixRequest ? "was" : "has to be") aborted: \(reason); "
-                + "sendConfirmed, one message after the other, tells which it is",
+                + "send, one message after the other, tells which it is",
             code: code
         )
     }

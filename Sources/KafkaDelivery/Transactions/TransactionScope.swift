@@ -20,6 +20,17 @@ final class TransactionScope: SendObserver {
         /// Whether a message may be stored that was not confirmed.
         var mayHaveStored = false
         var claims = TransactionClaims()
+        /// Messages that were accepted.
+        var acceptedCount = 0
+        var conclusion: Conclusion?
+    }
+
+    /// What became of the transaction as a whole.
+    enum Conclusion {
+        case committed
+        case aborted
+        /// No answer said whether it was committed.
+        case unknown
     }
 
     let id = WaiterID.next()
@@ -39,7 +50,7 @@ final class TransactionScope: SendObserver {
 
     // MARK: Inside
 
-    func send(_ message: KafkaMessage) async throws(KafkaError) -> KafkaProducer.PendingDelivery {
+    func enqueue(_ message: KafkaMessage) async throws(KafkaError) -> KafkaProducer.PendingDelivery {
         let refusal: KafkaError? = state.withLock { state in
             if state.phase != .open { return state.endReason ?? .transactionEnded }
             state.activeSends += 1
@@ -49,6 +60,7 @@ final class TransactionScope: SendObserver {
         defer { leave() }
         do {
             let pending = try await core.enqueue(message)
+            state.withLock { $0.acceptedCount += 1 }
             unreported.wrappingAdd(1, ordering: .relaxed)
             pending.tell(self)
             return pending
@@ -155,6 +167,21 @@ final class TransactionScope: SendObserver {
         guard unreported.load(ordering: .acquiring) == 0 else { return false }
         return state.withLock { state in
             !state.mayHaveStored && (state.sendFailure?.isOfFailedTransaction ?? true)
+        }
+    }
+
+    /// Notes what became of it; the first conclusion counts.
+    func conclude(_ conclusion: Conclusion) {
+        state.withLock { $0.conclusion = $0.conclusion ?? conclusion }
+    }
+
+    /// What became of its messages. Without a conclusion that is unknown.
+    var summary: KafkaCloseSummary {
+        let (count, conclusion) = state.withLock { ($0.acceptedCount, $0.conclusion) }
+        return switch conclusion {
+        case .committed: KafkaCloseSummary(delivered: count)
+        case .aborted: KafkaCloseSummary(failed: count)
+        case .unknown, nil: KafkaCloseSummary(unknown: count)
         }
     }
 

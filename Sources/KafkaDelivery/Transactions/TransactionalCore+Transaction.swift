@@ -52,6 +52,7 @@ extension TransactionalCore {
         guard scope.beginEnding() else { return error }
         let abortion = await abort(scope, by: operationDeadline)
         scope.claims.reject()
+        scope.conclude(.aborted)
         guard case .failed = abortion, let cause = error as? KafkaError,
             cause.recovery == .retry || cause.recovery == .abortTransaction || cause.kind == .fenced
         else { return error }
@@ -64,6 +65,16 @@ extension TransactionalCore {
     func commit(_ scope: TransactionScope) async throws(KafkaError) {
         defer { endTurn() }
         guard scope.beginEnding() else { throw scope.endReason }
+        do throws(KafkaError) {
+            try await end(scope)
+            scope.conclude(.committed)
+        } catch {
+            scope.conclude(error.persistence == .possiblyPersisted ? .unknown : .aborted)
+            throw error
+        }
+    }
+
+    private func end(_ scope: TransactionScope) async throws(KafkaError) {
         let deadline = operationDeadline
         var claims = scope.claims
         do throws(KafkaError) {

@@ -17,6 +17,8 @@ final class TransactionalCore: Sendable {
         /// Why there will be none until somebody asks for it.
         var failure: KafkaError?
         var scope: TransactionScope?
+        /// The transaction that was in progress when closing began.
+        var lastScope: TransactionScope?
         /// Ends the wait for the call under way.
         var abandonCall: (@Sendable () -> Void)?
         /// The time to close in is over: no call is waited for any more.
@@ -107,13 +109,19 @@ extension TransactionalCore {
 // MARK: The end
 
 extension TransactionalCore {
-    func close(within timeout: Duration) async {
+    @discardableResult
+    func close(within timeout: Duration) async -> KafkaCloseSummary {
         let deadline = Instant.now.advanced(by: timeout.asTimeout)
-        let (waiters, scope) = state.withLock { ($0.turns.close(), $0.scope) }
+        let (waiters, scope, lastScope) = state.withLock { state in
+            let isFirst = !state.turns.isClosed
+            if isFirst { state.lastScope = state.scope }
+            return (state.turns.close(), state.scope, state.lastScope)
+        }
         for waiter in waiters { waiter.continuation.resume(returning: .closed()) }
         if let scope, scope.beginEnding(.closed()) {
             await abort(scope, by: deadline)
             scope.claims.reject()
+            scope.conclude(.aborted)
         } else {
             // A transaction that is being committed or aborted goes on until the deadline.
             let wait = TimedWait<Bool>()
@@ -130,6 +138,7 @@ extension TransactionalCore {
         for end in state.withLock({ $0.ended }) {
             await end.waitAfterClosing(until: deadline.advanced(by: .seconds(1)))
         }
+        return lastScope?.summary ?? KafkaCloseSummary()
     }
 
     /// Ends without waiting, for a producer that was dropped: it has no transaction.

@@ -222,9 +222,9 @@ struct TransformLoop {
         of delivery: Delivery,
         _ transaction: KafkaTransactionalProducer.Transaction
     ) async throws {
-        guard sendsOneByOne else { return try await transaction.send(contentsOf: messages) }
+        guard sendsOneByOne else { return try await transaction.enqueue(contentsOf: messages) }
         do {
-            for message in messages { try await transaction.sendConfirmed(message) }
+            for message in messages { try await transaction.send(message) }
         } catch {
             guard error.recovery == .fixRequest, error.isOfMessageItself else { throw error }
             throw RefusedOutput(delivery: delivery, error: error)
@@ -237,7 +237,7 @@ struct TransformLoop {
         _ transaction: KafkaTransactionalProducer.Transaction
     ) async throws -> KafkaDeliveryReport {
         do {
-            return try await transaction.sendConfirmed(letter)
+            return try await transaction.send(letter)
         } catch {
             guard error.recovery == .fixRequest, error.isOfMessageItself else { throw error }
             throw RefusedLetter(place: Place(delivery), letter: letter, error: error)

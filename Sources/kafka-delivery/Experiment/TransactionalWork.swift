@@ -67,7 +67,7 @@ struct TransactionalWork {
         in transaction: KafkaTransactionalProducer.Transaction,
         _ count: inout Int
     ) async throws {
-        try await transaction.send(ExperimentSender.message(number, worker.output))
+        try await transaction.enqueue(ExperimentSender.message(number, worker.output))
         count += 1
         if count == worker.diesAfter { worker.dieSoon(relay) }
     }

@@ -178,7 +178,7 @@ extension ReceiveRun {
     }
 
     private func tell(_ error: KafkaError, _ prefix: String = "", of partition: KafkaTopicPartition? = nil) {
-        let group = prefix + error.kind.rawValue + (error.code ?? "") + (partition?.description ?? "")
+        let group = prefix + error.kind.description + (error.code ?? "") + (partition?.description ?? "")
         guard state.withLock({ !$0.isEnding && $0.told.insert(group).inserted }) else { return }
         StandardError.say(prefix + error.sentence)
     }
@@ -237,7 +237,7 @@ extension ReceiveRun {
     private func report(
         _ result: Result<Void, any Error>,
         _ writeError: SystemError?,
-        _ summary: KafkaConsumer.CloseSummary,
+        _ summary: KafkaCloseSummary,
         _ interruption: Interruption
     ) throws {
         let written = acknowledged.value

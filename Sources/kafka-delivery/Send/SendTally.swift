@@ -14,7 +14,7 @@ enum SendFailure: Error {
         switch self {
         case .line(let failure): "\(failure)"
         case .file(let reason): reason
-        case .kafka(let error): "\(error.kind.rawValue) \(error.code ?? "")"
+        case .kafka(let error): "\(error.kind) \(error.code ?? "")"
         }
     }
 
