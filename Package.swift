@@ -30,6 +30,8 @@ let package = Package(
         .library(name: "KafkaDeliveryTesting", targets: ["KafkaDeliveryTesting"]),
         .library(name: "OutboxDelivery", targets: ["OutboxDelivery"]),
         .library(name: "HTTPDelivery", targets: ["HTTPDelivery"]),
+        .library(name: "OutboxHTTP", targets: ["OutboxHTTP"]),
+        .library(name: "OutboxSQLite", targets: ["OutboxSQLite"]),
         .library(name: "OutboxPostgres", targets: ["OutboxPostgres"]),
         .library(name: "OutboxTesting", targets: ["OutboxTesting"]),
         .executable(name: "kafka-delivery", targets: ["kafka-delivery"]),
@@ -45,6 +47,8 @@ let package = Package(
         // Only with the trait HTTP: HTTPDelivery. swift-nio comes with async-http-client.
         .package(url: "https://github.com/swift-server/async-http-client", from: "1.30.0"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.81.0"),
+        // Only with the trait SQLite: OutboxSQLite.
+        .package(url: "https://github.com/groue/GRDB.swift", from: "7.0.0"),
         // Only the command-line tool.
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0"),
     ],
@@ -146,6 +150,39 @@ let package = Package(
             swiftSettings: settings
         ),
         // PostgreSQL's half of it, over libpq of the system.
+        // A target of its own, so that HTTP users link no outbox and outbox users no HTTP.
+        .target(name: "OutboxHTTP", dependencies: ["HTTPDelivery", "OutboxDelivery"], swiftSettings: settings),
+        .target(
+            name: "OutboxSQLite",
+            dependencies: [
+                "DeliveryCore",
+                "OutboxDelivery",
+                .product(name: "GRDB", package: "GRDB.swift", condition: .when(traits: ["SQLite"])),
+            ],
+            swiftSettings: settings
+        ),
+        // A service that OutboxSQLiteTests kill. Not a product.
+        .executableTarget(
+            name: "OutboxSQLiteMember",
+            dependencies: [
+                "OutboxDelivery",
+                "OutboxSQLite",
+                .product(name: "GRDB", package: "GRDB.swift", condition: .when(traits: ["SQLite"])),
+            ],
+            path: "Tests/OutboxSQLiteMember",
+            swiftSettings: settings
+        ),
+        .testTarget(
+            name: "OutboxSQLiteTests",
+            dependencies: [
+                "DeliveryTesting",
+                "OutboxDelivery",
+                "OutboxSQLite",
+                "OutboxSQLiteMember",
+                .product(name: "GRDB", package: "GRDB.swift", condition: .when(traits: ["SQLite"])),
+            ],
+            swiftSettings: settings
+        ),
         .target(
             name: "OutboxPostgres",
             dependencies: [
@@ -185,7 +222,7 @@ let package = Package(
         ),
         .testTarget(
             name: "HTTPDeliveryTests",
-            dependencies: ["DeliveryCore", "HTTPDelivery"],
+            dependencies: ["DeliveryCore", "HTTPDelivery", "OutboxDelivery", "OutboxHTTP"],
             swiftSettings: settings
         ),
         .testTarget(

@@ -22,6 +22,16 @@ import Testing
         #expect(throws: Never.self) { try inQuery.url(["id": value]) }
     }
 
+    @Test func aValueOfSeveralSegmentsIsAPath() throws {
+        let template = try HTTPURLTemplate("https://example.com{/path*}?q={q}")
+        #expect(template.names == ["path", "q"])
+        #expect(try template.url(["path": "/a b//c?d/", "q": "1/2"]).text == "https://example.com/a%20b/c%3Fd?q=1%2F2")
+        for path in ["", "/", "a/../b", "..", "a/./b", "a\\..\\b"] {
+            #expect(throws: HTTPDeliveryError.self) { try template.url(["path": path, "q": ""]) }
+        }
+        #expect(throws: HTTPDeliveryError.self) { try HTTPURLTemplate("https://example.com/?q={/path*}") }
+    }
+
     @Test func dotsAroundAPlaceMakeNoStepUp() throws {
         let template = try HTTPURLTemplate("https://example.com/tasks/.{id}/events")
         #expect(throws: HTTPDeliveryError.self) { try template.url(["id": "."]) }

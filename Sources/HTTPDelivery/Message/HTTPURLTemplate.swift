@@ -1,4 +1,5 @@
-/// An address with places for values, as `https://hooks.example.com/tasks/{id}?kind={kind}` (simple expansion of RFC 6570).
+/// An address with places for values, as `https://hooks.example.com/tasks/{id}?kind={kind}` (simple expansion of RFC 6570). A place
+/// `{/name*}` in the path takes a value of several segments, `a/b`, and puts a slash before each (path segment expansion).
 ///
 /// Values are data and stay data: everything but letters, digits and `-._~` is percent-encoded, so a value cannot add a segment,
 /// a query or a header; in the path, one that is empty or would climb (`..`) is refused. Scheme, host and port are the
@@ -7,6 +8,7 @@ public struct HTTPURLTemplate: Sendable {
     private enum Part {
         case text(String)
         case value(String, inPath: Bool)
+        case segments(String)
     }
 
     private let parts: [Part]
@@ -31,7 +33,9 @@ public struct HTTPURLTemplate: Sendable {
             guard let close = rest[open...].firstIndex(of: "}") else {
                 throw .invalid("a { in the URL template has no }")
             }
-            let name = String(rest[rest.index(after: open)..<close])
+            var name = String(rest[rest.index(after: open)..<close])
+            let isSegments = name.hasPrefix("/") && name.hasSuffix("*")
+            if isSegments { name = String(name.dropFirst().dropLast()) }
             guard !name.isEmpty, name.allSatisfy({ $0.isASCII && ($0.isLetter || $0.isNumber || "_-.".contains($0)) })
             else {
                 throw .invalid(
@@ -41,13 +45,16 @@ public struct HTTPURLTemplate: Sendable {
             guard !before.contains("#"), let scheme = before.range(of: "://") else {
                 throw .invalid("a name in the URL template stands in the scheme or the fragment")
             }
+            // What stands for it while the text around it is checked.
+            if isSegments { before += "/" }
             let afterScheme = before[scheme.upperBound...]
             guard let path = afterScheme.firstIndex(where: { $0 == "/" || $0 == "?" }) else {
                 throw .invalid("a name in the URL template stands in the host")
             }
-            parts.append(.value(name, inPath: !afterScheme[path...].contains("?")))
+            let inPath = !afterScheme[path...].contains("?")
+            guard inPath || !isSegments else { throw .invalid("segments in the URL template stand in the query") }
+            parts.append(isSegments ? .segments(name) : .value(name, inPath: inPath))
             names.append(name)
-            // What stands for it while the text around it is checked.
             before += "x"
             rest = rest[rest.index(after: close)...]
         }
@@ -67,13 +74,10 @@ public struct HTTPURLTemplate: Sendable {
             switch part {
             case .text(let literal): text += literal
             case .value(let name, let inPath):
-                guard let value = value(name) else { throw .invalid("the URL template's {\(name)} has no value") }
-                if inPath, !Self.isSafeInPath(value) {
-                    throw .invalid(
-                        "the value of the URL template's {\(name)} is empty or leads out of its place in the path"
-                    )
-                }
-                text += PercentCoding.encoded(value)
+                text += PercentCoding.encoded(try Self.value(name, of: value, inPath: inPath))
+            case .segments(let name):
+                let value = try Self.value(name, of: value, inPath: true)
+                for segment in value.split(separator: "/") { text += "/" + PercentCoding.encoded(String(segment)) }
             }
         }
         let url = try HTTPURL(text)
@@ -90,9 +94,21 @@ public struct HTTPURLTemplate: Sendable {
         try url { values[$0] }
     }
 
+    private static func value(
+        _ name: String,
+        of value: (String) -> String?,
+        inPath: Bool
+    ) throws(HTTPDeliveryError) -> String {
+        guard let value = value(name) else { throw .invalid("the URL template's {\(name)} has no value") }
+        guard !inPath || isSafeInPath(value) else {
+            throw .invalid("the value of the URL template's {\(name)} is empty or leads out of its place in the path")
+        }
+        return value
+    }
+
     /// Some servers decode before they look for `..`.
     private static func isSafeInPath(_ value: String) -> Bool {
-        !value.isEmpty
+        value.contains { $0 != "/" }
             && !value.split(whereSeparator: { $0 == "/" || $0 == "\\" }).contains { $0 == "." || $0 == ".." }
     }
 }

@@ -10,7 +10,7 @@ public struct OutboxTable: Sendable, Hashable {
     public enum Dialect: String, Sendable, Hashable {
         /// PostgreSQL 12 or newer.
         case postgresql
-        /// SQLite 3.35 or newer.
+        /// SQLite 3.37 or newer.
         case sqlite
         /// MySQL 8 or newer.
         case mysql

@@ -31,3 +31,27 @@ extension Result {
         if case .failure(let error) = self { error } else { nil }
     }
 }
+
+#if HTTP
+    /// A destination with settings of a test's own.
+    func makeDestination(_ change: (inout HTTPDestination.Configuration) -> Void = { _ in }) throws
+        -> HTTPDestination
+    {
+        var configuration = HTTPDestination.Configuration()
+        change(&configuration)
+        return try HTTPDestination(configuration)
+    }
+
+    extension HTTPDestination {
+        /// Why a message was not sent; nil where it was.
+        func failure(_ message: HTTPMessage) async -> HTTPDeliveryError? {
+            do throws(HTTPDeliveryError) {
+                try await send(message)
+                return nil
+            } catch {
+                return error
+            }
+        }
+    }
+
+#endif

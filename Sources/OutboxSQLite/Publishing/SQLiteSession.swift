@@ -1,0 +1,222 @@
+#if SQLite
+    internal import DeliveryCore
+    internal import GRDB
+    public import OutboxDelivery
+    internal import Synchronization
+
+    extension SQLiteOutbox: OutboxStore {
+        /// Checks the schema and the connection's settings, and opens a session.
+        ///
+        /// - Throws: ``OutboxError``: `schemaVersion`, `invalidConfiguration`, or the database's error.
+        public func openSession() async throws(OutboxError) -> SQLiteSession {
+            let session = SQLiteSession(self)
+            try await database.perform { db in
+                try Durability.check(db)
+                try Durability.checkJournal(db)
+                try checkSchema(db)
+                session.observe(db)
+            }
+            return session
+        }
+    }
+
+    /// One publisher's work with an outbox in SQLite: the holder of the lease, or one that stands by.
+    public final class SQLiteSession: OutboxSession {
+        private struct State {
+            var dataVersion: Int?
+            var isClosed = false
+        }
+
+        private let outbox: SQLiteOutbox
+        private let table: OutboxTable
+        /// What tells this session from every other one.
+        private let owner = OutboxMessage.randomIdempotencyKey()
+        private let watch: CommitWatch
+        // Calls of the publisher's tasks.
+        private let state = Mutex(State())
+
+        init(_ outbox: SQLiteOutbox) {
+            self.outbox = outbox
+            table = outbox.table
+            watch = CommitWatch(
+                outbox: table.prefix.lowercased(),
+                parked: (table.prefix + "_parked").lowercased()
+            )
+        }
+
+        func observe(_ db: Database) {
+            db.add(transactionObserver: watch, extent: .observerLifetime)
+        }
+
+        /// A third of the lease.
+        public var keepAlive: Duration { outbox.configuration.lease / 3 }
+
+        private func checkOpen() throws(OutboxError) {
+            guard state.withLock({ !$0.isClosed }) else {
+                throw OutboxError(
+                    kind: .closed,
+                    persistence: .notPersisted,
+                    recovery: .recreateClient,
+                    reason: "the session is closed"
+                )
+            }
+        }
+
+        // MARK: The lease
+
+        /// Takes the lease where it is free, or was not renewed for its time, and renews it where it is this session's.
+        ///
+        /// A lease that ends later than one that began now could was written by a clock that has been set back since: it is free.
+        public func balance(busy: Set<Int>) async throws(OutboxError) -> OutboxShare {
+            try checkOpen()
+            let lease = table.name("_lease")
+            let (owner, name, time) = (
+                owner, outbox.configuration.publisherName, outbox.configuration.lease.milliseconds
+            )
+            return try await outbox.database.transaction { db in
+                try db.cachedStatement(
+                    sql: """
+                        UPDATE \(lease) SET owner = ?1, name = ?2, until = \(Database.now) + ?3,
+                        since = CASE WHEN owner IS ?1 THEN since ELSE \(Database.now) END
+                        WHERE owner IS ?1 OR owner IS NULL OR until IS NULL OR until < \(Database.now) OR until > \(Database.now) + 2 * ?3
+                        """
+                ).execute(arguments: [owner, name, time])
+                return db.changesCount == 1
+                    ? OutboxShare(slots: Set(0..<OutboxEvent.slotCount), publishers: 1)
+                    : OutboxShare(slots: [], publishers: 2)
+            }
+        }
+
+        /// Fails where the lease is another session's.
+        private static func checkLease(_ db: Database, _ table: OutboxTable, _ owner: String) throws {
+            let holder = try String.fetchOne(
+                db.cachedStatement(sql: "SELECT owner FROM \(table.name("_lease")) WHERE id = 1")
+            )
+            guard holder == owner else {
+                throw OutboxError(
+                    kind: .fenced,
+                    persistence: .notPersisted,
+                    recovery: .retry,
+                    reason: "another publisher has taken the lease over"
+                )
+            }
+        }
+
+        // MARK: Rows
+
+        /// Reads the first rows of slots, parked ones that are to be sent again before the others. Rows that follow a parked one of
+        /// their key are parked on the way, and so are rows whose headers cannot be read.
+        public func read(_ request: OutboxReadRequest) async throws(OutboxError) -> [OutboxEvent] {
+            try checkOpen()
+            let (table, owner) = (table, owner)
+            return try await outbox.database.transaction { db in
+                try Self.checkLease(db, table, owner)
+                return try SQLiteReading(db, table, request).run()
+            }
+        }
+
+        /// Deletes and parks rows, in one transaction.
+        ///
+        /// - Throws: ``OutboxError``: `fenced` where the lease is another session's; nothing has changed then.
+        @discardableResult
+        public func settle(_ settlement: OutboxSettlement) async throws(OutboxError) -> Int {
+            try checkOpen()
+            let (table, owner) = (table, owner)
+            return try await outbox.database.transaction { db in
+                try Self.checkLease(db, table, owner)
+                for (origin, name) in [(OutboxEvent.Origin.outbox, table.name()), (.parked, table.name("_parked"))] {
+                    let ids = settlement.accepted.filter { $0.origin == origin }.map { String($0.id.number) }
+                    guard !ids.isEmpty else { continue }
+                    try db.cachedStatement(sql: "DELETE FROM \(name) WHERE id IN (SELECT value FROM json_each(?))")
+                        .execute(arguments: ["[" + ids.joined(separator: ",") + "]"])
+                }
+                var count = 0
+                for parking in settlement.parked { count += try SQLiteParking(db, table).park(parking) }
+                return count
+            }
+        }
+
+        /// Says about how many rows wait, from the first and the last number, and since when the oldest does.
+        public func maintain() async throws(OutboxError) -> OutboxMaintenance {
+            try checkOpen()
+            let name = table.name()
+            return try await outbox.database.perform { db in
+                var result = OutboxMaintenance()
+                let row = try Row.fetchOne(
+                    db.cachedStatement(
+                        sql: """
+                            SELECT (SELECT max(id) FROM \(name)) - id + 1, \(Database.now) - created_at
+                            FROM \(name) ORDER BY id LIMIT 1
+                            """
+                    )
+                )
+                result.backlog = row.map { Int(SQLiteRows.integer($0, 0)) } ?? 0
+                result.oldestAge = row.map { .milliseconds(max(0, SQLiteRows.integer($0, 1))) }
+                return result
+            }
+        }
+
+        // MARK: Waking
+
+        /// Waits for a commit of this process, or one of another process within the poll interval.
+        @discardableResult
+        public func waitForWork(atMost timeout: Duration) async -> Bool {
+            guard state.withLock({ !$0.isClosed }) else { return false }
+            let deadline = ContinuousClock.now + timeout
+            guard let interval = outbox.configuration.pollInterval else { return await watch.wait(until: deadline) }
+            return await withTaskGroup(of: Void.self) { group in
+                group.addTask { [self] in
+                    // Other processes do not call: their commits are looked for.
+                    while !Task.isCancelled, ContinuousClock.now < deadline {
+                        if await sawOtherProcess() { return watch.wake() }
+                        try? await Task.sleep(for: interval)
+                    }
+                }
+                let hasCome = await watch.wait(until: deadline)
+                group.cancelAll()
+                return hasCome
+            }
+        }
+
+        /// Whether another connection has committed since the last look (`PRAGMA data_version`).
+        private func sawOtherProcess() async -> Bool {
+            do {
+                let version = try await outbox.database.perform { db in
+                    try Int.fetchOne(db.cachedStatement(sql: "PRAGMA data_version"))
+                }
+                return state.withLock { state in
+                    defer { state.dataVersion = version }
+                    return state.dataVersion != nil && state.dataVersion != version
+                }
+            } catch {
+                // The next call says what is wrong.
+                return true
+            }
+        }
+
+        /// Gives the lease back, so that the next publisher need not wait for its end.
+        public func close() async {
+            let isFirst = state.withLock { state in
+                defer { state.isClosed = true }
+                return !state.isClosed
+            }
+            guard isFirst else { return }
+            watch.wake()
+            let (lease, owner) = (table.name("_lease"), owner)
+            _ = try? await outbox.database.transaction { db in
+                try db.execute(
+                    sql: "UPDATE \(lease) SET owner = NULL, name = NULL, since = NULL, until = NULL WHERE owner = ?",
+                    arguments: [owner]
+                )
+            }
+        }
+    }
+
+    extension Duration {
+        /// Whole milliseconds.
+        var milliseconds: Int64 {
+            let (seconds, attoseconds) = components
+            return seconds * 1_000 + attoseconds / 1_000_000_000_000_000
+        }
+    }
+#endif

@@ -1,0 +1,128 @@
+#if HTTP
+    import Foundation
+    import HTTPDelivery
+    import OutboxDelivery
+    import OutboxHTTP
+    import Synchronization
+    import Testing
+
+    @Suite(.timeLimit(.minutes(2))) struct HTTPOutboxDestinationTests {
+        private func event(_ number: Int64, _ change: (inout OutboxMessage) -> Void = { _ in }) -> OutboxEvent {
+            var message = OutboxMessage(destination: "hooks", topic: "tasks/\(number)", key: nil, payload: "p\(number)")
+            change(&message)
+            return OutboxEvent(
+                id: OutboxEvent.ID(slot: 0, number: number),
+                createdAt: Date(timeIntervalSince1970: 1_500),
+                message: message
+            )
+        }
+
+        private func destination(_ server: ScriptedServer, _ path: String = "{/topic*}") throws -> HTTPOutboxDestination
+        {
+            try HTTPOutboxDestination(HTTPDestination(), url: HTTPURLTemplate(server.url + path))
+        }
+
+        @Test func anEventIsARequestWithItsIdempotencyKey() async throws {
+            let server = try ScriptedServer.answering { _ in ScriptedServer.answer(202) }
+            let event = event(42) { message in
+                message.key = [0xFF]
+                message.headers = [OutboxHeader("X-Trace", "t"), OutboxHeader("X-None", nil)]
+                message.attributes = ["method": "PUT"]
+                message.idempotencyKey = "ik"
+            }
+            let outcomes = try await destination(server).publish([event])
+            #expect(outcomes == [.accepted(OutboxReceipt(place: server.url + "/…", position: 202))])
+            let request = try #require(server.requests.first)
+            #expect(request.method == "PUT")
+            #expect(request.target == "/tasks/42")
+            #expect(request.body == Array("p42".utf8))
+            #expect(request.header("Idempotency-Key") == "ik")
+            #expect(request.header("Outbox-Id") == "42")
+            #expect(request.header("Outbox-Created-At") == "1500.0")
+            #expect(request.header("X-Trace") == "t")
+            #expect(request.header("X-None") == nil)
+            #expect(request.header("Content-Type") == "application/json")
+        }
+
+        @Test func aTemplateTakesItsValuesFromTheEvent() async throws {
+            let server = try ScriptedServer.answering { _ in ScriptedServer.answer(200) }
+            let template = "/{topic}/{key}?h={header.kind}&a={attribute.region}&i={idempotencyKey}"
+            let event = event(1) { message in
+                message.key = Array("k/1".utf8)
+                message.headers = [OutboxHeader("kind", "a&b")]
+                message.attributes = ["region": "eu"]
+                message.idempotencyKey = "i"
+            }
+            let outcomes = try await destination(server, template).publish([event, self.event(2)])
+            #expect(server.requests.map(\.target) == ["/tasks%2F1/k%2F1?h=a%26b&a=eu&i=i"])
+            // The second has no key.
+            guard case .rejected(let reason, false, nil)? = outcomes.last else {
+                return #expect(Bool(false), "\(outcomes)")
+            }
+            #expect(reason.contains("{key}"))
+        }
+
+        @Test func anEventThatIsNoRequestIsRejectedAndReachesNoServer() async throws {
+            let server = try ScriptedServer.answering { _ in ScriptedServer.answer(200) }
+            let events = [
+                event(1) { $0.headers = [OutboxHeader("X", "a\r\nEvil: 1")] },
+                event(2) { $0.headers = [OutboxHeader("X", [0xFF])] },
+                event(3) { $0.topic = "../admin" }, event(4) { $0.attributes = ["method": "GET /x"] },
+                event(5) { $0.headers = [OutboxHeader("Host", "elsewhere")] },
+            ]
+            for outcome in try await destination(server).publish(events) {
+                guard case .rejected(_, false, nil) = outcome else { return #expect(Bool(false), "\(outcome)") }
+            }
+            #expect(server.connectionCount == 0)
+        }
+
+        @Test func eventsOfAKeyThatFailedKeepTheirFollowersBackAndNoOthers() async throws {
+            let server = try ScriptedServer.answering { ScriptedServer.answer($0.target == "/tasks/1" ? 500 : 200) }
+            let events = [("a", 0), ("a", 1), ("b", 2), ("a", 3), ("b", 4)].map { key, number in
+                event(Int64(number)) { $0.key = Array(key.utf8) }
+            }
+            let outcomes = try await destination(server).publish(events)
+            #expect(outcomes.map(\.isAccepted) == [true, false, true, false, true])
+            guard case .rejected(_, true, _) = outcomes[1], case .unavailable = outcomes[3] else {
+                return #expect(Bool(false), "\(outcomes)")
+            }
+            #expect(Set(server.requests.map(\.target)) == ["/tasks/0", "/tasks/1", "/tasks/2", "/tasks/4"])
+        }
+
+        @Test func anAnswerIsOneOfTheOutcomes() async throws {
+            let server = try ScriptedServer.answering { request in
+                let status = Int(request.target.dropFirst("/tasks/".count)) ?? 0
+                return ScriptedServer.answer(status, status == 503 ? ["Retry-After: 2"] : [])
+            }
+            var destination = try destination(server)
+            func kinds(_ statuses: [Int64]) async -> [String] {
+                await destination.publish(statuses.map { event($0) }).map { outcome in
+                    switch outcome {
+                    case .accepted: "accepted"
+                    case .rejected(_, let isRetriable, _): isRetriable ? "retriable" : "rejected"
+                    case .unroutable: "unroutable"
+                    case .unknown: "unknown"
+                    case .unavailable(_, let wait): "unavailable" + (wait.map { " \($0)" } ?? "")
+                    }
+                }
+            }
+            #expect(
+                await kinds([200, 204, 301, 400, 401, 404, 408, 410, 425, 429, 500, 502, 503, 504, 599]) == [
+                    "accepted", "accepted", "rejected", "rejected", "rejected", "unroutable", "retriable", "unroutable",
+                    "retriable",
+                    "unavailable", "retriable", "unavailable", "unavailable 2.0 seconds", "unavailable", "retriable",
+                ]
+            )
+            destination.unavailableStatuses.insert(401)
+            #expect(await kinds([401]) == ["unavailable"])
+        }
+
+        @Test func silenceAfterTheRequestIsUnknownAndARefusedConnectionIsUnavailable() async throws {
+            let server = try ScriptedServer { connection in _ = connection.readRequest() }
+            let destination = try destination(server)
+            guard case .unknown? = await destination.publish([event(1)]).first else { return #expect(Bool(false)) }
+            server.close()
+            guard case .unavailable? = await destination.publish([event(1)]).first else { return #expect(Bool(false)) }
+        }
+    }
+#endif

@@ -1,0 +1,304 @@
+#if SQLite
+    import GRDB
+    import OutboxDelivery
+    import OutboxSQLite
+    import Testing
+
+    @Suite(.timeLimit(.minutes(2))) struct SQLiteSessionTests {
+        // MARK: Reading
+
+        @Test func rowsOfASlotComeInOrderUpToTheLimit() async throws {
+            let service = try await Service()
+            let session = try await service.publishing()
+            for number in 0..<50 { try await service.store(.of("a", "\(number)")) }
+            let slot = OutboxSlot.of(.of("a", ""))
+            let first = try await session.all { ($0.slots, $0.limitPerSlot) = ([slot], 10) }
+            #expect(first.texts == (0..<10).map(String.init))
+            try await session.accept(first)
+            #expect(try await session.all(limit: 5).texts == (10..<15).map(String.init))
+            #expect(try await session.all { $0.slots = [(slot + 1) % 32] }.isEmpty)
+            #expect(try await session.all { $0.slots = [] }.isEmpty)
+        }
+
+        @Test func aReadIsForOneDestination() async throws {
+            let service = try await Service()
+            let session = try await service.publishing()
+            try await service.store(.of("a", "1"), .of("a", "2", to: "http"), .of("a", "3"))
+            #expect(try await session.all("kafka").texts == ["1", "3"])
+            #expect(try await session.all("http").texts == ["2"])
+            #expect(try await session.all("rabbit").isEmpty)
+        }
+
+        @Test func keysAndRowsThatWaitForARetryAreLeftOut() async throws {
+            let service = try await Service()
+            let session = try await service.publishing()
+            let ids = try await service.store(.of("a", "1"), .of("b", "2"), .of("a", "3"), .of(nil, "4"), .of(nil, "5"))
+            let left = try await session.all { request in
+                request.withheldKeys[ids[0].slot] = [Array("a".utf8)]
+                request.withheldNumbers[ids[3].slot] = [ids[3].number, ids[1].number]
+            }
+            #expect(left.texts == ["2", "5"])
+        }
+
+        @Test func aReadStopsAtItsBytesButForTheFirstOfASlot() async throws {
+            let service = try await Service()
+            let session = try await service.publishing()
+            let large = String(repeating: "x", count: 10_000)
+            for _ in 0..<10 { try await service.store(.of("a", large)) }
+            try await service.store(.of("b", "other"))
+            let events = try await session.all { $0.maximumBytes = 25_000 }
+            #expect(events.count == 4)
+            #expect(events.texts.last == "other")
+        }
+
+        @Test func idsAreNeverUsedAgain() async throws {
+            let service = try await Service()
+            let session = try await service.publishing()
+            let first = try await service.store(.of("a", "1"))
+            try await session.accept(session.all())
+            let second = try await service.store(.of("a", "2"))
+            #expect(first[0].number < second[0].number)
+        }
+
+        @Test func maintainingSaysHowMuchWaits() async throws {
+            let service = try await Service()
+            let session = try await service.publishing()
+            #expect(try await session.maintain().backlog == 0)
+            for number in 0..<5 { try await service.store(.of("a", "\(number)")) }
+            let found = try await session.maintain()
+            #expect(found.backlog == 5)
+            #expect(found.oldestAge.map { $0 >= .zero && $0 < .seconds(60) } == true)
+        }
+
+        // MARK: The lease
+
+        @Test func oneSessionHasAllSlotsAndOthersStandBy() async throws {
+            let service = try await Service()
+            let session = try await service.publishing()
+            let other = try SQLiteOutbox(service.file.open())
+            let standby = try await other.openSession()
+            #expect(try await standby.balance(busy: []) == OutboxShare(slots: [], publishers: 2))
+            #expect(try await session.balance(busy: []).slots == Set(0..<32))
+            let status = try await service.outbox.status()
+            #expect(status.publishers.map(\.slots) == [Array(0..<32)])
+            #expect(status.publishers.first?.name == SQLiteOutbox.Configuration().publisherName)
+
+            await session.close()
+            #expect(try await standby.balance(busy: []).slots == Set(0..<32))
+            await #expect(throws: OutboxError.self) { try await session.balance(busy: []) }
+        }
+
+        @Test func aPublisherThatSaysNothingIsTakenOverAndCanChangeNothingMore() async throws {
+            let service = try await Service { $0.lease = .seconds(1) }
+            let stopped = try await service.publishing()
+            try await service.store(.of("a", "1"), .of("b", "2"))
+            let read = try await stopped.all()
+            var configuration = SQLiteOutbox.Configuration()
+            configuration.lease = .seconds(1)
+            let next = try await SQLiteOutbox(service.file.open(), configuration).openSession()
+            try await waitUntil { try await next.balance(busy: []).slots.count == 32 }
+
+            // It goes on.
+            for attempt in [
+                { try await stopped.accept(read) }, { _ = try await stopped.park(read[0]) },
+                { _ = try await stopped.all() },
+            ]
+                as [@Sendable () async throws -> Void]
+            {
+                #expect(await #expect(throws: OutboxError.self) { try await attempt() }?.kind == .fenced)
+            }
+            #expect(try await stopped.balance(busy: []).slots.isEmpty)
+            await stopped.close()
+            #expect(try await next.all().texts == ["1", "2"])
+            #expect(try await service.outbox.status().parkedCount == 0)
+        }
+
+        @Test func aPublisherThatWasLateButNotReplacedGoesOn() async throws {
+            let service = try await Service { $0.lease = .seconds(1) }
+            let session = try await service.publishing()
+            try await service.store(.of("a", "1"))
+            let read = try await session.all()
+            try await service.database.write { try $0.execute(sql: "UPDATE outbox_lease SET until = 1") }
+            try await session.accept(read)
+            #expect(try await session.balance(busy: []).slots.count == 32)
+        }
+
+        @Test func aLeaseFromTheFutureIsFree() async throws {
+            let service = try await Service()
+            try await service.database.write { db in
+                try db.execute(sql: "UPDATE outbox_lease SET owner = 'clock set back since', until = 99999999999999")
+            }
+            #expect(try await service.publishing().keepAlive == .seconds(10) / 3)
+        }
+
+        // MARK: Parking
+
+        @Test func aParkedEventHoldsItsKeyBackAndNoOther() async throws {
+            let service = try await Service()
+            let session = try await service.publishing()
+            try await service.store(
+                .of("a", "1"),
+                .of("b", "2"),
+                .of("a", "3"),
+                .of(nil, "4"),
+                .of("a", "x", to: "http")
+            )
+            let events = try await session.all()
+            #expect(try await session.park(events[0], reason: "re\0fused") == 2)
+            #expect(try await session.all().texts == ["2", "4"])
+            // Later ones wait with it.
+            try await service.store(.of("a", "5"), .of("b", "6"))
+            #expect(try await session.all().texts == ["2", "4", "6"])
+            #expect(try await session.all("http").texts == ["x"])
+            let parked = try await service.outbox.parked(key: Array("a".utf8), limit: 10)
+            #expect(parked.map(\.event).texts == ["1", "3", "5"])
+            #expect(parked.map(\.attempts) == [3, 0, 0])
+            #expect(parked.first?.reason == "refused")
+            let status = try await service.outbox.status()
+            #expect(status.parkedCount == 3)
+            #expect(status.parkedKeyCount == 1)
+        }
+
+        @Test func aKeyThatIsResumedKeepsItsOrder() async throws {
+            let service = try await Service()
+            let session = try await service.publishing()
+            try await service.store(.of("a", "1"), .of("a", "2"), .of("b", "3"))
+            try await session.park(session.all()[0])
+            #expect(try await service.outbox.decide(.resume, .key(Array("a".utf8))) == 2)
+            try await service.store(.of("a", "4"))
+            var events = try await session.all()
+            #expect(events.texts == ["1", "2", "3"])
+            #expect(events.map(\.origin) == [.parked, .parked, .outbox])
+            try await session.accept([events[0]])
+            // What was written meanwhile comes after what was parked.
+            events = try await session.all()
+            #expect(events.texts == ["2", "3", "4"])
+            try await session.accept(events)
+            #expect(try await service.outbox.status().parkedCount == 0)
+            try await service.store(.of("a", "5"))
+            #expect(try await session.all().map(\.origin) == [.outbox])
+        }
+
+        @Test func aResumedEventThatFailsAgainHoldsItsKeyBackAgain() async throws {
+            let service = try await Service()
+            let session = try await service.publishing()
+            try await service.store(.of("a", "1"), .of("a", "2"))
+            try await session.park(session.all()[0])
+            _ = try await service.outbox.decide(.resume, .all)
+            let resumed = try await session.all()
+            #expect(resumed.texts == ["1", "2"])
+            try await session.park(resumed[0], reason: "again")
+            #expect(try await session.all().isEmpty)
+            let parked = try await service.outbox.parked(key: nil, limit: 10)
+            #expect(parked.map(\.reason).first == "again")
+            #expect(parked.allSatisfy { $0.action == nil })
+        }
+
+        @Test func aResumedKeyThatWaitsForARetryIsLeftOut() async throws {
+            let service = try await Service()
+            let session = try await service.publishing()
+            let ids = try await service.store(.of("a", "1"), .of("a", "2"))
+            try await session.park(session.all()[0])
+            _ = try await service.outbox.decide(.resume, .all)
+            try await service.store(.of("a", "3"))
+            #expect(try await session.all { $0.withheldKeys[ids[0].slot] = [Array("a".utf8)] }.isEmpty)
+            let resumed = try await session.all()
+            #expect(resumed.texts == ["1", "2"])
+            try await session.accept(resumed)
+            // What was written meanwhile comes after them.
+            #expect(try await session.all().texts == ["3"])
+        }
+
+        @Test func discardingTheOneThatFailedAndResumingItsKeySkipsIt() async throws {
+            let service = try await Service()
+            let session = try await service.publishing()
+            let ids = try await service.store(.of("a", "bad"), .of("a", "2"), .of("a", "3"))
+            try await session.park(session.all()[0])
+            #expect(try await service.outbox.decide(.resume, .key(Array("a".utf8))) == 3)
+            #expect(try await service.outbox.decide(.discard, .event(ids[0])) == 1)
+            #expect(try await session.all().texts == ["2", "3"])
+            #expect(try await service.outbox.decide(.discard, .all) == 2)
+            #expect(try await session.all().isEmpty)
+            #expect(try await service.outbox.status().parkedCount == 0)
+        }
+
+        @Test func anEventThatIsSkippedLetsItsFollowersGoOn() async throws {
+            let service = try await Service()
+            let session = try await service.publishing()
+            try await service.store(.of("a", "bad"), .of("a", "2"))
+            #expect(try await session.park(session.all()[0], withFollowers: false) == 1)
+            #expect(try await session.all().texts == ["2"])
+            try await service.store(.of("a", "3"))
+            #expect(try await session.all().texts == ["2", "3"])
+        }
+
+        @Test func parkingWhatIsGoneParksNothing() async throws {
+            let service = try await Service()
+            let session = try await service.publishing()
+            try await service.store(.of("a", "1"))
+            let events = try await session.all()
+            try await session.accept(events)
+            #expect(try await session.park(events[0]) == 0)
+            #expect(try await service.outbox.status().parkedCount == 0)
+        }
+
+        // MARK: Waking
+
+        @Test func aCommitWakesAndARollbackDoesNot() async throws {
+            let service = try await Service { $0.pollInterval = nil }
+            let session = try await service.publishing()
+            async let woken = session.waitForWork(atMost: .seconds(60))
+            try await service.store(.of("a", "1"))
+            #expect(await woken)
+            // Once.
+            #expect(await session.waitForWork(atMost: .milliseconds(20)) == false)
+
+            try? await service.database.write { db in
+                try service.outbox.append(.of("a", "2"), in: db)
+                throw SQLiteWritingTests.Rollback()
+            }
+            try await service.database.write { try $0.execute(sql: "INSERT INTO task VALUES ('b', 1)") }
+            #expect(await session.waitForWork(atMost: .milliseconds(20)) == false)
+        }
+
+        @Test func whatCameSinceTheLastWaitEndsTheNextOneAtOnce() async throws {
+            let service = try await Service { $0.pollInterval = nil }
+            let session = try await service.publishing()
+            try await service.store(.of("a", "1"))
+            #expect(await session.waitForWork(atMost: .seconds(60)))
+        }
+
+        @Test func aCommitOfAnotherProcessWakes() async throws {
+            let service = try await Service()
+            let session = try await service.publishing()
+            let other = try service.file.open()
+            let outbox = try SQLiteOutbox(other)
+            // What the other connection's opening changed.
+            while await session.waitForWork(atMost: .milliseconds(50)) {}
+            async let woken = session.waitForWork(atMost: .seconds(60))
+            try await other.write { db in _ = try outbox.append(.of("a", "1"), in: db) }
+            #expect(await woken)
+            #expect(try await session.all().texts == ["1"])
+        }
+
+        @Test func aDecisionWakes() async throws {
+            let service = try await Service { $0.pollInterval = nil }
+            let session = try await service.publishing()
+            try await service.store(.of("a", "1"))
+            try await session.park(session.all()[0])
+            _ = await session.waitForWork(atMost: .milliseconds(1))
+            async let woken = session.waitForWork(atMost: .seconds(60))
+            _ = try await service.outbox.decide(.resume, .all)
+            #expect(await woken)
+        }
+
+        @Test func closingEndsAWait() async throws {
+            let service = try await Service()
+            let session = try await service.publishing()
+            async let woken = session.waitForWork(atMost: .seconds(60))
+            await session.close()
+            _ = await woken
+            #expect(await session.waitForWork(atMost: .seconds(60)) == false)
+        }
+    }
+#endif
