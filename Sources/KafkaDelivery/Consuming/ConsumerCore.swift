@@ -23,6 +23,10 @@ final class ConsumerCore: Sendable {
         case awaitCommitUnderWay(TimedWait<Bool>)
         /// A rejected delivery is due then.
         case wake(PartitionReader, at: ContinuousClock.Instant)
+        /// The committed offsets of partitions that the application is to be asked about.
+        case committedBeforeStart([PartitionReader], [PartitionOffset])
+        /// Where the application says that a partition begins, or why it cannot say.
+        case startingOffset(PartitionReader, Result<Int64?, any Error>)
         /// A partition was brought to where the consumer was told to start.
         case started(PartitionReader)
         /// Which of the named partitions do not exist; nil where nobody could say.

@@ -30,7 +30,8 @@ extension ConsumerLoop {
             assigned.append(reader)
         }
         beginCountingStarts(assigned)
-        let sought = assigned.filter { isSought($0.partition) && $0.beginSeek() }
+        let isAskedAbout = askForStartingOffsets(assigned)
+        let sought = isAskedAbout ? [] : assigned.filter { isSought($0.partition) && $0.beginSeek() }
         if let error = client.assign(starts) {
             // The group waits for an answer, and so it gets one.
             _ = client.unassign(starts)
@@ -44,6 +45,7 @@ extension ConsumerLoop {
         core.events.send(.assigned(starts.map(\.partition), generation: generation))
         guard closing == nil else {
             core.endLoops(of: assigned)
+            cancelStartingOffsets(of: assigned)
             return
         }
         core.offer(assigned)
@@ -77,7 +79,7 @@ extension ConsumerLoop {
     ///
     /// An offset that was given is one of those: given to librdkafka, one that the partition does not hold would lead to where
     /// a new group starts, and so to all messages once more, without a word.
-    private func isSought(_ partition: KafkaTopicPartition) -> Bool {
+    func isSought(_ partition: KafkaTopicPartition) -> Bool {
         switch core.configuration.start {
         case .timestamp, .offset, .last: !known.contains(partition)
         case .committed, .beginning, .end: false
@@ -97,6 +99,7 @@ extension ConsumerLoop {
         committer.release()
         let revoked = partitions.compactMap { readers[$0.partition] }
         core.endLoops(of: revoked)
+        cancelStartingOffsets(of: revoked)
         revocation = Revocation(
             partitions: partitions,
             readers: revoked,
@@ -212,6 +215,7 @@ extension ConsumerLoop {
             reason: "the partition went to another member before the commit"
         )
         core.endLoops(of: ending)
+        cancelStartingOffsets(of: ending)
         for reader in ending {
             let rest = reader.end()
             core.noteEnded(reader)

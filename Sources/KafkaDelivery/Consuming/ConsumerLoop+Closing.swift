@@ -18,6 +18,7 @@ extension ConsumerLoop {
             return
         }
         core.endLoops(of: readers.values)
+        cancelStartingOffsets(of: readers.values)
         closing = Closing(deadline: deadline, stage: .draining(until: deadline - reserve * 2))
     }
 

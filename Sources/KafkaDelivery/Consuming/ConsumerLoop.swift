@@ -70,6 +70,9 @@ final class ConsumerLoop {
     var alarms: [(due: Instant, reader: PartitionReader)] = []
     /// Partitions to be brought elsewhere, often to where the consumer was told to start, tried before in vain.
     var lateStarts: [(due: Instant, readers: [PartitionReader], start: KafkaConsumer.Configuration.Start)] = []
+    /// Partitions that the application is asked about, and the tasks in which it answers.
+    var startingOffsets = StartingOffsets<PartitionReader>()
+    var questions: [ObjectIdentifier: Task<Void, Never>] = [:]
     /// Named partitions that do not exist, as far as is known, and when to look for them next.
     var missing: Set<KafkaTopicPartition> = []
     var nextSearch: Instant?
@@ -112,6 +115,7 @@ final class ConsumerLoop {
             for command in core.takeCommands() { handle(command) }
             soundAlarms()
             advanceStarts()
+            advanceStartingOffsets()
             advanceRestarts()
             advanceSearch()
             advanceStartCounts()
@@ -156,6 +160,10 @@ final class ConsumerLoop {
             handleFound(missing)
         case .restart(let restart):
             restarts.append(restart)
+        case .committedBeforeStart(let readers, let offsets):
+            handleCommittedBeforeStart(readers, offsets)
+        case .startingOffset(let reader, let result):
+            handleStartingOffset(reader, result)
         case .started(let reader):
             if readers[reader.partition] === reader { known.insert(reader.partition) }
         case .start(let readers, let start, let due):
@@ -247,6 +255,7 @@ final class ConsumerLoop {
         consider(committer.nextBegin)
         consider(nextNoteReading)
         consider(lateStarts.map(\.due).min())
+        consider(startingOffsets.next)
         consider(restarts.map(\.deadline).min())
         consider(nextSearch)
         if let revocation { consider(revocation.commitDeadline ?? revocation.drainDeadline) }

@@ -128,6 +128,25 @@ extension KafkaConsumer {
         /// the consumer's life; later ones go on where the group was.
         public var start: Start = .committed
 
+        /// Where a partition begins, for applications that keep offsets themselves: in the database, in the transaction of what a
+        /// message did. Called each time a partition is assigned, before anything of it is handed out; nil, the default, asks
+        /// nobody.
+        ///
+        /// ```swift
+        /// configuration.startingOffset = { try await database.nextOffset(of: $0.partition) }
+        /// ```
+        ///
+        /// What it returns is the offset of the next message to read; nil begins where the partition would begin without this
+        /// (``start``). An offset that the partition does not hold leads to the end that is nearer, with
+        /// ``KafkaConsumer/Event/problem(_:_:)``; with ``NewGroupStart/failure`` the partition fails.
+        ///
+        /// Where it throws, the partition is not read, ``KafkaConsumer/Event/startingOffsetFailed(_:_:retryAfter:)`` says so, and it
+        /// is called again after a while: 100 ms, then twice as long each time, at most 10 s. Other partitions are not held up.
+        /// When the partition is revoked meanwhile, or the consumer closed, its task is cancelled and its answer not waited for: it
+        /// may still run when it is called for the next generation. Called for at most 16 partitions at a time. Each costs a
+        /// question about the partition's ends, and in a group one about what is committed.
+        public var startingOffset: (@Sendable (AssignedPartition) async throws -> Int64?)?
+
         /// Which protocol the group speaks.
         public var groupProtocol: GroupProtocol = .classic
 

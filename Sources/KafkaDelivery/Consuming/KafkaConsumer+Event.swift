@@ -38,6 +38,8 @@ extension KafkaConsumer {
         /// A delivery has been in somebody's hands for longer than ``Configuration/maximumHandlingTime``, and for about how
         /// long. Said once for each attempt.
         case stuck(Source, for: Duration)
+        /// ``Configuration/startingOffset`` threw: the partition is not read, and asked about again after a while.
+        case startingOffsetFailed(KafkaTopicPartition, any Error, retryAfter: Duration)
         /// Offsets could not be committed. Where the partition is still ours, it is tried again.
         case commitFailed([KafkaTopicPartition], KafkaError)
         /// Handling a message failed, and it is handed over again after a while.

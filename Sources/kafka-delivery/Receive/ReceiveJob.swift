@@ -164,7 +164,7 @@ extension ReceiveRun {
                 endReading(ToolFailure("stopped, because --until-end needs topics that are there"))
             }
         case .redelivery, .retried, .retryFailed, .deadLettered, .deadLetterFailed, .deadLetterRefused, .handedOver,
-            .startsExceeded, .contradictingVerdict, .stuck:
+            .startsExceeded, .contradictingVerdict, .stuck, .startingOffsetFailed:
             break
         }
     }
