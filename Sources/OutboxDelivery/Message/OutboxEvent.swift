@@ -45,15 +45,20 @@ public struct OutboxEvent: Sendable, Hashable {
     /// Where the row is.
     public let origin: Origin
 
+    /// Why the row cannot be delivered, for instance because its headers are not what they have to be; nil for rows as this
+    /// library writes them. A publisher parks such a row without asking its destination.
+    public let defect: String?
+
     /// How many slots there are. Rows are written with a slot of 0 to 31 for good.
     public static let slotCount = 32
 
     /// A stored message.
-    public init(id: ID, createdAt: Date, message: OutboxMessage, origin: Origin = .outbox) {
+    public init(id: ID, createdAt: Date, message: OutboxMessage, origin: Origin = .outbox, defect: String? = nil) {
         self.id = id
         self.createdAt = createdAt
         self.message = message
         self.origin = origin
+        self.defect = defect
     }
 
     /// About how many bytes it takes in memory.

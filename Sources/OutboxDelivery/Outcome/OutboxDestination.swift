@@ -25,4 +25,14 @@ public protocol OutboxDestination: Sendable {
     /// - Parameter batch: At least one event.
     /// - Returns: One outcome for each event, in the order of the batch. A missing one counts as unknown.
     func publish(_ batch: [OutboxEvent]) async -> [OutboxOutcome]
+
+    /// How many events a batch should have at most, 1 or more; 2,000 where a destination does not say. The rows of a batch are
+    /// deleted when all of it has its outcome, so that where each event takes long, small batches leave fewer to be sent
+    /// again after a crash.
+    var maximumBatchCount: Int { get }
+}
+
+extension OutboxDestination {
+    /// 2,000.
+    public var maximumBatchCount: Int { 2_000 }
 }

@@ -7,6 +7,8 @@ enum LibpqFailure {
     static func statement(_ result: OpaquePointer) -> OutboxError {
         let code = field(result, outbox_diag_sqlstate) ?? ""
         let primary = field(result, outbox_diag_message) ?? "no message"
+        // libpq's own: the connection is gone.
+        if code.isEmpty { return connection(primary, persistence: .possiblyPersisted) }
         return error(code: code, message: primary, persistence: persistence(code))
     }
 

@@ -35,7 +35,9 @@ struct LibpqThread: ~Copyable {
         for job in core.noteEnd(error) { waiting.append(job) }
         for job in waiting { job.fail(error.kind, error.reason, recovery: error.recovery, code: error.code) }
         // The first may have its answer, and only the commit of it was not confirmed; an error is one in any case.
-        if case .failure(let refusal) = answer, let first = underWay.popFirst() { first.finish(.failure(refusal)) }
+        if case .failure(let refusal) = answer, refusal.code != nil, let first = underWay.popFirst() {
+            first.finish(.failure(refusal))
+        }
         for job in underWay { job.fail(error.kind, error.reason, recovery: error.recovery, code: error.code) }
     }
 
@@ -156,7 +158,7 @@ struct LibpqThread: ~Copyable {
         readAnswers(handle)
         if case .failure(let error) = answer, error.kind == .unavailable {
             answer = nil
-            return error
+            return error.code == nil ? handle.lastWords ?? error : error
         }
         return handle.lastWords ?? LibpqFailure.connection(message, persistence: .possiblyPersisted)
     }

@@ -1,0 +1,233 @@
+internal import DeliveryCore
+public import Logging
+public import ServiceLifecycle
+internal import Synchronization
+
+/// Publishes what services write into an outbox: reads committed rows, hands them to their destinations, and deletes them once they
+/// are confirmed.
+///
+/// ```swift
+/// let publisher = OutboxPublisher(store: outbox, destinations: ["kafka": KafkaOutboxDestination(producer)])
+/// let group = ServiceGroup(services: [producer, publisher], gracefulShutdownSignals: [.sigterm], logger: logger)
+/// try await group.run()
+/// ```
+///
+/// - **No event is lost**: a row is deleted only when its destination has confirmed it. What was sent and could not be deleted is
+///   sent again, with the same idempotency key.
+/// - **In order for each key**: where one transaction was committed before another one appended, both with the same key, the first
+///   one's event arrives first. A destination gets an event only when those before it with its key were confirmed or handed
+///   to it in the same batch.
+/// - **Several publishers share the work**: each has some of 32 slots, and a key belongs to one slot. What a publisher leaves behind,
+///   however it ends, others take over.
+/// - **A poison event stops its key only**: after its last attempt it is parked, and what follows with its key waits behind it until
+///   a person decides (``OutboxAdministration/decide(_:_:)``). A destination that is away stops nothing but itself.
+/// - **Bounded**: what is in memory is ``Configuration/maximumBatches`` batches for each destination, however much waits.
+public final class OutboxPublisher: Service, Sendable {
+    /// What became of the events that were under way at the end.
+    public struct CloseReport: Sendable, Hashable {
+        /// How many were confirmed in the publisher's life.
+        public var published = 0
+        /// How many were parked.
+        public var parked = 0
+        /// How many were at a destination when the time was over: they are sent again by the next publisher.
+        public var abandoned = 0
+
+        /// Nothing.
+        public init() {}
+    }
+
+    private struct Shared {
+        var isRunning = false
+        var isOver = false
+        var report = CloseReport()
+        var waiters: [CheckedContinuation<CloseReport, Never>] = []
+        var deadline: Task<Void, Never>?
+    }
+
+    private let store: any OutboxStore
+    private let destinations: [String: any OutboxDestination]
+    private let configuration: Configuration
+    private let logger: Logger
+    private let inputs: AsyncStream<PublisherState.Input>
+    private let input: AsyncStream<PublisherState.Input>.Continuation
+    private let eventStream: AsyncStream<Event>
+    private let eventInput: AsyncStream<Event>.Continuation
+    // The task that runs it and those that close it meet here.
+    private let shared = Mutex(Shared())
+
+    /// A publisher. Does nothing until it runs.
+    ///
+    /// - Parameters:
+    ///   - store: The database.
+    ///   - destinations: By the name that is in the rows.
+    ///   - configuration: The settings.
+    ///   - logger: Where log lines go.
+    public init(
+        store: any OutboxStore,
+        destinations: [String: any OutboxDestination],
+        configuration: Configuration = Configuration(),
+        logger: Logger = Logger(label: "OutboxDelivery")
+    ) {
+        self.store = store
+        self.destinations = destinations
+        self.configuration = configuration
+        self.logger = logger
+        // As many as there are actions under way, which the batches bound.
+        (inputs, input) = AsyncStream.makeStream(of: PublisherState.Input.self)
+        (eventStream, eventInput) = AsyncStream.makeStream(of: Event.self, bufferingPolicy: .bufferingNewest(1_000))
+    }
+
+    /// What a person may want to know, for one loop. Of what is not read the newest 1,000 are kept; it ends with the publisher.
+    public var events: some AsyncSequence<Event, Never> & Sendable { eventStream }
+
+    /// Publishes until the service group shuts down or the publisher is closed, then ends within ``Configuration/closeTimeout``.
+    ///
+    /// A database that goes away is waited for, with a back-off, for ever. Cancelling the task ends it at once: what is under way is
+    /// sent again by the next publisher.
+    ///
+    /// - Throws: ``OutboxError`` where the outbox cannot work as it is set up: no tables, or of another version, or a setting of the
+    ///   database that breaks a promise; and where it was run before.
+    public func run() async throws {
+        let isFirst = shared.withLock { shared in
+            defer { shared.isRunning = true }
+            return !shared.isRunning
+        }
+        guard isFirst else {
+            throw OutboxError.invalidConfiguration("run a publisher once; make another one to publish again")
+        }
+        let worker = PublisherWorker(
+            store: store,
+            destinations: destinations,
+            configuration: configuration,
+            logger: logger,
+            input: input,
+            events: eventInput
+        )
+        let result = await withTaskCancellationHandler {
+            await withGracefulShutdownHandler {
+                await worker.run(inputs)
+            } onGracefulShutdown: {
+                self.beginClosing(within: self.configuration.closeTimeout)
+            }
+        } onCancel: {
+            input.yield(.closeNow)
+        }
+        end(worker.report)
+        try result.get()
+    }
+
+    /// Reads nothing more, waits for what is under way, gives its slots back and ends.
+    ///
+    /// Where a destination has not answered in time its events count as abandoned: they are still in the outbox, and are sent
+    /// again by the next publisher. Closing again is allowed; the earliest deadline counts.
+    ///
+    /// - Parameter timeout: How long to wait; zero does not wait.
+    /// - Returns: What became of it.
+    @discardableResult
+    public func close(within timeout: Duration = .seconds(30)) async -> CloseReport {
+        beginClosing(within: timeout)
+        return await withCheckedContinuation { continuation in
+            let report: CloseReport? = shared.withLock { shared in
+                if shared.isOver || !shared.isRunning {
+                    shared.isRunning = true
+                    shared.isOver = true
+                    return shared.report
+                }
+                shared.waiters.append(continuation)
+                return nil
+            }
+            if let report { continuation.resume(returning: report) }
+        }
+    }
+
+    private func beginClosing(within timeout: Duration) {
+        input.yield(.close)
+        let input = input
+        let deadline = Task.detached {
+            // Time is what is waited for: a destination that does not answer does not say so.
+            guard (try? await Task.sleep(for: max(timeout, .zero), tolerance: .zero)) != nil else { return }
+            input.yield(.closeNow)
+        }
+        let surplus: Task<Void, Never>? = shared.withLock { shared in
+            if shared.isOver { return deadline }
+            // Those of earlier calls run on: the first that is over counts.
+            if shared.deadline == nil { shared.deadline = deadline }
+            return nil
+        }
+        surplus?.cancel()
+    }
+
+    private func end(_ report: CloseReport) {
+        let (waiters, deadline) = shared.withLock { shared in
+            shared.isOver = true
+            shared.report = report
+            defer { shared.waiters = [] }
+            return (shared.waiters, shared.deadline)
+        }
+        deadline?.cancel()
+        eventInput.finish()
+        for waiter in waiters { waiter.resume(returning: report) }
+    }
+}
+
+extension OutboxPublisher {
+    /// The settings of a publisher. All have values; out of range counts as the nearest that is in it.
+    public struct Configuration: Sendable {
+        /// How often an event is tried again that its destination refused, and what becomes of it then.
+        public var retry = OutboxRetry()
+
+        /// How soon after something was published the publisher looks again by itself, 1 ms or more; the wait doubles up to
+        /// ``maximumPollInterval``. Services that call `wake()` need neither.
+        public var minimumPollInterval: Duration = .milliseconds(20)
+
+        /// How long an idle publisher waits before it looks by itself, 1 ms or more: what a lost notification costs.
+        public var maximumPollInterval: Duration = .seconds(1)
+
+        /// How many batches may be under way for each destination, 1 or more.
+        public var maximumBatches: Int = 4
+
+        /// How many bytes a batch has, about, 1,000 or more; an event that is larger travels by itself.
+        public var maximumBatchBytes: Int = 4_000_000
+
+        /// How many keys of a slot may wait for a retry before the others of that slot wait, too; 1 or more.
+        public var maximumWithheldKeys: Int = 1_000
+
+        /// How long a graceful shutdown waits for what is under way.
+        public var closeTimeout: Duration = .seconds(30)
+
+        /// The default settings.
+        public init() {}
+
+        /// With everything in range.
+        var inRange: Configuration {
+            var copy = self
+            copy.retry.maximumAttempts = max(retry.maximumAttempts, 1)
+            copy.retry.delay = max(retry.delay, .milliseconds(1))
+            copy.retry.maximumDelay = max(retry.maximumDelay, copy.retry.delay)
+            copy.minimumPollInterval = max(minimumPollInterval, .milliseconds(1))
+            copy.maximumPollInterval = max(maximumPollInterval, copy.minimumPollInterval)
+            copy.maximumBatches = max(maximumBatches, 1)
+            copy.maximumBatchBytes = max(maximumBatchBytes, 1_000)
+            copy.maximumWithheldKeys = max(maximumWithheldKeys, 1)
+            return copy
+        }
+    }
+
+    /// What a person may want to know of a publisher.
+    public enum Event: Sendable {
+        /// It has these slots now, and shares them with so many publishers, itself included.
+        case slots(Set<Int>, publishers: Int)
+        /// The session with the database is gone; it opens another.
+        case sessionLost(OutboxError)
+        /// An event was given up and parked.
+        case parked(OutboxEvent, reason: String, attempts: Int)
+        /// A destination is away; its rows wait.
+        case destinationUnavailable(String, reason: String)
+        /// It is there again.
+        case destinationAvailable(String)
+        /// There are rows for a destination that this publisher does not have; nobody publishes them.
+        case unknownDestination(String)
+        /// What looking after the store found; about every second.
+        case maintained(OutboxMaintenance)
+    }
+}

@@ -1,0 +1,68 @@
+/// Which destinations a publisher has, and which of them are away.
+struct PublisherDestinations {
+    typealias Instant = ContinuousClock.Instant
+
+    private struct Destination {
+        let maximumBatchCount: Int
+        var backoff: OutboxBackoff
+        /// Nil while it is there; then when it is tried again.
+        var availableAgain: Instant?
+    }
+
+    /// In their order.
+    let names: [String]
+    private let longest: Duration
+    private var destinations: [String: Destination]
+
+    init(_ counts: [String: Int], _ retry: OutboxRetry) {
+        names = counts.keys.sorted()
+        longest = retry.maximumDelay
+        destinations = counts.mapValues { count in
+            Destination(
+                maximumBatchCount: max(count, 1),
+                backoff: OutboxBackoff(first: retry.delay, longest: retry.maximumDelay)
+            )
+        }
+    }
+
+    /// When those that are away are tried again.
+    var availableAgain: [Instant] { destinations.values.compactMap(\.availableAgain) }
+
+    func maximumBatchCount(of name: String) -> Int { destinations[name]?.maximumBatchCount ?? 1 }
+
+    /// How many batches may be under way: none while it is away, and then one that tries whether it is there again.
+    func maximumBatches(of name: String, _ usual: Int, at now: Instant) -> Int {
+        guard let again = destinations[name]?.availableAgain else { return usual }
+        return again > now ? 0 : 1
+    }
+
+    /// Takes note of a batch's outcomes. Where nothing of it had a verdict the destination itself is away, and all its rows wait for it.
+    ///
+    /// - Returns: Whether it is away.
+    mutating func note(
+        _ outcomes: [OutboxOutcome],
+        of name: String,
+        at now: Instant,
+        _ tell: (OutboxPublisher.Event) -> Void
+    ) -> Bool {
+        var asked: Duration?
+        for outcome in outcomes {
+            switch outcome {
+            case .accepted, .rejected, .unroutable:
+                if destinations[name]?.availableAgain != nil { tell(.destinationAvailable(name)) }
+                destinations[name]?.availableAgain = nil
+                destinations[name]?.backoff.reset()
+                return false
+            case .unavailable(_, let after): asked = max(asked ?? .zero, after ?? .zero)
+            case .unknown: continue
+            }
+        }
+        guard var wait = destinations[name]?.backoff.next() else { return true }
+        if let asked { wait = min(max(wait, asked), longest) }
+        if destinations[name]?.availableAgain == nil {
+            tell(.destinationUnavailable(name, reason: outcomes.lazy.compactMap(\.reason).first ?? ""))
+        }
+        destinations[name]?.availableAgain = now.advanced(by: wait)
+        return true
+    }
+}

@@ -1,0 +1,134 @@
+/// One slot's rows for one destination: at most one batch of them is under way.
+struct PublisherLane {
+    typealias Instant = ContinuousClock.Instant
+
+    /// What is kept in order: a key, or a row without one.
+    enum Subject: Hashable {
+        case key([UInt8])
+        case number(Int64)
+
+        init(_ event: OutboxEvent) {
+            self = event.message.key.map { .key($0) } ?? .number(event.id.number)
+        }
+    }
+
+    /// A key, or a row, that waits for its next attempt.
+    private struct Waiting {
+        /// The event at its head, to which the attempts belong.
+        var number: Int64
+        /// Verdicts on the event itself.
+        var attempts: Int
+        /// Attempts that came to nothing since the last verdict.
+        var failures: Int
+        var due: Instant
+    }
+
+    /// A batch is being read, published or settled.
+    var isBusy = false
+    /// There may be rows that were not read.
+    var isDue = true
+    /// The last read found as many rows as it may: there are more.
+    var isHot = false
+    private var waiting: [Subject: Waiting] = [:]
+
+    /// Whether a retry keeps the slot from being given back.
+    var isWaiting: Bool { !waiting.isEmpty }
+
+    /// When the next retry is due that is not due yet.
+    func nextRetry(after now: Instant) -> Instant? {
+        waiting.isEmpty ? nil : waiting.values.lazy.map(\.due).filter { $0 > now }.min()
+    }
+
+    func wantsReading(at now: Instant, maximumWithheld: Int) -> Bool {
+        guard !isBusy else { return false }
+        if waiting.isEmpty { return isDue }
+        let isRetryDue = waiting.values.contains { $0.due <= now }
+        // More keys than a statement should name wait: nothing is read until one of them is due.
+        return isRetryDue || (isDue && waiting.count <= maximumWithheld)
+    }
+
+    /// Keys and rows that are not to be read yet.
+    func withheld(at now: Instant) -> (keys: Set<[UInt8]>, numbers: Set<Int64>) {
+        var keys: Set<[UInt8]> = []
+        var numbers: Set<Int64> = []
+        for (subject, entry) in waiting where entry.due > now {
+            switch subject {
+            case .key(let key): keys.insert(key)
+            case .number(let number): numbers.insert(number)
+            }
+        }
+        return (keys, numbers)
+    }
+
+    /// A read that began then returned these rows.
+    mutating func noteRead(_ events: [OutboxEvent], begun: Instant, isComplete: Bool) {
+        isHot = !isComplete
+        if isHot { isDue = true }
+        guard isComplete, !waiting.isEmpty else { return }
+        // Those that are gone, because a person deleted the row, wait for nothing any more.
+        let seen = Set(events.map(Subject.init))
+        waiting = waiting.filter { $0.value.due > begun || seen.contains($0.key) }
+    }
+
+    /// What an outcome comes to.
+    enum Verdict {
+        case accepted
+        case parked(attempts: Int, reason: String)
+        /// Again later.
+        case waits
+        /// One with its key that came before it waits or is parked: nothing is said about this one.
+        case follows
+    }
+
+    /// Takes note of an event's outcome.
+    ///
+    /// - Parameter stopped: Subjects of which an earlier event of the same batch was not accepted.
+    mutating func note(
+        _ outcome: OutboxOutcome,
+        of event: OutboxEvent,
+        _ retry: OutboxRetry,
+        stopped: inout Set<Subject>,
+        at now: Instant
+    ) -> Verdict {
+        let subject = Subject(event)
+        if outcome.isAccepted {
+            // A follower of an event that was not accepted counts as it is: it is stored.
+            if !stopped.contains(subject) { waiting[subject] = nil }
+            return .accepted
+        }
+        guard stopped.insert(subject).inserted else { return .follows }
+        var entry = Waiting(number: event.id.number, attempts: 0, failures: 0, due: now)
+        if let known = waiting[subject], known.number == event.id.number { entry = known }
+        var after: Duration?
+        switch outcome {
+        case .accepted: return .accepted
+        case .rejected(let reason, let isRetriable, let retryAfter):
+            entry.attempts += 1
+            entry.failures = 0
+            if !isRetriable || entry.attempts >= max(retry.maximumAttempts, 1) {
+                waiting[subject] = nil
+                return .parked(attempts: entry.attempts, reason: reason)
+            }
+            after = retryAfter
+        case .unroutable(let reason):
+            entry.attempts += 1
+            entry.failures = 0
+            if entry.attempts >= max(retry.maximumAttempts, 1) {
+                waiting[subject] = nil
+                return .parked(attempts: entry.attempts, reason: reason)
+            }
+        case .unknown: entry.failures += 1
+        case .unavailable(_, let retryAfter):
+            entry.failures += 1
+            after = retryAfter
+        }
+        let usual = OutboxBackoff.wait(
+            after: max(entry.attempts, entry.failures),
+            first: retry.delay,
+            longest: retry.maximumDelay
+        )
+        entry.due = now.advanced(by: min(max(after ?? usual, .zero), retry.maximumDelay))
+        waiting[subject] = entry
+        return .waits
+    }
+}

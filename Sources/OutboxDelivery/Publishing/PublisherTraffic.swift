@@ -1,0 +1,63 @@
+/// Batches on their way, and the lanes that they belong to.
+struct PublisherTraffic {
+    typealias Instant = ContinuousClock.Instant
+
+    struct LaneID: Hashable {
+        let slot: Int
+        let destination: String
+    }
+
+    enum Step {
+        case reading(begun: Instant, limitPerSlot: Int)
+        case publishing([OutboxEvent])
+        case settling
+    }
+
+    struct Batch {
+        let destination: String
+        let lanes: [LaneID]
+        /// Of which session the lanes were; what was read in an earlier one may be deleted when it is confirmed, and no more.
+        let session: Int
+        var step: Step
+    }
+
+    private(set) var batches: [Int: Batch] = [:]
+    private var lastTicket = 0
+
+    var isEmpty: Bool { batches.isEmpty }
+
+    /// How many events are at destinations.
+    var publishingCount: Int {
+        batches.values.reduce(0) { count, batch in
+            if case .publishing(let events) = batch.step { count + events.count } else { count }
+        }
+    }
+
+    /// Whether any of them is at a destination.
+    func count(_ destination: String) -> Int {
+        batches.values.count { $0.destination == destination }
+    }
+
+    mutating func begin(_ destination: String, _ lanes: [LaneID], session: Int, _ step: Step) -> Int {
+        lastTicket += 1
+        batches[lastTicket] = Batch(destination: destination, lanes: lanes, session: session, step: step)
+        return lastTicket
+    }
+
+    mutating func set(_ step: Step, _ ticket: Int) {
+        batches[ticket]?.step = step
+    }
+
+    mutating func end(_ ticket: Int) -> Batch? {
+        batches.removeValue(forKey: ticket)
+    }
+
+    /// The session is gone, and with it what was being read or settled; what is at a destination stays.
+    mutating func endSession() -> [Batch] {
+        let gone = batches.filter { entry in
+            if case .publishing = entry.value.step { false } else { true }
+        }
+        for ticket in gone.keys { batches[ticket] = nil }
+        return Array(gone.values)
+    }
+}

@@ -1,0 +1,213 @@
+internal import DeliveryCore
+internal import Logging
+internal import Synchronization
+
+/// Carries out what ``PublisherState`` says. Used by the one task that runs the publisher; the actions are tasks of their own, which
+/// answer with inputs.
+final class PublisherWorker {
+    private let store: any OutboxStore
+    private let destinations: [String: any OutboxDestination]
+    private let logger: Logger
+    private let input: AsyncStream<PublisherState.Input>.Continuation
+    private let events: AsyncStream<OutboxPublisher.Event>.Continuation
+    private var state: PublisherState
+    private var metrics: PublisherMetrics?
+    private var session: (any OutboxSession)?
+    private var sessionNumber = 0
+    private var publishing: [Int: Task<Void, Never>] = [:]
+    private var opening: Task<Void, Never>?
+    private var timer: (deadline: ContinuousClock.Instant, task: Task<Void, Never>)?
+    private var ending: Result<Void, OutboxError>?
+    private(set) var report = OutboxPublisher.CloseReport()
+    /// A session that was opened, until the loop takes it.
+    private let opened = OpenedSession()
+
+    init(
+        store: any OutboxStore,
+        destinations: [String: any OutboxDestination],
+        configuration: OutboxPublisher.Configuration,
+        logger: Logger,
+        input: AsyncStream<PublisherState.Input>.Continuation,
+        events: AsyncStream<OutboxPublisher.Event>.Continuation
+    ) {
+        self.store = store
+        self.destinations = destinations
+        self.logger = logger
+        self.input = input
+        self.events = events
+        self.state = PublisherState(configuration.inRange, destinations: destinations.mapValues(\.maximumBatchCount))
+        self.metrics = PublisherMetrics(destinations: Array(destinations.keys))
+    }
+
+    func run(_ inputs: AsyncStream<PublisherState.Input>) async -> Result<Void, OutboxError> {
+        input.yield(.begin)
+        for await next in inputs {
+            await handle(next)
+            if ending != nil { break }
+        }
+        // The stream of a task that was cancelled ends at once.
+        if ending == nil { await handle(.closeNow) }
+        timer?.task.cancel()
+        opening?.cancel()
+        for task in publishing.values { task.cancel() }
+        // A session that was opened while the publisher ended.
+        await opening?.value
+        takeSession()
+        await session?.close()
+        return ending ?? .success(())
+    }
+
+    private func handle(_ next: PublisherState.Input) async {
+        let now = ContinuousClock.now
+        if case .opened = next { takeSession() }
+        if case .published(let ticket, _) = next { publishing[ticket] = nil }
+        for action in state.advance(next, at: now) { await perform(action) }
+        setTimer(state.deadline(after: now))
+    }
+
+    private func perform(_ action: PublisherState.Action) async {
+        switch action {
+        case .open(let number, let after): open(number, after: after)
+        case .balance(let busy):
+            call { session, number async throws(OutboxError) in
+                .balanced(try await session.balance(busy: busy), session: number)
+            }
+        case .maintain:
+            call { session, number async throws(OutboxError) in
+                .maintained(try await session.maintain(), session: number)
+            }
+        case .read(let ticket, let request):
+            call { session, _ async throws(OutboxError) in .read(ticket, try await session.read(request)) }
+        case .settle(let ticket, let settlement):
+            call { session, _ async throws(OutboxError) in
+                try await session.settle(settlement)
+                return .settled(ticket)
+            }
+        case .wait(let duration):
+            call { session, number async throws(OutboxError) in
+                .waited(await session.waitForWork(atMost: duration), session: number)
+            }
+        case .publish(let ticket, let name, let batch): publish(ticket, name, batch)
+        case .closeSession:
+            let old = session
+            session = nil
+            await old?.close()
+        case .tell(let event): tell(event)
+        case .count(let destination, let batch, let outcomes, let parked):
+            report.published += outcomes.count(where: \.isAccepted)
+            report.parked += parked
+            metrics?.count(destination, batch, outcomes, parked: parked, inFlight: state.inFlight)
+        case .fail(let error): ending = .failure(error)
+        case .finish(let abandoned):
+            report.abandoned = abandoned
+            ending = .success(())
+        }
+    }
+
+    /// Calls the session in a task of its own.
+    private func call(
+        _ body: @escaping @Sendable (any OutboxSession, Int) async throws(OutboxError) -> PublisherState.Input
+    ) {
+        guard let session else { return }
+        let number = sessionNumber
+        let input = input
+        Task.detached {
+            do throws(OutboxError) {
+                input.yield(try await body(session, number))
+            } catch {
+                input.yield(.failed(error, session: number))
+            }
+        }
+    }
+
+    private func open(_ number: Int, after wait: Duration) {
+        sessionNumber = number
+        let store = store
+        let input = input
+        let opened = opened
+        opening = Task.detached { await opened.open(store, number, after: wait, input) }
+    }
+
+    private func takeSession() {
+        if let new = opened.value.withLock({ $0.take() }) { session = new }
+    }
+
+    private func publish(_ ticket: Int, _ name: String, _ batch: [OutboxEvent]) {
+        guard let destination = destinations[name] else { return }
+        publishing[ticket] = Task.detached { [input] in
+            input.yield(.published(ticket, await destination.publish(batch)))
+        }
+    }
+
+    private func setTimer(_ deadline: ContinuousClock.Instant?) {
+        guard deadline != timer?.deadline else { return }
+        timer?.task.cancel()
+        timer = deadline.map { deadline in
+            let task = Task.detached { [input] in
+                // Time is what is waited for: retries and beats are due at a time.
+                guard (try? await Task.sleep(until: deadline, tolerance: .zero, clock: .continuous)) != nil else {
+                    return
+                }
+                input.yield(.timer)
+            }
+            return (deadline, task)
+        }
+    }
+
+    private func tell(_ event: OutboxPublisher.Event) {
+        events.yield(event)
+        metrics?.note(event)
+        switch event {
+        case .slots(let slots, let publishers):
+            logger.info("outbox slots", metadata: ["slots": "\(slots.count)", "publishers": "\(publishers)"])
+        case .sessionLost(let error):
+            let level: Logger.Level = error.recovery == .fixRequest ? .error : .notice
+            logger.log(level: level, "outbox session lost", metadata: ["error": "\(error)"])
+        case .parked(let event, let reason, let attempts):
+            logger.warning(
+                "outbox event parked",
+                metadata: [
+                    "destination": "\(event.message.destination)", "topic": "\(event.message.topic)",
+                    "slot": "\(event.id.slot)", "id": "\(event.id.number)", "attempts": "\(attempts)",
+                    "reason": "\(reason)",
+                ]
+            )
+        case .destinationUnavailable(let name, let reason):
+            logger.notice("outbox destination away", metadata: ["destination": "\(name)", "reason": "\(reason)"])
+        case .destinationAvailable(let name):
+            logger.info("outbox destination back", metadata: ["destination": "\(name)"])
+        case .unknownDestination(let name):
+            logger.error(
+                "outbox rows for a destination that this publisher does not have",
+                metadata: ["destination": "\(name)"]
+            )
+        case .maintained(let found):
+            if found.foundBelowFloor > 0 {
+                logger.error("outbox rows below the floor", metadata: ["count": "\(found.foundBelowFloor)"])
+            }
+        }
+    }
+}
+
+/// Between the task that opens a session and the loop.
+private final class OpenedSession: Sendable {
+    let value = Mutex<(any OutboxSession)?>(nil)
+
+    func open(
+        _ store: any OutboxStore,
+        _ number: Int,
+        after wait: Duration,
+        _ input: AsyncStream<PublisherState.Input>.Continuation
+    ) async {
+        // Time is what is waited for: a database that is away does not say when it is back.
+        if wait > .zero { try? await Task.sleep(for: wait) }
+        guard !Task.isCancelled else { return }
+        do throws(OutboxError) {
+            let session: any OutboxSession = try await store.openSession()
+            value.withLock { $0 = session }
+            input.yield(.opened(keepAlive: session.keepAlive))
+        } catch {
+            input.yield(.failed(error, session: number))
+        }
+    }
+}

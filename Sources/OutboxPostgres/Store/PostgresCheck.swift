@@ -1,0 +1,92 @@
+internal import OutboxDelivery
+
+/// What has to be right before a publisher begins, and the settings of its session.
+struct PostgresCheck {
+    private let configuration: PostgresOutbox.Configuration
+    private let connection: LibpqConnection
+
+    init(_ configuration: PostgresOutbox.Configuration, _ connection: LibpqConnection) {
+        self.configuration = configuration
+        self.connection = connection
+    }
+
+    /// Checks, and makes the session a publisher's.
+    ///
+    /// - Returns: The outbox's number in `pg_class`.
+    func prepare() async throws(OutboxError) -> Int64 {
+        let table = configuration.table
+        let server = try await connection.run(OutboxStatement("SELECT current_setting('server_version_num')::bigint"))
+        guard let number = server.integer(0, 0), number >= 140_000 else {
+            throw .invalidConfiguration(
+                "use PostgreSQL 14 or newer: an older one has no idle_session_timeout to end a publisher"
+            )
+        }
+        let version = try await Self.version(table) { statement throws(OutboxError) in
+            try await connection.run(statement)
+        }
+        guard version == PostgresMigrations.version else {
+            let what = version == 0 ? "there are no tables of an outbox" : "the tables are of version \(version)"
+            throw OutboxError(
+                kind: .schemaVersion,
+                persistence: nil,
+                recovery: .fixRequest,
+                reason: "migrate first: \(what), and this library works with version \(PostgresMigrations.version)"
+            )
+        }
+        try await checkSequence(table)
+        try await prepareSession()
+        let relation = try await connection.run(
+            OutboxStatement("SELECT $1::regclass::oid::bigint", [.text(table.name())])
+        )
+        guard let oid = relation.integer(0, 0) else { throw .invalidConfiguration("there is no table \(table.name())") }
+        try await connection.run(
+            OutboxStatement(
+                "SELECT pg_advisory_lock_shared($1::bigint::int, $2::int)",
+                [.integer(Int64(Int32(truncatingIfNeeded: oid))), .integer(Int64(PostgresSession.memberLock))]
+            )
+        )
+        try await connection.run(OutboxStatement("LISTEN \(table.quoted(table.channel))"))
+        return oid
+    }
+
+    /// The version of the tables that are there; 0 for none.
+    static func version(
+        _ table: OutboxTable,
+        _ query: (OutboxStatement) async throws(OutboxError) -> LibpqRows
+    ) async throws(OutboxError) -> Int {
+        let name = table.name("_schema")
+        let found = try await query(OutboxStatement("SELECT to_regclass($1) IS NOT NULL", [.text(name)]))
+        guard found.boolean(0, 0) == true else { return 0 }
+        let rows = try await query(OutboxStatement("SELECT coalesce(max(version), 0)::bigint FROM \(name)"))
+        return Int(rows.integer(0, 0) ?? 0)
+    }
+
+    /// With a cache each session draws numbers in advance, and so in another order than it uses them.
+    private func checkSequence(_ table: OutboxTable) async throws(OutboxError) {
+        let rows = try await connection.run(
+            OutboxStatement(
+                "SELECT seqcache, seqincrement, seqcycle FROM pg_sequence WHERE seqrelid = $1::regclass",
+                [.text(configuration.sequence)]
+            )
+        )
+        guard rows.integer(0, 0) == 1, rows.integer(0, 1) == 1, rows.boolean(0, 2) == false else {
+            throw .invalidConfiguration(
+                "run ALTER SEQUENCE \(configuration.sequence) CACHE 1 INCREMENT 1 NO CYCLE: otherwise the numbers of events are "
+                    + "not in the order in which they were written"
+            )
+        }
+    }
+
+    private func prepareSession() async throws(OutboxError) {
+        let timeout = String(max(1, configuration.sessionTimeout.components.seconds) * 1_000)
+        let settings = [
+            ("idle_session_timeout", timeout), ("idle_in_transaction_session_timeout", timeout),
+            ("statement_timeout", timeout),
+            ("tcp_user_timeout", timeout), ("lock_timeout", timeout),
+            // The statistics of a table that is nearly always empty lead the planner astray when it is not.
+            ("enable_seqscan", "off"), ("enable_bitmapscan", "off"), ("enable_sort", "off"), ("jit", "off"),
+        ]
+        let calls = settings.map { "set_config('\($0.0)', '\($0.1)', false)" }.joined(separator: ", ")
+        try await connection.run(OutboxStatement("SELECT \(calls)"))
+    }
+}

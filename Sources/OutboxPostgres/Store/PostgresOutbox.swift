@@ -1,0 +1,217 @@
+internal import DeliveryCore
+public import OutboxDelivery
+internal import Synchronization
+
+/// An outbox in PostgreSQL 14 or newer.
+///
+/// ```swift
+/// let outbox = try PostgresOutbox(.init(LibpqSettings("postgres://shop@db/shop")))
+/// try await outbox.migrate()
+/// let publisher = OutboxPublisher(store: outbox, destinations: ["kafka": KafkaOutboxDestination(producer)])
+/// ```
+///
+/// A publisher's session is one connection. What a person does, and ``wake()``, share another, which is opened when it is
+/// needed and opened again when it is gone.
+public final class PostgresOutbox: OutboxStore, OutboxAdministration {
+    /// The settings.
+    public struct Configuration: Sendable, Hashable {
+        /// How to connect.
+        public var connection: LibpqSettings
+
+        /// The tables' names.
+        public var table: OutboxTable
+
+        /// After how long a publisher that stands still loses its slots to others, 1 second or more. PostgreSQL ends its session
+        /// then (`idle_session_timeout`, `statement_timeout`, `tcp_user_timeout`); the publisher says a word at a third of it.
+        public var sessionTimeout: Duration = .seconds(10)
+
+        /// How often to look for rows where none can be, as a safety net; more than zero.
+        public var sweepInterval: Duration = .seconds(60)
+
+        /// For how many days published rows are kept in `outbox_archive`, 1 or more; nil deletes them at once, which is cheaper.
+        public var archiveDays: Int?
+
+        /// Settings for a connection; the tables are `outbox` and so on, where the connection looks first.
+        public init(_ connection: LibpqSettings) throws(OutboxError) {
+            self.connection = connection
+            self.table = try OutboxTable(.postgresql)
+        }
+
+        /// The sequence of the ids, as `GENERATED … AS IDENTITY` names it.
+        var sequence: String { table.name("_id_seq") }
+    }
+
+    private struct State {
+        var connection: LibpqConnection?
+        var isClosed = false
+    }
+
+    /// The settings.
+    public let configuration: Configuration
+
+    // Tasks that need the connection meet here.
+    private let state = Mutex(State())
+
+    /// An outbox. Connects to nothing yet.
+    ///
+    /// - Throws: ``OutboxError`` of kind `invalidConfiguration`.
+    public init(_ configuration: Configuration) throws(OutboxError) {
+        guard configuration.table.dialect == .postgresql else {
+            throw .invalidConfiguration("use the dialect postgresql for tables in PostgreSQL")
+        }
+        guard configuration.sessionTimeout >= .seconds(1), configuration.sweepInterval > .zero,
+            configuration.archiveDays ?? 1 >= 1
+        else {
+            throw .invalidConfiguration(
+                "choose a sessionTimeout and archiveDays of 1 or more, and a sweepInterval above zero"
+            )
+        }
+        _ = try configuration.connection.words()
+        self.configuration = configuration
+    }
+
+    /// The tables' names, and the statements that write to them.
+    public var table: OutboxTable { configuration.table }
+
+    // MARK: Connections
+
+    /// The connection that all but publishers share; opened where there is none.
+    private func connection() async throws(OutboxError) -> LibpqConnection {
+        let (current, isClosed) = state.withLock { ($0.connection, $0.isClosed) }
+        if isClosed {
+            throw OutboxError(
+                kind: .closed,
+                persistence: .notPersisted,
+                recovery: .recreateClient,
+                reason: "it was closed"
+            )
+        }
+        if let current, current.core.end == nil { return current }
+        let new = try await LibpqConnection.open(configuration.connection)
+        let (kept, surplus): (LibpqConnection, LibpqConnection?) = state.withLock { state in
+            // Another task may have opened one meanwhile.
+            if let current = state.connection, current.core.end == nil { return (current, new) }
+            if !state.isClosed { state.connection = new }
+            return (new, nil)
+        }
+        await surplus?.close()
+        return kept
+    }
+
+    /// Closes the connection that all but publishers share. Publishers close theirs.
+    public func close() async {
+        let connection = state.withLock { state in
+            state.isClosed = true
+            return state.connection.take()
+        }
+        await connection?.close()
+    }
+
+    /// Tells publishers that there may be something to publish: one `NOTIFY`, to be called after the transaction is committed.
+    /// Inside of the transaction a `NOTIFY` costs most of the commits at many connections, for PostgreSQL orders all that notify.
+    ///
+    /// Through ``OutboxWaker`` many calls become one. Publishers find rows without it too, after their poll interval.
+    public func wake() async throws(OutboxError) {
+        try await connection().query(configuration.table.wakeStatement)
+    }
+
+    /// Checks the schema and the sequence, and opens a session that owns nothing yet.
+    public func openSession() async throws(OutboxError) -> PostgresSession {
+        var settings = configuration.connection
+        settings.answerTimeout = min(settings.answerTimeout, configuration.sessionTimeout * 2)
+        let connection = try await LibpqConnection.open(settings)
+        do {
+            let relation = try await PostgresCheck(configuration, connection).prepare()
+            return PostgresSession(configuration, connection, relation: relation)
+        } catch {
+            await connection.close()
+            throw error
+        }
+    }
+
+    // MARK: What a person does
+
+    /// Creates the tables or brings them to this library's version, all in one transaction. Several may call it at a time.
+    @discardableResult
+    public func migrate() async throws(OutboxError) -> [Int] {
+        let table = configuration.table
+        let connection = try await connection()
+        do {
+            return try await connection.withTransaction { transaction in
+                // Services that start together migrate one after another.
+                try await transaction.query(
+                    OutboxStatement(
+                        "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))",
+                        [.text(table.name("_schema"))]
+                    )
+                )
+                let version = try await PostgresCheck.version(table) { statement throws(OutboxError) in
+                    try await transaction.query(statement)
+                }
+                let missing = PostgresMigrations.all(table).filter { $0.number > version }
+                for migration in missing {
+                    for statement in migration.statements + [PostgresMigrations.note(migration, table)] {
+                        try await transaction.query(OutboxStatement(statement))
+                    }
+                }
+                return missing.map(\.number)
+            }
+        } catch let error as OutboxError {
+            throw error
+        } catch {
+            throw OutboxError(
+                kind: .cancelled,
+                persistence: .notPersisted,
+                recovery: .retry,
+                reason: "it was cancelled"
+            )
+        }
+    }
+
+    /// How much waits, where, and who publishes it. Counts the rows, so it reads the whole table.
+    public func status() async throws(OutboxError) -> OutboxStatus {
+        let connection = try await connection()
+        return try await PostgresStatus(configuration, connection).read()
+    }
+
+    /// Parked events.
+    public func parked(key: [UInt8]?, limit: Int) async throws(OutboxError) -> [OutboxParkedEvent] {
+        let connection = try await connection()
+        return try await PostgresStatus(configuration, connection).parked(key: key, limit: limit)
+    }
+
+    /// Decides about parked events, and wakes the publishers.
+    public func decide(
+        _ action: OutboxParkedAction,
+        _ selection: OutboxParkedSelection
+    ) async throws(OutboxError) -> Int {
+        var condition: String
+        var values: [OutboxValue] = [.text(action.rawValue)]
+        switch selection {
+        case .all: condition = "true"
+        case .key(let key):
+            condition = "sha256(key) = sha256($2::bytea) AND key = $2::bytea"
+            values.append(.bytes(key))
+        case .event(let id):
+            condition = "slot = $2::smallint AND id = $3::bigint"
+            values += [.integer(Int64(id.slot)), .integer(id.number)]
+        }
+        // What is to be discarded and is not yet gone stays so when the rest of its key is resumed.
+        if action == .resume { condition += " AND action IS DISTINCT FROM 'discard'" }
+        let statement = "UPDATE \(table.name("_parked")) SET action = $1::text WHERE \(condition)"
+        let rows = try await connection().query(OutboxStatement(statement, values))
+        try await wake()
+        return rows.affected
+    }
+}
+
+extension OutboxTable {
+    /// The statement that tells publishers that there may be something to publish, for a service's own client: to be run after
+    /// the commit, never inside of the transaction. Only PostgreSQL has one.
+    public var wakeStatement: OutboxStatement {
+        OutboxStatement("SELECT pg_notify($1, '')", [.text(channel)])
+    }
+
+    /// The channel that publishers listen to.
+    var channel: String { String(prefix.prefix(40)) }
+}

@@ -1,0 +1,155 @@
+internal import OutboxDelivery
+
+#if canImport(FoundationEssentials)
+    internal import FoundationEssentials
+#else
+    internal import Foundation
+#endif
+
+/// The statements that read rows, and rows as events.
+struct PostgresReading {
+    /// What a row's columns are, in this order, in every statement that reads events.
+    static let columns = "slot, id, idempotency_key, destination, topic, key, payload, headers, created_at"
+
+    let table: OutboxTable
+
+    private func selected(_ alias: String) -> String {
+        Self.columns.split(separator: ", ").map { column in
+            column == "headers" ? "\(alias).headers::text" : "\(alias).\(column)"
+        }.joined(separator: ", ")
+    }
+
+    /// The first rows of each lane. `held` says whether a parked row holds the key back.
+    func rows(_ request: OutboxReadRequest, floors: [Int64], looksForHeld: Bool) -> OutboxStatement {
+        let held = looksForHeld ? holds("r") : "false"
+        let text = """
+            SELECT \(selected("r")), \(held)
+            FROM unnest($1::smallint[], $2::bigint[]) AS lane (slot, floor)
+            CROSS JOIN LATERAL (
+                SELECT w.*, sum(w.size) OVER (ORDER BY w.id) AS running, row_number() OVER (ORDER BY w.id) AS place FROM (
+                    SELECT o.*, 256 + coalesce(octet_length(o.payload), 0) + pg_column_size(o.headers) AS size
+                    FROM \(table.name()) o
+                    WHERE o.slot = lane.slot AND o.id > lane.floor AND o.destination = $3
+                        AND (o.key IS NULL OR o.key <> ALL ($4::bytea[])) AND o.id <> ALL ($5::bigint[])
+                    ORDER BY o.id LIMIT $6::bigint
+                ) w
+            ) r
+            WHERE r.running <= $7::bigint OR r.place = 1
+            """
+        return OutboxStatement(
+            text,
+            [
+                .text(PostgresArray.integers(request.slots.map(Int64.init))),
+                .text(PostgresArray.integers(floors)),
+                .text(request.destination),
+                .text(PostgresArray.bytes(request.withheldKeys.values.joined())),
+                .text(PostgresArray.integers(request.withheldNumbers.values.joined())),
+                .integer(Int64(max(request.limitPerSlot, 1))),
+                .integer(Int64(max(request.maximumBytes / max(request.slots.count, 1), 1))),
+            ]
+        )
+    }
+
+    /// Parked rows that a person resumed, and whose key has none before it that nobody decided about.
+    func resumed(_ request: OutboxReadRequest) -> OutboxStatement {
+        let text = """
+            SELECT \(selected("r")), false FROM (
+                SELECT p.*, row_number() OVER (ORDER BY p.slot, p.id) AS place,
+                    sum(256 + coalesce(octet_length(p.payload), 0)) OVER (ORDER BY p.slot, p.id) AS running
+                FROM \(table.name("_parked")) p
+                WHERE p.slot = ANY ($1::smallint[]) AND p.destination = $2 AND p.action = 'resume'
+                    AND (p.key IS NULL OR p.key <> ALL ($3::bytea[])) AND p.id <> ALL ($4::bigint[])
+                    AND NOT EXISTS (
+                        SELECT FROM \(table.name("_parked")) q
+                        WHERE q.slot = p.slot AND sha256(q.key) = sha256(p.key) AND q.key = p.key AND q.destination = p.destination
+                            AND q.holds AND q.id < p.id AND q.action IS NULL
+                    )
+                LIMIT $5::bigint
+            ) r WHERE r.running <= $6::bigint OR r.place = 1
+            """
+        return OutboxStatement(
+            text,
+            [
+                .text(PostgresArray.integers(request.slots.map(Int64.init))),
+                .text(request.destination),
+                .text(PostgresArray.bytes(request.withheldKeys.values.joined())),
+                .text(PostgresArray.integers(request.withheldNumbers.values.joined())),
+                .integer(Int64(max(request.limitPerSlot, 1))),
+                .integer(Int64(max(request.maximumBytes, 1))),
+            ]
+        )
+    }
+
+    /// Whether a row's key is held back by a parked row.
+    func holds(_ alias: String) -> String {
+        """
+        EXISTS (
+            SELECT FROM \(table.name("_parked")) p
+            WHERE p.slot = \(alias).slot AND sha256(p.key) = sha256(\(alias).key) AND p.key = \(alias).key
+                AND p.destination = \(alias).destination AND p.holds
+        )
+        """
+    }
+
+    /// A row as an event; nil where it is not one of ``columns``.
+    static func event(_ rows: LibpqRows, _ row: Int, origin: OutboxEvent.Origin) throws(OutboxError) -> OutboxEvent {
+        guard let slot = rows.integer(row, 0), let number = rows.integer(row, 1), let key = rows.text(row, 2),
+            let destination = rows.text(row, 3), let topic = rows.text(row, 4), let created = rows.integer(row, 8)
+        else { throw .invalidMessage("a row of the outbox has columns of other types") }
+        var defect: String?
+        var headers: [OutboxHeader] = []
+        var attributes: [String: String] = [:]
+        let decoded = rows.withBytes(row, 7) { bytes in
+            Result { () throws(OutboxError) in try OutboxHeaderCoding.decode(bytes) }
+        }
+        switch decoded {
+        case .success(let columns): (headers, attributes) = columns
+        case .failure(let error): defect = error.reason
+        case nil: break
+        }
+        let message = OutboxMessage(
+            destination: destination,
+            topic: topic,
+            key: rows.bytes(row, 5),
+            payload: rows.bytes(row, 6),
+            headers: headers,
+            attributes: attributes,
+            idempotencyKey: key
+        )
+        return OutboxEvent(
+            id: OutboxEvent.ID(slot: Int(slot), number: number),
+            createdAt: date(created),
+            message: message,
+            origin: origin,
+            defect: defect
+        )
+    }
+
+    /// A `timestamptz` in binary format: microseconds since 2000-01-01T00:00:00Z.
+    static func date(_ microseconds: Int64) -> Date {
+        Date(timeIntervalSince1970: 946_684_800 + Double(microseconds) / 1_000_000)
+    }
+}
+
+/// Arrays as PostgreSQL reads them from text, to be bound as one value.
+enum PostgresArray {
+    static func integers(_ values: some Sequence<Int64>) -> String {
+        "{" + values.map(String.init).joined(separator: ",") + "}"
+    }
+
+    static func texts(_ values: some Sequence<String>) -> String {
+        let items = values.map { text in
+            "\"" + text.replacing("\\", with: "\\\\").replacing("\"", with: "\\\"") + "\""
+        }
+        return "{" + items.joined(separator: ",") + "}"
+    }
+
+    static func bytes(_ values: some Sequence<[UInt8]>) -> String {
+        let digits = Array("0123456789abcdef".utf8)
+        let items = values.map { bytes in
+            let hexadecimal = bytes.flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 0xF)]] }
+            return "\"\\\\x" + String(decoding: hexadecimal, as: UTF8.self) + "\""
+        }
+        return "{" + items.joined(separator: ",") + "}"
+    }
+}

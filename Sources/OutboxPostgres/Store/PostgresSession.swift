@@ -1,0 +1,303 @@
+internal import DeliveryCore
+public import OutboxDelivery
+internal import Synchronization
+
+/// A publisher's work with PostgreSQL: one connection, whose advisory locks are the slots.
+///
+/// The lease is the server's: when the session ends, because its connection is gone or because it was silent for longer than the
+/// session time-out, PostgreSQL lets go of the locks, and nothing that this publisher still sends there changes anything.
+public final class PostgresSession: OutboxSession {
+    private struct State {
+        var owned: Set<Int> = []
+        var floor = PostgresFloor()
+        /// Slots with parked rows, where reading has to look for keys that are held back.
+        var parkedSlots: Set<Int> = []
+        /// Slots with parked rows about which a person decided.
+        var decidedSlots: Set<Int> = []
+        var destinations: Set<String> = []
+        var lastSweep: ContinuousClock.Instant
+        var lastArchiving: ContinuousClock.Instant?
+    }
+
+    /// Held by every publisher, to be counted.
+    static let memberLock = 32
+
+    private let outbox: PostgresOutbox.Configuration
+    private let connection: LibpqConnection
+    private let reading: PostgresReading
+    private let upkeep: PostgresUpkeep
+    /// The table's number in `pg_class`, which is the first half of the locks' names.
+    private let relation: Int64
+    // Calls of the publisher, which may overlap, meet here. Not held while anything waits.
+    private let state: Mutex<State>
+
+    /// How often ``balance(busy:)`` has to be called: a third of the session time-out.
+    public var keepAlive: Duration { outbox.sessionTimeout / 3 }
+
+    init(_ outbox: PostgresOutbox.Configuration, _ connection: LibpqConnection, relation: Int64) {
+        self.outbox = outbox
+        self.connection = connection
+        self.relation = relation
+        self.reading = PostgresReading(table: outbox.table)
+        self.upkeep = PostgresUpkeep(outbox, connection, relation: relation)
+        self.state = Mutex(State(lastSweep: .now))
+    }
+
+    // MARK: Slots
+
+    private static let locks = """
+        SELECT objid::bigint, pid = pg_backend_pid() FROM pg_locks
+        WHERE locktype = 'advisory' AND objsubid = 2 AND classid = $1::oid AND granted
+            AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+        """
+
+    /// Takes slots up to its fair share, and gives back what is over it.
+    public func balance(busy: Set<Int>) async throws(OutboxError) -> OutboxShare {
+        let rows = try await connection.run(OutboxStatement(Self.locks, [.integer(relation)]))
+        var members = 0
+        var mine: Set<Int> = []
+        var taken: Set<Int> = []
+        for row in 0..<rows.count {
+            guard let object = rows.integer(row, 0).flatMap({ Int(exactly: $0) }) else { continue }
+            if object == Self.memberLock { members += 1 }
+            if rows.boolean(row, 1) == true { mine.insert(object) }
+            taken.insert(object)
+        }
+        var owned = state.withLock { $0.owned }
+        guard mine.contains(Self.memberLock), owned.isSubset(of: mine) else {
+            throw OutboxError(
+                kind: .fenced,
+                persistence: nil,
+                recovery: .fixRequest,
+                reason: "connect publishers past the pooler: this session's locks are another session's"
+            )
+        }
+        let share = (OutboxEvent.slotCount + members - 1) / max(members, 1)
+        let surplus = owned.subtracting(busy).shuffled().prefix(max(0, owned.count - share))
+        if !surplus.isEmpty {
+            try await lock("pg_advisory_unlock", surplus)
+            owned.subtract(surplus)
+        }
+        let free = Set(0..<OutboxEvent.slotCount).subtracting(taken).shuffled()
+        let wanted = free.prefix(max(0, share - owned.count))
+        var new: Set<Int> = []
+        if !wanted.isEmpty {
+            new = try await lock("pg_try_advisory_lock", wanted)
+            owned.formUnion(new)
+        }
+        let now = owned
+        state.withLock { state in
+            state.owned = now
+            for slot in surplus { state.floor.forget(slot: slot) }
+            for slot in new { state.floor.forget(slot: slot) }
+        }
+        if !new.isEmpty { try await lookAtParked() }
+        return OutboxShare(slots: now, publishers: members)
+    }
+
+    /// Calls a function of advisory locks for slots.
+    ///
+    /// - Returns: Those for which it returned true.
+    @discardableResult
+    private func lock(_ function: String, _ slots: some Sequence<Int>) async throws(OutboxError) -> Set<Int> {
+        let statement = OutboxStatement(
+            "SELECT slot::bigint, \(function)($1::bigint::int, slot) FROM unnest($2::int[]) AS slot",
+            [
+                .integer(Int64(Int32(truncatingIfNeeded: relation))),
+                .text(PostgresArray.integers(slots.map(Int64.init))),
+            ]
+        )
+        let rows = try await connection.run(statement)
+        return Set(
+            (0..<rows.count).filter { rows.boolean($0, 1) == true }.compactMap { rows.integer($0, 0).map(Int.init) }
+        )
+    }
+
+    // MARK: Rows
+
+    /// Reads the first rows of slots: those that a person resumed first.
+    public func read(_ request: OutboxReadRequest) async throws(OutboxError) -> [OutboxEvent] {
+        let (floors, looksForHeld, isDecided) = state.withLock { state in
+            state.destinations.insert(request.destination)
+            return (
+                request.slots.map { state.floor.of(PostgresFloor.Lane(slot: $0, destination: request.destination)) },
+                !state.parkedSlots.isDisjoint(with: request.slots),
+                !state.decidedSlots.isDisjoint(with: request.slots)
+            )
+        }
+        var events: [OutboxEvent] = []
+        if isDecided {
+            let rows = try await connection.run(reading.resumed(request))
+            for row in 0..<rows.count { events.append(try PostgresReading.event(rows, row, origin: .parked)) }
+        }
+        // Rows of keys that are held back are moved out of the way, and then what is behind them is read.
+        while true {
+            let statement = reading.rows(request, floors: floors, looksForHeld: looksForHeld)
+            let rows = try await connection.run(statement)
+            var held: [OutboxEvent.ID] = []
+            for row in 0..<rows.count {
+                let event = try PostgresReading.event(rows, row, origin: .outbox)
+                if rows.boolean(row, 9) == true { held.append(event.id) } else { events.append(event) }
+            }
+            if held.isEmpty { break }
+            try await connection.run(PostgresSettling(table: outbox.table).follow(held))
+            if !events.isEmpty { break }
+        }
+        // A slot's resumed rows come first; within each, by number, whatever plan PostgreSQL chose.
+        let order: (OutboxEvent, OutboxEvent) -> Bool = { one, other in
+            (one.id.slot, one.origin == .outbox ? 1 : 0, one.id.number)
+                < (other.id.slot, other.origin == .outbox ? 1 : 0, other.id.number)
+        }
+        if !zip(events, events.dropFirst()).allSatisfy({ order($0, $1) }) { events.sort(by: order) }
+        return events
+    }
+
+    /// Deletes and parks rows.
+    @discardableResult
+    public func settle(_ settlement: OutboxSettlement) async throws(OutboxError) -> Int {
+        let statements = PostgresSettling(table: outbox.table, archives: outbox.archiveDays != nil).statements(
+            settlement
+        )
+        if statements.count == 1 {
+            try await connection.run(statements[0])
+        } else if !statements.isEmpty {
+            do {
+                try await connection.withTransaction { transaction in
+                    for statement in statements { try await transaction.query(statement) }
+                }
+            } catch let error as OutboxError {
+                throw error
+            } catch {
+                throw OutboxError(
+                    kind: .cancelled,
+                    persistence: .notPersisted,
+                    recovery: .retry,
+                    reason: "it was cancelled"
+                )
+            }
+        }
+        if !settlement.parked.isEmpty {
+            state.withLock { $0.parkedSlots.formUnion(settlement.parked.map(\.event.id.slot)) }
+        }
+        return settlement.parked.count
+    }
+
+    // MARK: Maintenance
+
+    /// Moves the floor on, sweeps, and looks at what a person decided.
+    public func maintain() async throws(OutboxError) -> OutboxMaintenance {
+        var found = OutboxMaintenance()
+        try await lookAtParked()
+        let now = ContinuousClock.now
+        let isSweepDue = state.withLock { state in
+            guard state.lastSweep.duration(to: now) >= outbox.sweepInterval else { return false }
+            state.lastSweep = now
+            return true
+        }
+        if isSweepDue { found.foundBelowFloor = try await sweep() }
+        try await moveFloor()
+        let heads = try await upkeep.heads(lanes(nil), of: nil)
+        found.oldestAge = heads.compactMap(\.age).max()
+        found.destinations = Set(heads.compactMap(\.destination))
+        if let days = outbox.archiveDays { try await maintainArchive(days: days, at: now) }
+        return found
+    }
+
+    /// Which slots have parked rows, and carries out what is to be discarded.
+    private func lookAtParked() async throws(OutboxError) {
+        let owned = state.withLock { $0.owned }
+        guard !owned.isEmpty else { return }
+        let parked = outbox.table.name("_parked")
+        let slots = OutboxValue.text(PostgresArray.integers(owned.map(Int64.init)))
+        let rows = try await connection.run(
+            OutboxStatement(
+                """
+                SELECT slot::bigint, EXISTS (SELECT FROM \(parked) p WHERE p.slot = s.slot AND p.action = 'resume'),
+                    EXISTS (SELECT FROM \(parked) p WHERE p.slot = s.slot AND p.action = 'discard')
+                FROM unnest($1::smallint[]) AS s (slot) WHERE EXISTS (SELECT FROM \(parked) p WHERE p.slot = s.slot)
+                """,
+                [slots]
+            )
+        )
+        let all = Set((0..<rows.count).compactMap { rows.integer($0, 0).map(Int.init) })
+        let decided = Set(
+            (0..<rows.count).filter { rows.boolean($0, 1) == true }.compactMap { rows.integer($0, 0).map(Int.init) }
+        )
+        state.withLock { state in
+            state.parkedSlots = all
+            state.decidedSlots = decided
+        }
+        if (0..<rows.count).contains(where: { rows.boolean($0, 2) == true }) {
+            try await connection.run(
+                OutboxStatement(
+                    "DELETE FROM \(parked) WHERE slot = ANY ($1::smallint[]) AND action = 'discard'",
+                    [slots]
+                )
+            )
+        }
+    }
+
+    private func moveFloor() async throws(OutboxError) {
+        let (last, holders) = try await upkeep.lastNumberAndHolders()
+        guard let last else { return }
+        let (number, destinations) = state.withLock {
+            ($0.floor.observe(last: last, holders: holders), $0.destinations)
+        }
+        guard let number else { return }
+        for destination in destinations.map(Optional.some) + [nil] {
+            let heads = try await upkeep.heads(lanes(destination), of: destination)
+            state.withLock { state in
+                for head in heads where state.owned.contains(head.slot) {
+                    let lane = PostgresFloor.Lane(slot: head.slot, destination: destination)
+                    state.floor.complete(lane, first: head.number, upTo: number)
+                }
+            }
+        }
+    }
+
+    private func lanes(_ destination: String?) -> [(slot: Int, floor: Int64)] {
+        state.withLock { state in
+            state.owned.map { ($0, state.floor.of(PostgresFloor.Lane(slot: $0, destination: destination))) }
+        }
+    }
+
+    /// Looks below the floor, where no row can be; what is found there is read again from the beginning.
+    private func sweep() async throws(OutboxError) -> Int {
+        let lanes = state.withLock { state in state.floor.lanes.map { (lane: $0, floor: state.floor.of($0)) } }
+        let rows = try await upkeep.below(lanes)
+        guard let rows else { return 0 }
+        var count = 0
+        for row in 0..<rows.count {
+            count += Int(rows.integer(row, 1) ?? 0)
+            if let slot = rows.integer(row, 0) { state.withLock { $0.floor.forget(slot: Int(slot)) } }
+        }
+        return count
+    }
+
+    private func maintainArchive(days: Int, at now: ContinuousClock.Instant) async throws(OutboxError) {
+        let isDue = state.withLock { state in
+            if let last = state.lastArchiving, last.duration(to: now) < .seconds(3_600) { return false }
+            state.lastArchiving = now
+            return true
+        }
+        if isDue { try await PostgresArchive(table: outbox.table, days: days).maintain(connection) }
+    }
+
+    /// For tests: how far the furthest floor is.
+    var highestFloor: Int64 {
+        state.withLock { state in state.floor.lanes.map { state.floor.of($0) }.max() ?? 0 }
+    }
+
+    // MARK: Waiting and the end
+
+    /// Waits for a notification.
+    @discardableResult
+    public func waitForWork(atMost timeout: Duration) async -> Bool {
+        await connection.waitForNotification(atMost: timeout)
+    }
+
+    /// Ends the connection, and with it the locks.
+    public func close() async {
+        await connection.close()
+    }
+}

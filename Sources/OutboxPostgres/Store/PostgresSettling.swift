@@ -1,0 +1,106 @@
+internal import OutboxDelivery
+
+/// The statements that delete, park and archive rows.
+struct PostgresSettling {
+    private static let columns = "slot, id, idempotency_key, destination, topic, key, payload, headers, created_at"
+
+    let table: OutboxTable
+    var archives = false
+
+    /// What a settlement comes to: one statement where it only deletes, which is what nearly all do.
+    func statements(_ settlement: OutboxSettlement) -> [OutboxStatement] {
+        var statements: [OutboxStatement] = []
+        let rows = settlement.accepted.filter { $0.origin == .outbox }.map(\.id)
+        if !rows.isEmpty { statements.append(delete(rows, from: table.name())) }
+        let resumed = settlement.accepted.filter { $0.origin == .parked }.map(\.id)
+        if !resumed.isEmpty { statements.append(delete(resumed, from: table.name("_parked"))) }
+        for parking in settlement.parked { statements += park(parking) }
+        return statements
+    }
+
+    private func ids(_ rows: [OutboxEvent.ID]) -> [OutboxValue] {
+        [
+            .text(PostgresArray.integers(rows.map { Int64($0.slot) })),
+            .text(PostgresArray.integers(rows.map(\.number))),
+        ]
+    }
+
+    private func delete(_ rows: [OutboxEvent.ID], from name: String) -> OutboxStatement {
+        let delete = """
+            DELETE FROM \(name) o USING unnest($1::smallint[], $2::bigint[]) AS done (slot, id)
+            WHERE o.slot = done.slot AND o.id = done.id
+            """
+        guard archives else { return OutboxStatement(delete, ids(rows)) }
+        let columns = Self.columns.split(separator: ", ").map { "o.\($0)" }.joined(separator: ", ")
+        return OutboxStatement(
+            """
+            WITH done AS (\(delete) RETURNING \(columns))
+            INSERT INTO \(table.name("_archive")) (\(Self.columns)) SELECT \(Self.columns) FROM done
+            """,
+            ids(rows)
+        )
+    }
+
+    /// Moves rows behind the parked ones of their key. They are to be sent with them where those were resumed, and where
+    /// none of those is left.
+    func follow(_ rows: [OutboxEvent.ID]) -> OutboxStatement {
+        OutboxStatement(
+            """
+            WITH moved AS (
+                DELETE FROM \(table.name()) o USING unnest($1::smallint[], $2::bigint[]) AS held (slot, id)
+                WHERE o.slot = held.slot AND o.id = held.id
+                RETURNING \(Self.columns.split(separator: ", ").map { "o.\($0)" }.joined(separator: ", "))
+            )
+            INSERT INTO \(table.name("_parked")) (\(Self.columns), attempts, reason, holds, action)
+            SELECT \(Self.columns), 0, 'it follows a parked event with its key', true, nullif(coalesce((
+                SELECT CASE WHEN p.action IS NULL THEN 'wait' ELSE 'resume' END FROM \(table.name("_parked")) p
+                WHERE p.slot = moved.slot AND sha256(p.key) = sha256(moved.key) AND p.key = moved.key
+                    AND p.destination = moved.destination AND p.holds
+                ORDER BY p.id DESC LIMIT 1
+            ), 'resume'), 'wait')
+            FROM moved
+            """,
+            ids(rows)
+        )
+    }
+
+    private func park(_ parking: OutboxSettlement.Parking) -> [OutboxStatement] {
+        let event = parking.event
+        let about: [OutboxValue] = [
+            .integer(Int64(event.id.slot)), .integer(event.id.number), .integer(Int64(parking.attempts)),
+            // The reason may have anything that a destination answered.
+            .text(String(parking.reason.prefix(1_000)).replacing("\0", with: "")),
+        ]
+        if event.origin == .outbox {
+            let columns = Self.columns.split(separator: ", ").map { "o.\($0)" }.joined(separator: ", ")
+            return [
+                OutboxStatement(
+                    """
+                    WITH moved AS (
+                        DELETE FROM \(table.name()) o WHERE o.slot = $1::smallint AND o.id = $2::bigint RETURNING \(columns)
+                    )
+                    INSERT INTO \(table.name("_parked")) (\(Self.columns), attempts, reason, holds)
+                    SELECT \(Self.columns), $3::int, $4::text, \(parking.withFollowers) FROM moved
+                    """,
+                    about
+                )
+            ]
+        }
+        // It was parked before, and resumed, and so were those behind it: they wait again.
+        return [
+            OutboxStatement(
+                """
+                WITH parked AS (
+                    UPDATE \(table.name("_parked"))
+                    SET attempts = $3::int, reason = $4::text, parked_at = clock_timestamp(), action = NULL
+                    WHERE slot = $1::smallint AND id = $2::bigint AND action = 'resume' RETURNING key, destination, holds
+                )
+                UPDATE \(table.name("_parked")) p SET action = NULL FROM parked
+                WHERE parked.holds AND p.slot = $1::smallint AND sha256(p.key) = sha256(parked.key) AND p.key = parked.key
+                    AND p.destination = parked.destination AND p.id > $2::bigint AND p.action = 'resume'
+                """,
+                about
+            )
+        ]
+    }
+}

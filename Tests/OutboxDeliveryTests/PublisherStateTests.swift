@@ -1,0 +1,159 @@
+import Testing
+
+@testable import OutboxDelivery
+
+#if canImport(FoundationEssentials)
+    import FoundationEssentials
+#else
+    import Foundation
+#endif
+
+struct PublisherStateTests {
+    private typealias Instant = ContinuousClock.Instant
+    private let start = ContinuousClock.now
+
+    private func event(_ number: Int64, _ key: String?, slot: Int = 0) -> OutboxEvent {
+        OutboxEvent(
+            id: .init(slot: slot, number: number),
+            createdAt: Date(timeIntervalSince1970: 0),
+            message: OutboxMessage(topic: "t", key: key, payload: "")
+        )
+    }
+
+    /// Opened, with these slots, and its first reads under way.
+    private func opened(_ slots: Set<Int> = [0]) -> (PublisherState, [(Int, OutboxReadRequest)]) {
+        var state = PublisherState(OutboxPublisher.Configuration(), destinations: ["kafka": 100])
+        _ = state.advance(.begin, at: start)
+        _ = state.advance(.opened(keepAlive: .seconds(3)), at: start)
+        let share = OutboxShare(slots: slots, publishers: 1)
+        let first = reads(state.advance(.balanced(share, session: 0), at: start), &state)
+        return (state, first)
+    }
+
+    private func reads(_ actions: [PublisherState.Action], _ state: inout PublisherState) -> [(Int, OutboxReadRequest)]
+    {
+        actions.compactMap { if case .read(let ticket, let request) = $0 { (ticket, request) } else { nil } }
+    }
+
+    private func settlements(_ actions: [PublisherState.Action]) -> [(Int, OutboxSettlement)] {
+        actions.compactMap { if case .settle(let ticket, let settlement) = $0 { (ticket, settlement) } else { nil } }
+    }
+
+    @Test func aSlotHasOneBatchUnderWayAtATime() throws {
+        var (state, first) = opened()
+        #expect(first.count == 1)
+        let (ticket, request) = try #require(first.first)
+        #expect(request.slots == [0] && request.limitPerSlot == 100)
+        // Whatever comes, nothing of the slot is read before the batch is settled.
+        var actions = state.advance(.read(ticket, [event(1, "a")]), at: start)
+        actions += state.advance(.waited(true, session: 0), at: start)
+        #expect(reads(actions, &state).isEmpty)
+        actions = state.advance(.published(ticket, [.accepted(OutboxReceipt(place: "t"))]), at: start)
+        #expect(settlements(actions).first?.1.accepted.map(\.id.number) == [1])
+        #expect(reads(actions, &state).isEmpty)
+        actions = state.advance(.settled(ticket), at: start)
+        #expect(reads(actions, &state).count == 1)
+    }
+
+    @Test func aRefusedEventWaitsThreeTimesAndIsParkedAndOthersGoOn() throws {
+        var (state, first) = opened()
+        var ticket = try #require(first.first).0
+        let refused = OutboxOutcome.rejected(reason: "no", isRetriable: true)
+        let accepted = OutboxOutcome.accepted(OutboxReceipt(place: "t"))
+        _ = state.advance(.read(ticket, [event(1, "a"), event(2, "b")]), at: start)
+        var actions = state.advance(.published(ticket, [refused, accepted]), at: start)
+        #expect(settlements(actions).first?.1.accepted.map(\.id.number) == [2])
+        actions = state.advance(.settled(ticket), at: start)
+        var request = try #require(reads(actions, &state).first)
+        #expect(request.1.withheldKeys == [0: [Array("a".utf8)]])
+        _ = state.advance(.read(request.0, []), at: start)
+        var now = start
+        for (attempt, wait) in [(2, 100), (3, 200)] {
+            now = now.advanced(by: .milliseconds(wait))
+            #expect(state.deadline(after: start).map { $0 <= now } == true)
+            actions = state.advance(.timer, at: now)
+            request = try #require(reads(actions, &state).first)
+            #expect(request.1.withheldKeys.isEmpty)
+            ticket = request.0
+            _ = state.advance(.read(ticket, [event(1, "a")]), at: now)
+            actions = state.advance(.published(ticket, [refused]), at: now)
+            let parked = settlements(actions).first?.1.parked
+            #expect((parked == nil) == (attempt < 3))
+            if attempt == 3 {
+                #expect(parked?.first?.attempts == 3 && parked?.first?.withFollowers == true)
+            } else {
+                for read in reads(actions, &state) { _ = state.advance(.read(read.0, []), at: now) }
+            }
+        }
+    }
+
+    @Test func aDestinationThatIsAwayIsTriedWithOneBatchAndParksNothing() throws {
+        var (state, first) = opened(Set(0..<4))
+        let ticket = try #require(first.first).0
+        _ = state.advance(.read(ticket, [event(1, "a"), event(2, "b", slot: 1)]), at: start)
+        let away = OutboxOutcome.unavailable(reason: "connection refused")
+        var now = start
+        var current = ticket
+        for _ in 0..<20 {
+            let actions = state.advance(.published(current, [away, away]), at: now)
+            #expect(settlements(actions).isEmpty && reads(actions, &state).isEmpty)
+            now = now.advanced(by: .seconds(60))
+            _ = state.advance(.timer, at: now)
+            let share = OutboxShare(slots: Set(0..<4), publishers: 1)
+            let next = reads(state.advance(.balanced(share, session: 0), at: now), &state)
+            #expect(next.count == 1)
+            current = try #require(next.first).0
+            _ = state.advance(.read(current, [event(1, "a"), event(2, "b", slot: 1)]), at: now)
+        }
+        let actions = state.advance(.published(current, [.accepted(OutboxReceipt(place: "t")), away]), at: now)
+        #expect(settlements(actions).first?.1.accepted.map(\.id.number) == [1])
+    }
+
+    @Test func whatWasConfirmedAfterItsSessionIsDeletedByTheNextAndNothingIsParkedForIt() throws {
+        var (state, first) = opened()
+        let ticket = try #require(first.first).0
+        _ = state.advance(.read(ticket, [event(1, "a"), event(2, "b")]), at: start)
+        let lost = OutboxError(kind: .unavailable, persistence: nil, recovery: .retry, reason: "gone")
+        var actions = state.advance(.failed(lost, session: 0), at: start)
+        #expect(actions.contains { if case .open(session: 1, _) = $0 { true } else { false } })
+        _ = state.advance(.opened(keepAlive: .seconds(3)), at: start)
+        actions = state.advance(.balanced(OutboxShare(slots: [0], publishers: 1), session: 1), at: start)
+        // The lane is not read while its old batch is at the destination.
+        #expect(reads(actions, &state).isEmpty)
+        let outcomes = [OutboxOutcome.accepted(OutboxReceipt(place: "t")), .rejected(reason: "no", isRetriable: false)]
+        actions = state.advance(.published(ticket, outcomes), at: start)
+        let settlement = try #require(settlements(actions).first).1
+        #expect(settlement.accepted.map(\.id.number) == [1] && settlement.parked.isEmpty)
+    }
+
+    @Test func anErrorOfAnEarlierSessionChangesNothing() {
+        var (state, _) = opened()
+        let lost = OutboxError(kind: .unavailable, persistence: nil, recovery: .retry, reason: "gone")
+        _ = state.advance(.failed(lost, session: 0), at: start)
+        _ = state.advance(.opened(keepAlive: .seconds(3)), at: start)
+        #expect(state.session == 1)
+        _ = state.advance(.failed(lost, session: 0), at: start)
+        #expect(state.session == 1)
+    }
+
+    @Test func aBacklogIsReadInHalvesSoThatReadingAndPublishingGoOnTogether() throws {
+        var (state, first) = opened(Set(0..<4))
+        let ticket = try #require(first.first).0
+        let full = (0..<4).flatMap { slot in (0..<25).map { event(Int64($0), "k", slot: slot) } }
+        _ = state.advance(.read(ticket, full), at: start)
+        let outcomes = full.map { _ in OutboxOutcome.accepted(OutboxReceipt(place: "t")) }
+        _ = state.advance(.published(ticket, outcomes), at: start)
+        let next = reads(state.advance(.settled(ticket), at: start), &state)
+        #expect(next.map(\.1.slots) == [[0, 1], [2, 3]])
+    }
+
+    @Test func wakingManyTimesNotifiesFewTimesAndAlwaysAfterTheLast() async {
+        let calls = AsyncStream.makeStream(of: Void.self)
+        let waker = OutboxWaker { calls.continuation.yield() }
+        for _ in 0..<1_000 { waker.wake() }
+        var iterator = calls.stream.makeAsyncIterator()
+        await iterator.next()
+        waker.wake()
+        await iterator.next()
+    }
+}

@@ -1,0 +1,64 @@
+import OutboxDelivery
+import OutboxPostgres
+import Testing
+
+struct SlotTests {
+    private func slots(_ session: PostgresSession, busy: Set<Int> = []) async throws -> OutboxShare {
+        try await session.balance(busy: busy)
+    }
+
+    @Test func publishersShareTheSlotsFairlyAndTakeOverWhatOneLeaves() async throws {
+        let test = try await TestOutbox.make()
+        let first = try await test.outbox.openSession()
+        #expect(try await slots(first).slots == Set(0..<32))
+        let second = try await test.outbox.openSession()
+        #expect(try await slots(second) == OutboxShare(slots: [], publishers: 2))
+        // What is in flight is not given back.
+        let busy = Set(0..<20)
+        #expect(try await slots(first, busy: busy).slots.isSuperset(of: busy))
+        let one = try await slots(first).slots
+        let other = try await slots(second).slots
+        #expect(one.count == 16 && other.count == 16 && one.isDisjoint(with: other))
+        await first.close()
+        while try await slots(second).slots.count < 32 {}
+        await second.close()
+        await test.close()
+    }
+
+    @Test func aPublisherThatStandsStillLosesItsSlotsAtTheTimeOutAndCanDeleteNothing() async throws {
+        let test = try await TestOutbox.make { $0.sessionTimeout = .seconds(1) }
+        try await test.write(OutboxMessage(topic: "t", key: "k", payload: ""))
+        let still = try await test.outbox.openSession()
+        #expect(try await slots(still).slots.count == 32)
+        let slots = Array(0..<32)
+        let request = OutboxReadRequest(destination: "kafka", slots: slots, limitPerSlot: 10, maximumBytes: 1_000)
+        let events = try await still.read(request)
+        #expect(events.count == 1)
+        // Its session is ended by the server, which takes a second.
+        let next = try await test.outbox.openSession()
+        while try await self.slots(next).slots.count < 32 {}
+        var settlement = OutboxSettlement()
+        settlement.accepted = events
+        let error = await #expect(throws: OutboxError.self) { try await still.settle(settlement) }
+        #expect(error?.kind == .unavailable)
+        #expect(try await test.count() == 1)
+        await still.close()
+        await next.close()
+        await test.close()
+    }
+
+    // A pooler gives each transaction another session; then the locks are somebody else's.
+    @Test func aSessionWithoutItsLocksIsFenced() async throws {
+        let test = try await TestOutbox.make()
+        let session = try await test.outbox.openSession()
+        _ = try await slots(session)
+        let release = OutboxStatement(
+            "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND classid = 'outbox'::regclass::oid"
+        )
+        try await test.writer.query(release)
+        let error = await #expect(throws: OutboxError.self) { while true { _ = try await slots(session) } }
+        #expect(error?.kind == .unavailable)
+        await session.close()
+        await test.close()
+    }
+}
