@@ -115,15 +115,15 @@ enum RdKafkaProperty {
         "max.partition.fetch.bytes": "use `prefetch`",
         isolation: "use `isolation`",
         groupProtocol: "use `groupProtocol`",
+        sessionTimeout: "use `sessionTimeout`",
+        heartbeatInterval: "use `heartbeatInterval`",
         remoteAssignor: "use `remoteAssignor`",
         partitionEnd: "the library watches the end of partitions itself",
     ]
 
     /// What a member decides in the classic group protocol only, with who does in the other.
     static let classicGroupOnly: [String: String] = [
-        sessionTimeout: "the brokers decide it, with group.consumer.session.timeout.ms",
-        heartbeatInterval: "the brokers decide it, with group.consumer.heartbeat.interval.ms",
-        "group.protocol.type": "there is none",
+        "group.protocol.type": "there is none"
     ]
 
     /// Properties whose values are secrets and must never be printed.

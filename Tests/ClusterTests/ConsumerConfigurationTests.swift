@@ -77,7 +77,11 @@ struct ConsumerConfigurationTests {
             },
             Mistake("`newGroupStart`") { $0.additionalProperties["auto.offset.reset"] = "latest" },
             Mistake("no.such.property = \"walrus\"") { $0.additionalProperties["no.such.property"] = "walrus" },
-            Mistake("session.timeout.ms = \"walrus\"") { $0.additionalProperties["session.timeout.ms"] = "walrus" },
+            Mistake("reconnect.backoff.ms = \"walrus\"") { $0.additionalProperties["reconnect.backoff.ms"] = "walrus" },
+            Mistake("`sessionTimeout`") { $0.additionalProperties["session.timeout.ms"] = "6000" },
+            Mistake("`heartbeatInterval`") { $0.additionalProperties["heartbeat.interval.ms"] = "100" },
+            Mistake("sessionTimeout is 0.0 seconds") { $0.sessionTimeout = .zero },
+            Mistake("heartbeatInterval is 7200.0 seconds") { $0.heartbeatInterval = .seconds(7_200) },
         ]
     )
     func aWrongSettingIsNamed(_ mistake: Mistake) throws {
@@ -110,7 +114,7 @@ struct ConsumerConfigurationTests {
         configuration.security = .scram(.sha512, userName: "walrus", password: "hunter2", encrypted: false)
         // Refused by rd_kafka_new, after every single property was taken.
         configuration.additionalProperties["max.poll.interval.ms"] = "2000"
-        configuration.additionalProperties["session.timeout.ms"] = "6000"
+        configuration.sessionTimeout = .seconds(6)
         let error = try #require(throws: KafkaError.self) { try KafkaConsumer(configuration, logger: .test) }
         #expect(error.kind == .invalidConfiguration)
         #expect(!String(reflecting: error).contains("hunter2"))

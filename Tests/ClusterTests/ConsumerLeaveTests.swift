@@ -12,7 +12,7 @@ struct ConsumerLeaveTests {
     ) -> KafkaConsumer.Configuration {
         var configuration = cluster.quickConsumer(topic, strategy: strategy, groupProtocol: .classic)
         // On a real broker so long that nobody finds a ghost by its session while the test runs; a mock one's joins take as long.
-        configuration.additionalProperties["session.timeout.ms"] = TestCluster.isMock ? "4000" : "40000"
+        configuration.sessionTimeout = TestCluster.isMock ? .seconds(4) : .seconds(40)
         return configuration
     }
 

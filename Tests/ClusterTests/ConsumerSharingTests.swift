@@ -12,8 +12,8 @@ struct ConsumerSharingTests {
         _ topic: String
     ) async throws -> (lines: [String], end: ChildProcess.End) {
         let configuration = cluster.quickConsumer(topic)
-        let properties = ["session.timeout.ms", "heartbeat.interval.ms"]
-            .compactMap { name in configuration.additionalProperties[name].map { "\(name)=\($0)" } }
+        let properties = [("session", configuration.sessionTimeout), ("heartbeat", configuration.heartbeatInterval)]
+            .compactMap { name, time in time.map { "\(name)=\($0 / .milliseconds(1))" } }
         let script = try ChildProcess(
             URL(fileURLWithPath: CommandLine.arguments[0]).deletingLastPathComponent()
                 .appendingPathComponent("TopLevelLoops").path,

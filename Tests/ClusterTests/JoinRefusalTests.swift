@@ -40,13 +40,13 @@ struct JoinRefusalTests {
         if TestCluster.isMock {
             try cluster.mock.inject(.init(repeating: .invalidSessionTimeout, count: 100), into: .joinGroup)
         } else {
-            configuration.additionalProperties["session.timeout.ms"] = "3600000"
+            configuration.sessionTimeout = .seconds(3_600)
             configuration.additionalProperties["max.poll.interval.ms"] = "3600000"
         }
         try await withKafkaConsumer(configuration, logger: .test) { consumer in
             let error = try await #require(throws: KafkaError.self) { try await consumer.take(1) }
             #expect(error.recovery == .fixRequest)
-            #expect(error.reason.contains("session.timeout.ms"))
+            #expect(error.reason.contains("sessionTimeout"))
         }
     }
 

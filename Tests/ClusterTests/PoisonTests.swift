@@ -24,8 +24,8 @@ struct PoisonTests {
         until committed: [Int: Int64]
     ) async throws -> Run {
         let folder = URL(fileURLWithPath: CommandLine.arguments[0]).deletingLastPathComponent()
-        var properties = ["session.timeout.ms", "heartbeat.interval.ms"]
-            .compactMap { name in configuration.additionalProperties[name].map { "\(name)=\($0)" } }
+        var properties = [("session", configuration.sessionTimeout), ("heartbeat", configuration.heartbeatInterval)]
+            .compactMap { name, time in time.map { "\(name)=\($0 / .milliseconds(1))" } }
         if let instance = configuration.groupInstanceID { properties.append("group.instance.id=\(instance)") }
         if configuration.groupProtocol == .consumer { properties.append("group.protocol=consumer") }
         let arguments =

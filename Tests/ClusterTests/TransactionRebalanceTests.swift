@@ -18,7 +18,7 @@ struct TransactionRebalanceTests {
         configuration.revocationTimeout = revocationTimeout
         // A mock coordinator waits for a member that has to join again no longer than this, and a transaction on a busy
         // machine may take that long.
-        configuration.additionalProperties["session.timeout.ms"] = "9000"
+        configuration.sessionTimeout = .seconds(9)
         return (input, output, configuration)
     }
 

@@ -34,11 +34,19 @@ struct GroupProtocolTests {
         #expect(refusal(on: LibrdkafkaVersion(2, 0, 2)) { $0.groupProtocol = .classic } == nil)
     }
 
-    @Test(arguments: ["session.timeout.ms", "heartbeat.interval.ms", "group.protocol.type"])
-    func whatTheBrokersDecideIsRefusedWithAReason(name: String) {
+    @Test func whatTheBrokersDecideIsRefusedWithAReason() {
+        let name = "group.protocol.type"
         let error = refusal { $0.additionalProperties[name] = "6000" }
         #expect(error?.reason.hasPrefix("\(name) is set, and with groupProtocol consumer ") == true)
         #expect(refusal { ($0.groupProtocol, $0.additionalProperties[name]) = (.classic, "6000") } == nil)
+    }
+
+    @Test func sessionTimeoutAndHeartbeatIntervalAreTheBrokersToDecide() {
+        let session = refusal { $0.sessionTimeout = .seconds(6) }?.reason
+        #expect(session?.contains("group.consumer.session.timeout.ms") == true)
+        let heartbeat = refusal { $0.heartbeatInterval = .seconds(1) }?.reason
+        #expect(heartbeat?.contains("group.consumer.heartbeat.interval.ms") == true)
+        #expect(refusal { ($0.groupProtocol, $0.sessionTimeout) = (.classic, .seconds(6)) } == nil)
     }
 
     @Test func ourOwnSettingsThatContradictItAreRefused() {

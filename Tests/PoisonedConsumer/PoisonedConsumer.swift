@@ -31,8 +31,9 @@ struct PoisonedConsumer {
             switch parts[0] {
             case "group.instance.id": configuration.groupInstanceID = parts[1]
             case "group.protocol": configuration.groupProtocol = .init(rawValue: parts[1]) ?? .classic
-            default:
-                configuration.additionalProperties[parts[0]] = parts[1]
+            case "session": configuration.sessionTimeout = Double(parts[1]).map { .milliseconds($0) }
+            case "heartbeat": configuration.heartbeatInterval = Double(parts[1]).map { .milliseconds($0) }
+            default: configuration.additionalProperties[parts[0]] = parts[1]
             }
         }
         let logger = Logger(label: "child", factory: { _ in SwiftLogNoOpLogHandler() })

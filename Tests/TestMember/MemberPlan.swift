@@ -83,10 +83,8 @@ struct MemberPlan: Codable, Sendable {
             configuration.groupProtocol = .consumer
             return configuration
         }
-        configuration.additionalProperties = [
-            "session.timeout.ms": "\(sessionMilliseconds)",
-            "heartbeat.interval.ms": "\(heartbeatMilliseconds)",
-        ]
+        configuration.sessionTimeout = .milliseconds(sessionMilliseconds)
+        configuration.heartbeatInterval = .milliseconds(heartbeatMilliseconds)
         return configuration
     }
 }

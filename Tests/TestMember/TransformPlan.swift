@@ -72,7 +72,8 @@ struct TransformPlan: Codable, Sendable {
         configuration.assignmentStrategies = [.range]
         if isStatic { configuration.groupInstanceID = name }
         configuration.maximumFetchWait = .milliseconds(10)
-        configuration.additionalProperties = ["session.timeout.ms": "6000", "heartbeat.interval.ms": "100"]
+        configuration.sessionTimeout = .seconds(6)
+        configuration.heartbeatInterval = .milliseconds(100)
         return configuration
     }
 

@@ -22,7 +22,12 @@ func settings(_ arguments: ArraySlice<String>) -> KafkaConsumer.Configuration {
     )
     for property in words.dropFirst(3) {
         let parts = property.split(separator: "=", maxSplits: 1).map(String.init)
-        if parts.count == 2 { configuration.additionalProperties[parts[0]] = parts[1] }
+        let time = Double(parts.last ?? "").map { Duration.milliseconds($0) }
+        switch parts.first {
+        case "session": configuration.sessionTimeout = time
+        case "heartbeat": configuration.heartbeatInterval = time
+        default: break
+        }
     }
     return configuration
 }

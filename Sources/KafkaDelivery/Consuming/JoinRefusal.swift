@@ -13,7 +13,7 @@ extension KafkaError {
                 """
             case .invalidSessionTimeout:
                 """
-                its brokers do not allow this session.timeout.ms (group.min.session.timeout.ms and \
+                its brokers do not allow this sessionTimeout (group.min.session.timeout.ms and \
                 group.max.session.timeout.ms are theirs)
                 """
             case .invalidGroup: "its brokers do not take the name"

@@ -83,7 +83,7 @@ extension KafkaConsumer {
             /// When nobody holds what was stuck any longer, because its handler ended or let go of it, the consumer joins
             /// again. Until then it receives nothing; where its handler never ends, that is for good. A member of the
             /// classic group protocol cannot give up one partition and keep others, for the group would give it back.
-            /// A static member (``groupInstanceID``) keeps its partitions until `session.timeout.ms` has passed.
+            /// A static member (``groupInstanceID``) keeps its partitions until ``sessionTimeout`` has passed.
             /// A consumer of named ``partitions`` has no group to leave.
             case leaveGroup
         }
@@ -168,6 +168,20 @@ extension KafkaConsumer {
         /// With ``GroupProtocol/consumer``, a static member that was killed is refused while its session lasts: the consumer fails
         /// with the code `UNRELEASED_INSTANCE_ID`, and a new one is worth trying again.
         public var groupInstanceID: String?
+
+        /// How long the group waits for a member that says nothing before its partitions go to others (`session.timeout.ms`), 1 ms
+        /// to an hour; nil for librdkafka's 45 seconds. So long a member that was killed keeps its partitions.
+        ///
+        /// Brokers allow what is between `group.min.session.timeout.ms` (6 seconds where nothing was changed) and
+        /// `group.max.session.timeout.ms` (30 minutes). One that is shorter than a broker's restart may cost the member its
+        /// partitions, and what it has in hand is delivered again. With ``GroupProtocol/consumer`` the brokers decide it, and
+        /// setting it is refused.
+        public var sessionTimeout: Duration?
+
+        /// How often a member says that it is there (`heartbeat.interval.ms`), 1 ms to an hour; nil for librdkafka's 3 seconds. It
+        /// hears of a rebalance with the answer. A third of ``sessionTimeout`` at most; with ``GroupProtocol/consumer`` the
+        /// brokers decide it, and setting it is refused.
+        public var heartbeatInterval: Duration?
 
         /// Which messages of transactions are delivered.
         public var isolation: Isolation = .readCommitted
@@ -299,6 +313,22 @@ extension KafkaConsumer.Configuration {
             result.set(Property.groupProtocol, groupProtocol.rawValue)
             if let remoteAssignor { result.set(Property.remoteAssignor, remoteAssignor) }
         }
+        if let sessionTimeout {
+            try result.set(
+                Property.sessionTimeout,
+                sessionTimeout,
+                in: .milliseconds(1) ... .seconds(3_600),
+                as: "sessionTimeout"
+            )
+        }
+        if let heartbeatInterval {
+            try result.set(
+                Property.heartbeatInterval,
+                heartbeatInterval,
+                in: .milliseconds(1) ... .seconds(3_600),
+                as: "heartbeatInterval"
+            )
+        }
         result.set(Property.isolation, isolation.rawValue)
         result.set(Property.partitionEnd, true)
         try result.set(
@@ -405,6 +435,18 @@ extension KafkaConsumer.Configuration {
             )
         }
         guard remoteAssignor?.isEmpty != true else { throw .invalidConfiguration("remoteAssignor is empty") }
+        guard sessionTimeout == nil else {
+            throw .invalidConfiguration(
+                "sessionTimeout is set, and with groupProtocol consumer the brokers decide it, with "
+                    + "group.consumer.session.timeout.ms"
+            )
+        }
+        guard heartbeatInterval == nil else {
+            throw .invalidConfiguration(
+                "heartbeatInterval is set, and with groupProtocol consumer the brokers decide it, with "
+                    + "group.consumer.heartbeat.interval.ms"
+            )
+        }
         for (name, instead) in RdKafkaProperty.classicGroupOnly.sorted(by: { $0.key < $1.key })
         where additionalProperties[name] != nil {
             throw .invalidConfiguration("\(name) is set, and with groupProtocol consumer \(instead)")

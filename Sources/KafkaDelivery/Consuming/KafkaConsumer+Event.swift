@@ -21,7 +21,7 @@ extension KafkaConsumer {
         /// (``KafkaCloseSummary/uncommitted``).
         case uncommitted([KafkaTopicPartition: Int])
         /// Partitions went to another member before anything could be done: what was acknowledged and not yet committed
-        /// is delivered again there, see ``uncommitted(_:)``. That the session has run out (`session.timeout.ms` without an
+        /// is delivered again there, see ``uncommitted(_:)``. That the session has run out (``KafkaConsumer/Configuration/sessionTimeout`` without an
         /// answer from the coordinator) the consumer finds by its own clock, also where no broker can be reached; until
         /// then it hands out what was fetched.
         case lost([KafkaTopicPartition], unsettled: Int)

@@ -149,6 +149,12 @@ extension KafkaRedrive {
         /// How connections are encrypted and authenticated.
         public var security: KafkaSecurity = .plaintext
 
+        /// How long the group waits for a run that says nothing before its partitions go to another, and how often it says that it
+        /// is there: as ``KafkaConsumer/Configuration/sessionTimeout`` and ``KafkaConsumer/Configuration/heartbeatInterval``.
+        public var sessionTimeout: Duration?
+        /// See ``sessionTimeout``.
+        public var heartbeatInterval: Duration?
+
         /// librdkafka's other properties of the consumer, by the names its CONFIGURATION.md has.
         public var additionalProperties = KafkaAdditionalProperties()
 
@@ -246,6 +252,8 @@ extension KafkaRedrive.Configuration {
         consumer.assignmentStrategies = [.range]
         consumer.clientID = clientID
         consumer.security = security
+        consumer.sessionTimeout = sessionTimeout
+        consumer.heartbeatInterval = heartbeatInterval
         consumer.additionalProperties = additionalProperties
         return consumer
     }

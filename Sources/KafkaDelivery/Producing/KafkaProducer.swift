@@ -43,10 +43,11 @@ public final class KafkaProducer: Service, Destination {
         core.beginClosing(within: closeTimeout)
     }
 
-    /// The producer's own thread, for a task that mostly sends.
+    /// Advanced: the producer's own thread, for a task that does little but send.
     ///
     /// Reports arrive on this thread. A task that awaits one elsewhere is woken on another thread, which costs more than
-    /// sending; a task that prefers this executor goes on where the report is, as a loop in C would.
+    /// sending; a task that prefers this executor goes on where the report is, as a loop in C would. That is what it gains; what
+    /// it loses is below, and <doc:Performance> compares the two.
     ///
     /// ```swift
     /// try await withTaskExecutorPreference(producer.taskExecutor) {
@@ -55,8 +56,8 @@ public final class KafkaProducer: Service, Destination {
     /// ```
     ///
     /// The tasks that prefer it share the one thread, and it reads reports whenever they wait: as on any executor, what
-    /// computes for long keeps the others waiting, here everybody's reports too, and what blocks stops the producer. They run in
-    /// the order in which they are ready, whatever their priority. A producer that is closed has no thread any more; the tasks
+    /// computes for long keeps the others waiting, here the reports of all tasks too, and what blocks stops the producer. They run
+    /// in the order in which they are ready, whatever their priority. A producer that is closed has no thread any more; the tasks
     /// go on on Swift's pool.
     public var taskExecutor: any TaskExecutor { core.executor }
 

@@ -34,7 +34,7 @@ internal import Dispatch
 ///
 /// - A partition keeps its newest 5 MiB or 100,000 batches. What is older is dropped, read or not.
 /// - A group's first join waits 3 s for more members, and every later join or departure waits for the session timeout
-///   less 1 s. Give consumers under test a `session.timeout.ms` of 4,000: with 45,000, which is the default, a
+///   less 1 s. Give consumers under test a `sessionTimeout` of 4 seconds: with 45, which is the default, a
 ///   rebalance takes 44 s, and with 3,000 or less the first member times out while it waits, and is never answered.
 /// - Groups of the consumer protocol (KIP-848) are there with librdkafka 2.12 or newer: heartbeats every 100 ms, and a session
 ///   time-out of 6 s.

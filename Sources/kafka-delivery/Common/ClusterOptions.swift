@@ -119,6 +119,10 @@ extension Property {
         return number
     }
 
+    func milliseconds() throws(ToolFailure) -> Duration {
+        .milliseconds(try integer())
+    }
+
     func choice<Choice: RawRepresentable<String>>(_ type: Choice.Type) throws(ToolFailure) -> Choice {
         guard let choice = Choice(rawValue: value) else {
             throw ToolFailure("-X \(name)=\(value): there is no such choice", status: 64)

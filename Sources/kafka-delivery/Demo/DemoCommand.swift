@@ -97,6 +97,8 @@ struct DemoCommand: AsyncParsableCommand {
         let consumer = try consumerConfiguration(servers)
         var configuration = KafkaRedrive.Configuration(bootstrapServers: servers, topic: Demo.deadLetterTopic)
         configuration.clientID = consumer.clientID
+        configuration.sessionTimeout = consumer.sessionTimeout
+        configuration.heartbeatInterval = consumer.heartbeatInterval
         configuration.additionalProperties = consumer.additionalProperties
         return configuration
     }

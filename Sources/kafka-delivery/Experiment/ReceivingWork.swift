@@ -27,11 +27,9 @@ struct ReceivingWork {
         configuration.groupInstanceID = worker.name
         // Half of it is asked for at a time.
         configuration.prefetch.maximumBytes = 2 * ExperimentProfile.fetchBytes
-        for (name, value) in [
-            ("session.timeout.ms", "\(worker.sessionMilliseconds)"), ("heartbeat.interval.ms", "500"),
-            ("reconnect.backoff.ms", "10"),
-            ("reconnect.backoff.max.ms", "50"),
-        ] { configuration.additionalProperties[name] = value }
+        configuration.sessionTimeout = .milliseconds(worker.sessionMilliseconds)
+        configuration.heartbeatInterval = .milliseconds(500)
+        configuration.additionalProperties = ["reconnect.backoff.ms": "10", "reconnect.backoff.max.ms": "50"]
         for property in worker.client.properties where try !configuration.take(property) {
             configuration.additionalProperties[property.name] = property.value
         }

@@ -181,6 +181,8 @@ extension KafkaConsumer.Configuration {
         case "group.instance.id": groupInstanceID = property.value
         case "auto.offset.reset":
             newGroupStart = property.value == "beginning" ? .beginning : try property.choice(NewGroupStart.self)
+        case "session.timeout.ms": sessionTimeout = try property.milliseconds()
+        case "heartbeat.interval.ms": heartbeatInterval = try property.milliseconds()
         case "group.protocol": groupProtocol = try property.choice(GroupProtocol.self)
         case "group.remote.assignor": remoteAssignor = property.value
         case "partition.assignment.strategy":

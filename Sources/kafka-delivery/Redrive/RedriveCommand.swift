@@ -204,6 +204,8 @@ struct RedriveCommand: AsyncParsableCommand {
         case "client.id":
             redrive.clientID = property.value
             producer.clientID = property.value
+        case "session.timeout.ms": redrive.sessionTimeout = try property.milliseconds()
+        case "heartbeat.interval.ms": redrive.heartbeatInterval = try property.milliseconds()
         case "group.id": throw property.refused(inFavourOf: "--group")
         case "message.timeout.ms", "delivery.timeout.ms":
             producer.messageTimeout = .milliseconds(try property.integer())
@@ -218,7 +220,7 @@ struct RedriveCommand: AsyncParsableCommand {
     }
 
     private static func isConsumers(_ name: String) -> Bool {
-        ["session.", "heartbeat.", "max.poll.", "fetch.", "group.", "check."].contains { name.hasPrefix($0) }
+        ["max.poll.", "fetch.", "group.", "check."].contains { name.hasPrefix($0) }
     }
 
     func run() async throws {

@@ -36,8 +36,8 @@ extension KafkaConsumer.Configuration {
     /// For tests of what the classic protocol alone does, whatever the others speak; with quick rebalances.
     mutating func useClassicGroupProtocol() {
         groupProtocol = .classic
-        additionalProperties["session.timeout.ms"] = TestCluster.isMock ? "4000" : "6000"
-        additionalProperties["heartbeat.interval.ms"] = "100"
+        sessionTimeout = TestCluster.isMock ? .seconds(4) : .seconds(6)
+        heartbeatInterval = .milliseconds(100)
     }
 }
 

@@ -17,9 +17,8 @@ struct RedriveFixture {
 
     var configuration: KafkaRedrive.Configuration {
         var configuration = KafkaRedrive.Configuration(bootstrapServers: cluster.bootstrapServers, topic: letters)
-        configuration.additionalProperties = [
-            "session.timeout.ms": TestCluster.isMock ? "4000" : "6000", "heartbeat.interval.ms": "100",
-        ]
+        configuration.sessionTimeout = TestCluster.isMock ? .seconds(4) : .seconds(6)
+        configuration.heartbeatInterval = .milliseconds(100)
         return configuration
     }
 

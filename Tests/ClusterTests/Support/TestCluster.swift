@@ -104,8 +104,8 @@ struct TestCluster {
         }
         // The mock cluster's coordinator lets a second join of a group wait for nearly this long. Not less than 4 s,
         // for it lets the first join wait for 3; a real broker takes no less than 6.
-        configuration.additionalProperties["session.timeout.ms"] = ownedMock == nil ? "6000" : "4000"
-        configuration.additionalProperties["heartbeat.interval.ms"] = "500"
+        configuration.sessionTimeout = ownedMock == nil ? .seconds(6) : .seconds(4)
+        configuration.heartbeatInterval = .milliseconds(500)
         return configuration
     }
 }
