@@ -34,6 +34,8 @@ let package = Package(
         .library(name: "OutboxSQLite", targets: ["OutboxSQLite"]),
         .library(name: "OutboxPostgres", targets: ["OutboxPostgres"]),
         .library(name: "OutboxTesting", targets: ["OutboxTesting"]),
+        .library(name: "RabbitDelivery", targets: ["RabbitDelivery"]),
+        .library(name: "RabbitDeliveryTesting", targets: ["RabbitDeliveryTesting"]),
         .executable(name: "kafka-delivery", targets: ["kafka-delivery"]),
     ],
     traits: traits,
@@ -57,6 +59,17 @@ let package = Package(
             name: "CRdKafka",
             pkgConfig: "rdkafka",
             providers: [.apt(["librdkafka-dev"]), .brew(["librdkafka"])]
+        ),
+        .systemLibrary(
+            name: "CRabbitMQ",
+            pkgConfig: "librabbitmq",
+            providers: [.apt(["librabbitmq-dev"]), .brew(["rabbitmq-c"])]
+        ),
+        // librabbitmq-dev and rabbitmq-c bring it.
+        .systemLibrary(
+            name: "COpenSSL",
+            pkgConfig: "openssl",
+            providers: [.apt(["libssl-dev"]), .brew(["openssl@3"])]
         ),
         .systemLibrary(
             name: "CPostgreSQL",
@@ -195,6 +208,39 @@ let package = Package(
             swiftSettings: settings
         ),
         // A PostgreSQL server for tests. Links no database library.
+        .target(
+            name: "RabbitDelivery",
+            dependencies: [
+                "COpenSSL",
+                "CRabbitMQ",
+                "DeliveryCore",
+                .product(name: "CoreMetrics", package: "swift-metrics"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+                .product(name: "DequeModule", package: "swift-collections"),
+            ],
+            swiftSettings: settings
+        ),
+        .target(
+            name: "RabbitDeliveryTesting",
+            dependencies: [
+                "DeliveryCore",
+                "RabbitDelivery",
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            swiftSettings: settings
+        ),
+        .testTarget(name: "RabbitDeliveryTests", dependencies: ["RabbitDelivery"], swiftSettings: settings),
+        .testTarget(
+            name: "RabbitBrokerTests",
+            dependencies: [
+                "DeliveryCore",
+                "RabbitDelivery",
+                "RabbitDeliveryTesting",
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            swiftSettings: settings
+        ),
         .target(name: "OutboxTesting", dependencies: ["DeliveryTesting"], swiftSettings: settings),
         .testTarget(
             name: "OutboxPostgresTests",

@@ -1,0 +1,129 @@
+/// How far a consumer is between its first loop and its end. A value.
+struct ConsumerLife {
+    private enum Closing {
+        case open
+        /// The broker sends nothing more, and what is in hand may finish until then.
+        case finishing(deadline: Moment, isCancelled: Bool)
+        /// All answers are given; the broker has them when it has closed the channel.
+        case closingChannel(deadline: Moment)
+        case over
+    }
+
+    private let configuration: RabbitConsumer.Configuration
+    private var isStarted = false
+    private var topology: RabbitTopology
+    private var consumerTag = ""
+    private(set) var messageCounts: [String: Int] = [:]
+    private var closing = Closing.open
+    private(set) var isChannelClosed = false
+    /// Messages that were read and not handed over to the queue yet.
+    var arrived: [(ServerMethod.Deliver, ReceivedContent)] = []
+    var fault: RabbitError?
+    var metrics: ConsumerMetrics?
+
+    init(_ configuration: RabbitConsumer.Configuration) {
+        self.configuration = configuration
+        topology = configuration.topology
+        metrics = ConsumerMetrics(
+            queue: configuration.queue,
+            factory: configuration.metricsFactory,
+            interval: configuration.metricsInterval
+        )
+    }
+
+    /// - Returns: Whether the thread is to be started.
+    mutating func start(_ more: RabbitTopology) -> Bool {
+        guard !isStarted, case .open = closing else { return false }
+        isStarted = true
+        topology = topology.merging(more)
+        return true
+    }
+
+    var channelRequests: [ClientMethod] {
+        var requests = topology.requests
+        // Says how many messages there are, and a plain word where the queue is not there.
+        requests.append(.queueDeclare(.init(configuration.queue), passive: true))
+        requests.append(.qos(prefetch: UInt16(clamping: configuration.prefetch)))
+        requests.append(
+            .consume(
+                queue: configuration.queue,
+                tag: configuration.consumerTag ?? "",
+                isExclusive: configuration.isExclusive,
+                arguments: configuration.arguments
+            )
+        )
+        return requests
+    }
+
+    mutating func opened(_ setup: ChannelSetup) {
+        consumerTag = setup.consumerTag ?? ""
+        messageCounts = setup.messageCounts
+        fault = nil
+    }
+
+    mutating func lost() {
+        arrived = []
+        fault = nil
+        // What was in hand can settle nothing any more.
+        if case .open = closing { return }
+        closing = .over
+    }
+
+    // MARK: Closing
+
+    /// - Returns: Whether there is a thread.
+    mutating func close(by deadline: Moment) -> Bool {
+        switch closing {
+        case .open: closing = .finishing(deadline: deadline, isCancelled: false)
+        case .finishing(let earlier, let isCancelled):
+            closing = .finishing(deadline: min(earlier, deadline), isCancelled: isCancelled)
+        case .closingChannel(let earlier): closing = .closingChannel(deadline: min(earlier, deadline))
+        case .over: break
+        }
+        return isStarted
+    }
+
+    mutating func advanceClosing(inHand: Int, at now: Moment, hasChannel: Bool) -> [ClientMethod] {
+        switch closing {
+        case .open, .over: return []
+        case .finishing(let deadline, let isCancelled):
+            guard hasChannel else {
+                // There is nothing that could be settled.
+                closing = .over
+                return []
+            }
+            var methods: [ClientMethod] = isCancelled ? [] : [.cancel(tag: consumerTag)]
+            closing = .finishing(deadline: deadline, isCancelled: true)
+            if inHand <= 0 || now >= deadline {
+                methods.append(.channelClose)
+                closing = .closingChannel(deadline: max(deadline, now.advanced(by: .milliseconds(500))))
+            }
+            return methods
+        case .closingChannel(let deadline):
+            if now >= deadline { closing = .over }
+            return []
+        }
+    }
+
+    mutating func noteChannelClosed() {
+        guard case .closingChannel = closing else { return }
+        isChannelClosed = true
+        closing = .over
+    }
+
+    var wantsEnd: Bool {
+        if case .over = closing { true } else { false }
+    }
+
+    var nextDeadline: Moment? {
+        switch closing {
+        case .finishing(let deadline, _), .closingChannel(let deadline): deadline
+        case .open, .over: metrics?.next
+        }
+    }
+
+    mutating func export(_ totals: DeliveryTotals, unsettled: Int, at now: Moment, isLast: Bool = false) {
+        guard let due = metrics?.next, due <= now || isLast else { return }
+        metrics?.export(totals, unsettled: unsettled, at: now)
+    }
+}

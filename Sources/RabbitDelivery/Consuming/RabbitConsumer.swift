@@ -1,0 +1,129 @@
+public import Logging
+public import ServiceLifecycle
+
+/// Receives a queue's messages, and acknowledges none that the application has not.
+///
+/// ```swift
+/// let consumer = try RabbitConsumer(.init(hosts: ["localhost:5672"], queue: "billing", topology: topology))
+/// for try await delivery in consumer.deliveries {
+///     try await charge(delivery.body)
+///     delivery.acknowledge()
+/// }
+/// ```
+///
+/// The consumer has a connection of its own, with a thread of its own, from the first loop on: acknowledgements go through also while
+/// the broker blocks connections that publish. It connects again when the connection is lost, and declares its topology again;
+/// what was in hand then is delivered again by the broker, and a verdict on it changes nothing. Leaving a loop loses nothing: the
+/// next loop goes on where it was. Give the consumer to a `ServiceGroup` for an orderly end, use
+/// ``withRabbitConsumer(_:logger:_:)``, or call ``close(within:)``.
+public final class RabbitConsumer: Service, Sendable {
+    let core: ConsumerCore
+
+    /// Makes a consumer. It connects when a loop begins.
+    ///
+    /// - Throws: ``RabbitError`` of kind `invalidConfiguration`, naming the setting.
+    public init(
+        _ configuration: Configuration,
+        logger: Logger = Logger(label: "RabbitDelivery")
+    ) throws(RabbitError) {
+        core = try ConsumerCore(configuration, logger: logger)
+    }
+
+    deinit {
+        core.beginClosing(within: core.configuration.closeTimeout)
+    }
+
+    /// The queue's deliveries, in the order in which the broker sends them; what failed comes again when its time has come.
+    ///
+    /// The loop ends when the consumer is closed or the task cancelled, and throws ``RabbitError`` where the consumer cannot go on: its
+    /// login was refused, its queue is not there (404) or another connection's (405), its topology differs (406). Several loops may run
+    /// at the same time: each delivery goes to one of them.
+    public var deliveries: Deliveries { Deliveries(core: core) }
+
+    /// What happens to the consumer, from now on.
+    public var events: RabbitEvents { core.events.listen() }
+
+    /// How a consumer ended.
+    public struct CloseSummary: Sendable, Hashable {
+        /// Deliveries that were in somebody's hands and had no verdict; the broker delivers them again.
+        public internal(set) var unsettled = 0
+        /// Verdicts, in the life of the consumer, that came after their channel was gone, and changed nothing.
+        public internal(set) var lateVerdicts = 0
+        /// Whether the broker has said, by closing the channel in order, that it has every acknowledgement.
+        public internal(set) var acknowledgementsReachedBroker = false
+    }
+
+    /// Hands out nothing more, waits for the deliveries in hand, tells the broker what was acknowledged, and ends.
+    ///
+    /// A delivery that nobody holds any longer is not waited for. Ends by the deadline and a second, whatever the broker does.
+    /// Closing again, or from several tasks, is allowed; the earliest deadline counts. A handler of `forEach` may not wait for this:
+    /// it would wait for itself, until the time is over.
+    ///
+    /// - Parameter timeout: How long all of that may take together.
+    /// - Returns: How it ended.
+    @discardableResult
+    public func close(within timeout: Duration = .seconds(30)) async -> CloseSummary {
+        await core.close(within: timeout)
+    }
+
+    /// Waits for the service group to shut down, then closes within ``Configuration/closeTimeout``.
+    ///
+    /// The consumer works whether this runs or not. Cancelling the task that runs it closes the consumer within two seconds.
+    public func run() async throws {
+        do {
+            try await gracefulShutdown()
+        } catch {
+            await core.close(within: min(.seconds(2), core.configuration.closeTimeout))
+            throw error
+        }
+        await core.close(within: core.configuration.closeTimeout)
+    }
+
+    /// A consumer's deliveries.
+    public struct Deliveries: AsyncSequence, Sendable {
+        let core: ConsumerCore
+
+        /// Goes through them.
+        public struct AsyncIterator: AsyncIteratorProtocol {
+            let core: ConsumerCore
+
+            /// The next one; nil when the consumer is closed or the task cancelled.
+            ///
+            /// - Throws: ``RabbitError`` where the consumer cannot go on.
+            public mutating func next() async throws(RabbitError) -> Delivery? {
+                try core.start()
+                return try await core.next().get().map { Delivery($0) }
+            }
+
+            /// The next one; nil when the consumer is closed or the task cancelled.
+            public mutating func next(isolation actor: isolated (any Actor)?) async throws(RabbitError) -> Delivery? {
+                try core.start()
+                return try await core.next().get().map { Delivery($0) }
+            }
+        }
+
+        /// Goes through them.
+        public func makeAsyncIterator() -> AsyncIterator { AsyncIterator(core: core) }
+    }
+}
+
+/// A consumer for the length of a scope: closed when `body` ends, however it does.
+///
+/// - Returns: What `body` returns.
+/// - Throws: ``RabbitError`` of kind `invalidConfiguration`, and what `body` throws.
+@discardableResult
+public func withRabbitConsumer<Result>(
+    _ configuration: RabbitConsumer.Configuration,
+    logger: Logger = Logger(label: "RabbitDelivery"),
+    _ body: (RabbitConsumer) async throws -> sending Result
+) async throws -> sending Result {
+    let consumer = try RabbitConsumer(configuration, logger: logger)
+    do {
+        let result = try await body(consumer)
+        await consumer.close(within: configuration.closeTimeout)
+        return result
+    } catch {
+        await consumer.close(within: configuration.closeTimeout)
+        throw error
+    }
+}

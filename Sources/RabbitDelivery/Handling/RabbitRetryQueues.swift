@@ -1,0 +1,63 @@
+/// Messages that failed wait in queues of their own, and what comes after them goes on: one queue for each delay, for a queue
+/// looks only at its head for what has expired.
+///
+/// A message whose handling failed is published to `<queue>-retry-5s`, confirmed, and then acknowledged; when its time is over, the
+/// broker sends it back to the queue. Nobody consumes from these queues. They are durable and classic, declared by `forEach` before its
+/// consumer connects, and stay when they are not needed any more.
+public struct RabbitRetryQueues: Sendable {
+    /// How long the message waits after its first failure, its second, and so on.
+    public let delays: [Duration]
+    let publisher: RabbitPublisher
+
+    /// Queues for these delays.
+    ///
+    /// - Parameters:
+    ///   - delays: One for each attempt after the policy has given a message up in place, in whole milliseconds; after the last of
+    ///     them it becomes a dead letter.
+    ///   - publisher: Who sends the copies.
+    public init(_ delays: [Duration], through publisher: RabbitPublisher) {
+        self.delays = delays
+        self.publisher = publisher
+    }
+
+    /// The name of the queue for a delay.
+    public static func name(of delay: Duration, for queue: String) -> String {
+        let milliseconds = Int64(delay / .milliseconds(1))
+        return milliseconds % 1_000 == 0
+            ? "\(queue)-retry-\(milliseconds / 1_000)s" : "\(queue)-retry-\(milliseconds)ms"
+    }
+
+    /// What has to be declared for a queue.
+    public func topology(for queue: String) -> RabbitTopology {
+        RabbitTopology(
+            queues: delays.map { delay in
+                var retry = RabbitTopology.Queue(
+                    Self.name(of: delay, for: queue),
+                    deadLetterExchange: "",
+                    deadLetterRoutingKey: queue
+                )
+                retry.messageTimeToLive = delay
+                return retry
+            }
+        )
+    }
+
+    func fault(for queue: String, _ retry: RetryPolicy) -> RabbitError? {
+        guard let inPlace = retry.maximumAttempts else {
+            return .invalidConfiguration(
+                "the retry policy never gives up, and nothing would reach the retry queues: use .none"
+            )
+        }
+        guard inPlace >= 1, !delays.isEmpty,
+            delays.allSatisfy({ $0 >= .milliseconds(1) && $0 <= .milliseconds(UInt32.max) })
+        else {
+            return .invalidConfiguration(
+                "a retry queue's delay is less than a millisecond or more than 49 days, or there is none"
+            )
+        }
+        guard Set(delays).count == delays.count else {
+            return .invalidConfiguration("two retry queues have the same delay")
+        }
+        return topology(for: queue).fault
+    }
+}

@@ -1,0 +1,46 @@
+/// Where a broker listens: a name or an address, and a port.
+struct RabbitHost: Sendable, Hashable, CustomStringConvertible {
+    var name: String
+    var port: Int
+
+    static let plainPort = 5672
+    static let encryptedPort = 5671
+
+    /// Reads `host`, `host:port`, `[address]` or `[address]:port`.
+    init(_ text: String, defaultPort: Int) throws(RabbitError) {
+        let (name, port) = try Self.split(text)
+        guard !name.isEmpty else { throw .invalidConfiguration("a host's name is empty") }
+        guard !name.utf8.contains(0) else { throw .invalidConfiguration("a host's name has a zero byte") }
+        self.name = name
+        self.port = port ?? defaultPort
+    }
+
+    private static func split(_ text: String) throws(RabbitError) -> (String, Int?) {
+        if text.hasPrefix("[") {
+            guard let end = text.firstIndex(of: "]") else {
+                throw .invalidConfiguration("the address in \(text) is not closed by ]")
+            }
+            let rest = text[text.index(after: end)...]
+            let address = String(text[text.index(after: text.startIndex)..<end])
+            if rest.isEmpty { return (address, nil) }
+            guard rest.hasPrefix(":") else { throw .invalidConfiguration("after ] in \(text) there is no :port") }
+            return (address, try port(rest.dropFirst(), in: text))
+        }
+        guard let colon = text.lastIndex(of: ":") else { return (text, nil) }
+        let name = text[..<colon]
+        guard !name.contains(":") else {
+            throw .invalidConfiguration("write an IPv6 address in brackets: [\(text)]")
+        }
+        return (String(name), try port(text[text.index(after: colon)...], in: text))
+    }
+
+    private static func port(_ text: Substring, in whole: String) throws(RabbitError) -> Int? {
+        if text.isEmpty { return nil }
+        guard let port = Int(text), (1...65_535).contains(port) else {
+            throw .invalidConfiguration("the port in \(whole) is none from 1 to 65535")
+        }
+        return port
+    }
+
+    var description: String { name.contains(":") ? "[\(name)]:\(port)" : "\(name):\(port)" }
+}

@@ -1,0 +1,283 @@
+internal import DeliveryCore
+internal import Foundation
+internal import Synchronization
+
+#if canImport(Glibc)
+    internal import Glibc
+#elseif canImport(Musl)
+    internal import Musl
+#else
+    internal import Darwin
+#endif
+
+/// RabbitMQ's processes, and the shell that ends them: with a pipe's end, which comes when this process is gone.
+final class BrokerProcess: Sendable {
+    struct Ports: Sendable {
+        let plain: Int
+        let encrypted: Int?
+        let distribution: Int
+        let nodeNames: Int
+    }
+
+    let ports: Ports
+    private let directory: URL
+    /// One call at a time: two of them would have the same name as nodes.
+    private let calls = BlockingQueue("erl-call")
+    // The pipe is written to by whoever starts the broker again, and closed at the end.
+    private let shell: Mutex<Shell>
+
+    /// One broker is started at a time: a pipe that another shell inherited would never end for this one.
+    private static let starting = Mutex(())
+
+    private struct Commands: @unchecked Sendable {
+        // Handed out of the lock once.
+        let pipe: Pipe
+    }
+
+    private struct Shell: @unchecked Sendable {
+        // Used under the lock alone.
+        let process: Process
+        let commands: Pipe
+    }
+
+    init(_ options: RabbitServer.Options) throws {
+        let program = try Self.program()
+        var free = try Self.freePorts(4)
+        let spare = free.removeLast()
+        let ports = Ports(
+            plain: free[0],
+            encrypted: options.hasTLS ? spare : nil,
+            distribution: free[1],
+            nodeNames: free[2]
+        )
+        let directory = FileManager.default.temporaryDirectory.appending(path: "rabbit-\(UUID().uuidString.prefix(8))")
+        let home = directory.appending(path: "home")
+        try FileManager.default.createDirectory(at: home, withIntermediateDirectories: true)
+        func write(_ text: String, _ name: String) throws {
+            try Data(text.utf8).write(to: directory.appending(path: name))
+        }
+        if options.hasTLS { try TestCertificates.make(in: directory) }
+        try write(Self.configuration(ports, directory, options), "rabbitmq.conf")
+        try write(Self.advanced(options), "advanced.config")
+        try write("[rabbitmq_auth_mechanism_ssl].", "enabled_plugins")
+        try write(Self.script, "run.sh")
+
+        let process = Process()
+        process.executableURL = URL(filePath: "/bin/sh")
+        process.arguments = [directory.appending(path: "run.sh").path, program, directory.path]
+        process.environment = Self.environment(ports, directory)
+        process.standardOutput = FileHandle.nullDevice
+        process.standardError = FileHandle.nullDevice
+        let commands = try Self.starting.withLock { _ in
+            let commands = Pipe()
+            // Another child that had it would keep the broker alive after this process.
+            _ = fcntl(commands.fileHandleForWriting.fileDescriptor, F_SETFD, FD_CLOEXEC)
+            process.standardInput = commands
+            try process.run()
+            return Commands(pipe: commands)
+        }.pipe
+        self.ports = ports
+        self.directory = directory
+        shell = Mutex(Shell(process: process, commands: commands))
+    }
+
+    func path(_ name: String) -> String { directory.appending(path: name).path }
+
+    var isRunning: Bool { shell.withLock { $0.process.isRunning } }
+
+    /// The last lines that the broker wrote.
+    var lastWords: String {
+        let log = try? String(contentsOf: directory.appending(path: "output"), encoding: .utf8)
+        return String((log ?? "").suffix(600))
+    }
+
+    /// Ends the broker; the shell takes its directory away.
+    func end() {
+        shell.withLock { try? $0.commands.fileHandleForWriting.close() }
+    }
+
+    func startAgain() throws {
+        try shell.withLock { try $0.commands.fileHandleForWriting.write(contentsOf: Data("start\n".utf8)) }
+    }
+
+    func signal(_ number: Int32) throws {
+        let text = try String(contentsOf: directory.appending(path: "pid"), encoding: .utf8)
+        guard let process = pid_t(text.filter(\.isNumber)), process > 1 else {
+            throw RabbitServerFailure("RabbitMQ has no process")
+        }
+        guard kill(process, number) == 0 else { throw RabbitServerFailure("RabbitMQ's process \(process) is gone") }
+    }
+
+    /// Evaluates an expression through `erl_call`, which comes with Erlang and answers in milliseconds; `rabbitmqctl` takes two
+    /// seconds a call.
+    func evaluate(_ expression: String) async throws -> String {
+        let cookie = try String(contentsOf: directory.appending(path: "home/.erlang.cookie"), encoding: .utf8)
+        let node = "rabbit-\(ports.plain)@localhost"
+        let (environment, directory) = (Self.environment(ports, directory), directory)
+        let result = await calls.run(otherwise: { _ in .failure(RabbitServerFailure("erl_call was not called")) }) {
+            Result<String, any Error> {
+                try Self.run(
+                    "erl_call",
+                    ["-sname", node, "-c", cookie, "-e"],
+                    environment,
+                    input: expression + "\n",
+                    in: directory
+                )
+            }
+        }
+        let output = try result.get()
+        guard output.hasPrefix("{ok") else { throw RabbitServerFailure("the broker says \(output)") }
+        return output
+    }
+
+    /// With files and not pipes: the end of a pipe comes when the last child that inherited it is gone, and that may be a broker.
+    private static func run(
+        _ name: String,
+        _ arguments: [String],
+        _ environment: [String: String],
+        input: String,
+        in directory: URL
+    ) throws -> String {
+        let (inputFile, outputFile) = (directory.appending(path: "call.in"), directory.appending(path: "call.out"))
+        try Data(input.utf8).write(to: inputFile)
+        try Data().write(to: outputFile)
+        let process = Process()
+        process.executableURL = URL(filePath: "/usr/bin/env")
+        process.arguments = [name] + arguments
+        process.environment = environment
+        let (input, output) = (try FileHandle(forReadingFrom: inputFile), try FileHandle(forWritingTo: outputFile))
+        process.standardInput = input
+        process.standardOutput = output
+        process.standardError = output
+        try process.run()
+        process.waitUntilExit()
+        return try String(contentsOf: outputFile, encoding: .utf8)
+    }
+
+    // MARK: What it is started with
+
+    /// Starts RabbitMQ and its register of nodes, again for each line that says so, and ends them with its input. `epmd` runs in
+    /// the foreground: otherwise a daemon would outlive the broker. `$1` is the program, `$2` the directory.
+    private static let script = """
+        trap '' INT HUP
+        epmd -address 127.0.0.1 -port "$ERL_EPMD_PORT" >/dev/null 2>&1 &
+        register=$!
+        start() {
+            rm -f "$2/pid"
+            "$1" >>"$2/output" 2>&1 &
+        }
+        start "$1" "$2"
+        while read -r line; do
+            wait $! 2>/dev/null
+            start "$1" "$2"
+        done
+        kill $!
+        [ -f "$2/pid" ] && kill -CONT "$(cat "$2/pid")" 2>/dev/null
+        [ -f "$2/pid" ] && kill -KILL "$(cat "$2/pid")" 2>/dev/null
+        wait $!
+        kill $register
+        rm -rf "$2"
+
+        """
+
+    private static func environment(_ ports: Ports, _ directory: URL) -> [String: String] {
+        func path(_ name: String) -> String { directory.appending(path: name).path }
+        var environment = ProcessInfo.processInfo.environment
+        environment.merge([
+            "HOME": path("home"),
+            "ERL_EPMD_PORT": "\(ports.nodeNames)",
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "ERL_CRASH_DUMP": path("crash"),
+            "RABBITMQ_NODENAME": "rabbit-\(ports.plain)@localhost",
+            "RABBITMQ_MNESIA_BASE": path("mnesia"),
+            "RABBITMQ_LOG_BASE": directory.path,
+            "RABBITMQ_CONFIG_FILE": path("rabbitmq.conf"),
+            "RABBITMQ_ADVANCED_CONFIG_FILE": path("advanced.config"),
+            "RABBITMQ_CONF_ENV_FILE": path("none"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": path("enabled_plugins"),
+            "RABBITMQ_PID_FILE": path("pid"),
+            "RABBITMQ_DIST_PORT": "\(ports.distribution)",
+            // Erlang's schedulers would spin between messages, on the processors that the tests need.
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS":
+                "-kernel inet_dist_use_interface {127,0,0,1} +sbwt none +sbwtdcpu none +sbwtdio none",
+        ]) { _, new in new }
+        return environment
+    }
+
+    private static func configuration(_ ports: Ports, _ directory: URL, _ options: RabbitServer.Options) -> String {
+        var lines = [
+            "listeners.tcp.1 = 127.0.0.1:\(ports.plain)",
+            "log.console = false",
+            "log.file = \(directory.appending(path: "rabbit.log").path)",
+            "disk_free_limit.absolute = 50MB",
+            "auth_mechanisms.1 = PLAIN",
+            "auth_mechanisms.2 = AMQPLAIN",
+            "auth_mechanisms.3 = EXTERNAL",
+        ]
+        if let port = ports.encrypted {
+            lines += [
+                "listeners.ssl.1 = 127.0.0.1:\(port)",
+                "ssl_options.cacertfile = \(directory.appending(path: "ca.pem").path)",
+                "ssl_options.certfile = \(directory.appending(path: "server.pem").path)",
+                "ssl_options.keyfile = \(directory.appending(path: "server.key").path)",
+                "ssl_options.verify = verify_peer",
+                "ssl_options.fail_if_no_peer_cert = false",
+                "ssl_cert_login_from = common_name",
+            ]
+        }
+        if let timeout = options.consumerTimeout {
+            lines.append("consumer_timeout = \(Int(timeout / .milliseconds(1)))")
+        }
+        return lines.joined(separator: "\n") + "\n"
+    }
+
+    /// How often a channel looks at its consumers is no setting of `rabbitmq.conf`.
+    private static func advanced(_ options: RabbitServer.Options) -> String {
+        options.consumerTimeout == nil ? "[]." : "[{rabbit, [{channel_tick_interval, 1000}]}]."
+    }
+
+    /// RabbitMQ's own script. The ones in `/usr/sbin` change the user and the directory.
+    private static func program() throws -> String {
+        let candidates = [
+            "/usr/lib/rabbitmq/bin/rabbitmq-server", "/opt/homebrew/sbin/rabbitmq-server",
+            "/usr/local/sbin/rabbitmq-server",
+        ]
+        guard let found = candidates.first(where: { FileManager.default.isExecutableFile(atPath: $0) }) else {
+            throw RabbitServerFailure("Install RabbitMQ (apt-get install rabbitmq-server, or brew install rabbitmq).")
+        }
+        return found
+    }
+
+    /// Ports of loopback that are free now.
+    private static func freePorts(_ count: Int) throws -> [Int] {
+        var sockets: [Int32] = []
+        defer { for socket in sockets { _ = close(socket) } }
+        var ports: [Int] = []
+        for _ in 0..<count {
+            #if os(Linux)
+                let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+            #else
+                let descriptor = socket(AF_INET, SOCK_STREAM, 0)
+            #endif
+            guard descriptor >= 0 else { throw RabbitServerFailure("there is no socket left") }
+            sockets.append(descriptor)
+            var address = sockaddr_in()
+            address.sin_family = sa_family_t(AF_INET)
+            address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
+            var size = socklen_t(MemoryLayout<sockaddr_in>.size)
+            let port: Int? = withUnsafeMutablePointer(to: &address) { pointer in
+                pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { address in
+                    guard bind(descriptor, address, size) == 0, getsockname(descriptor, address, &size) == 0 else {
+                        return nil
+                    }
+                    return pointer.withMemoryRebound(to: sockaddr_in.self, capacity: 1) {
+                        Int(UInt16(bigEndian: $0.pointee.sin_port))
+                    }
+                }
+            }
+            guard let port else { throw RabbitServerFailure("there is no port left") }
+            ports.append(port)
+        }
+        return ports
+    }
+}

@@ -1,0 +1,67 @@
+internal import Foundation
+
+#if canImport(Glibc)
+    internal import Glibc
+#elseif canImport(Musl)
+    internal import Musl
+#else
+    internal import Darwin
+#endif
+
+/// What can be done to a broker of one's own. Each throws ``RabbitServerFailure`` where the broker is another's.
+extension RabbitServer {
+    private var own: BrokerProcess {
+        get throws {
+            guard let process else { throw RabbitServerFailure("the broker is another's") }
+            return process
+        }
+    }
+
+    /// Kills the broker (SIGKILL). What it had confirmed is in its directory.
+    public func kill() throws {
+        try own.signal(SIGKILL)
+    }
+
+    /// Starts it again after ``kill()``, on the same ports, with what is in its directory; returns when a login works.
+    public func restart() async throws {
+        try own.startAgain()
+        try await waitUntilReady()
+    }
+
+    /// Freezes the broker (SIGSTOP): its connections stay open, and nothing answers.
+    public func freeze() throws {
+        try own.signal(SIGSTOP)
+    }
+
+    /// Lets it go on.
+    public func thaw() throws {
+        try own.signal(SIGCONT)
+    }
+
+    /// Makes the broker believe that it has no memory left, or again that it has: it blocks connections that publish.
+    public func setMemoryAlarm(_ isOn: Bool) async throws {
+        _ = try await own.evaluate("vm_memory_monitor:set_vm_memory_high_watermark(\(isOn ? "0.0000001" : "0.4")).")
+    }
+
+    /// Closes all connections of a virtual host from the broker's side (320, CONNECTION_FORCED).
+    public func closeConnections(of virtualHost: String) async throws {
+        _ = try await own.evaluate(
+            "rabbit_connection_tracking_handler:close_connections("
+                + "rabbit_connection_tracking:list(<<\"\(virtualHost)\">>), \"closed by a test\", 0)."
+        )
+    }
+
+    /// How many connections a virtual host has, as the broker counts them.
+    public func connectionCount(of virtualHost: String) async throws -> Int {
+        let answer = try await own.evaluate("length(rabbit_connection_tracking:list(<<\"\(virtualHost)\">>)).")
+        return Int(answer.filter(\.isNumber)) ?? -1
+    }
+
+    /// Evaluates an Erlang expression in the broker.
+    ///
+    /// - Parameter expression: Ends with a full stop.
+    /// - Returns: What `erl_call` prints of its value: `{ok, …}`.
+    public func evaluate(_ expression: String) async throws -> String {
+        try await own.evaluate(expression)
+    }
+}

@@ -1,0 +1,133 @@
+import Logging
+import RabbitDelivery
+import RabbitDeliveryTesting
+import Testing
+
+@Suite struct PublisherTests {
+    private static func publisher(
+        _ topology: RabbitTopology = .init(),
+        _ adjust: (inout RabbitPublisher.Configuration) -> Void = { _ in }
+    ) async throws -> RabbitPublisher {
+        let server = try await RabbitServer.shared()
+        var configuration = RabbitPublisher.Configuration(try await server.makeBroker(), topology: topology)
+        adjust(&configuration)
+        return try RabbitPublisher(configuration, logger: quiet)
+    }
+
+    @Test func anUnroutableMessageIsAnErrorAndTheOthersAreConfirmed() async throws {
+        let queue = try await RabbitServer.shared().unique("orders")
+        let publisher = try await Self.publisher(.init(queues: [.init(queue)]))
+        // Two of each, alike: only the broker's answer tells them apart.
+        var messages: [RabbitMessage] = []
+        for index in 0..<200 {
+            messages.append(RabbitMessage(queue: index % 5 == 0 ? "nowhere" : queue, body: "same"))
+        }
+        let results = await publisher.send(contentsOf: messages)
+        for (index, result) in results.enumerated() {
+            switch result {
+            case .success: #expect(index % 5 != 0)
+            case .failure(let error):
+                #expect(index % 5 == 0)
+                #expect(error.kind == .returned)
+                #expect(error.persistence == .notPersisted)
+                #expect(error.returned?.code == 312)
+                #expect(error.returned?.message.routingKey == "nowhere")
+            }
+        }
+        var optional = RabbitMessage(queue: "nowhere", body: "")
+        optional.isMandatory = false
+        try await publisher.send(optional)
+        await publisher.close()
+    }
+
+    @Test func aMissingExchangeFailsWhatIsUnderWayAndThePublisherGoesOn() async throws {
+        let queue = try await RabbitServer.shared().unique("orders")
+        let publisher = try await Self.publisher(.init(queues: [.init(queue)]))
+        let error = await #expect(throws: RabbitError.self) {
+            try await publisher.send(RabbitMessage(exchange: "no-such", routingKey: "", body: ""))
+        }
+        #expect(error?.kind == .notFound)
+        #expect(error?.code == 404)
+        #expect(error?.persistence == .possiblyPersisted)
+        #expect(error?.recovery == .fixRequest)
+        let confirmation = try await publisher.send(RabbitMessage(queue: queue, body: ""))
+        #expect(confirmation == RabbitConfirmation(generation: 2, sequenceNumber: 1))
+        await publisher.close()
+    }
+
+    @Test func aQueueThatRefusesWhenItIsFullIsANack() async throws {
+        var queue = RabbitTopology.Queue(try await RabbitServer.shared().unique("small"))
+        queue.maximumLength = 1
+        queue.refusesWhenFull = true
+        let publisher = try await Self.publisher(.init(queues: [queue]))
+        try await publisher.send(RabbitMessage(queue: queue.name, body: "fits"))
+        let error = await #expect(throws: RabbitError.self) {
+            // The queue counts what is ready, which may be a moment late.
+            for _ in 0..<20 { try await publisher.send(RabbitMessage(queue: queue.name, body: "too many")) }
+        }
+        #expect(error?.kind == .nacked)
+        #expect(error?.persistence == .possiblyPersisted)
+        #expect(error?.recovery == .retry)
+        await publisher.close()
+    }
+
+    @Test func sendersWaitForRoomAndNothingIsLostInIt() async throws {
+        let queue = try await RabbitServer.shared().unique("orders")
+        let publisher = try await Self.publisher(.init(queues: [.init(queue)])) { $0.maximumUnconfirmed = 3 }
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for index in 0..<100 {
+                group.addTask { try await publisher.send(RabbitMessage(queue: queue, body: "\(index)")) }
+            }
+            try await group.waitForAll()
+        }
+        await publisher.close()
+    }
+
+    @Test func flushWaitsForAllThatWasAcceptedBefore() async throws {
+        let queue = try await RabbitServer.shared().unique("orders")
+        let publisher = try await Self.publisher(.init(queues: [.init(queue)]))
+        var pending: [RabbitPublisher.PendingConfirmation] = []
+        for index in 0..<100 {
+            pending.append(try await publisher.enqueue(RabbitMessage(queue: queue, body: "\(index)")))
+        }
+        try await publisher.flush()
+        let summary = await publisher.close(within: .zero)
+        #expect(summary == .init())
+        for (index, each) in pending.enumerated() {
+            #expect(try await each.confirmation.sequenceNumber == UInt64(index + 1))
+        }
+        try await publisher.flush()
+        let error = await #expect(throws: RabbitError.self) {
+            try await publisher.send(RabbitMessage(queue: queue, body: "late"))
+        }
+        #expect(error?.kind == .closed)
+    }
+
+    @Test func aCancelledSendOfWhichNothingWasWrittenIsNotSent() async throws {
+        let peer = try LoopbackPeer(answer: "")
+        let publisher = try RabbitPublisher(.init(hosts: ["127.0.0.1:\(peer.port)"]), logger: quiet)
+        let sending = Task { try await publisher.send(RabbitMessage(queue: "any", body: "")) }
+        sending.cancel()
+        let error = await #expect(throws: RabbitError.self) { try await sending.value }
+        #expect(error?.kind == .cancelled)
+        #expect(error?.persistence == .notPersisted)
+        let many = Task {
+            await publisher.send(contentsOf: (0..<10).map { RabbitMessage(queue: "any", body: "\($0)") })
+        }
+        many.cancel()
+        let results = await many.value
+        #expect(results.count == 10)
+        for result in results {
+            #expect(throws: RabbitError.self) { try result.get() }
+        }
+        #expect(await publisher.close(within: .zero).unknown == 0)
+    }
+
+    @Test func aPublisherThatIsDroppedStillSends() async throws {
+        let queue = try await RabbitServer.shared().unique("orders")
+        var publisher: RabbitPublisher? = try await Self.publisher(.init(queues: [.init(queue)]))
+        let pending = try await #require(publisher).enqueue(RabbitMessage(queue: queue, body: "text"))
+        publisher = nil
+        #expect(try await pending.confirmation.sequenceNumber == 1)
+    }
+}
