@@ -36,6 +36,7 @@ let package = Package(
         .library(name: "OutboxTesting", targets: ["OutboxTesting"]),
         .library(name: "RabbitDelivery", targets: ["RabbitDelivery"]),
         .library(name: "RabbitDeliveryTesting", targets: ["RabbitDeliveryTesting"]),
+        .executable(name: "rabbit-delivery", targets: ["rabbit-delivery"]),
         .executable(name: "kafka-delivery", targets: ["kafka-delivery"]),
     ],
     traits: traits,
@@ -226,6 +227,17 @@ let package = Package(
             dependencies: [
                 "DeliveryCore",
                 "RabbitDelivery",
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            swiftSettings: settings
+        ),
+        .executableTarget(
+            name: "rabbit-delivery",
+            dependencies: [
+                "RabbitDelivery",
+                "ToolSupport",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "DequeModule", package: "swift-collections"),
                 .product(name: "Logging", package: "swift-log"),
             ],
             swiftSettings: settings

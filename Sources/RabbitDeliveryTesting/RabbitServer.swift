@@ -121,31 +121,11 @@ public final class RabbitServer: Sendable {
             if let process, !process.isRunning { throw RabbitServerFailure("RabbitMQ ended: \(process.lastWords)") }
             let quiet = Logger(label: "RabbitServer") { _ in SwiftLogNoOpLogHandler() }
             let publisher = try RabbitPublisher(.init(broker), logger: quiet)
-            let isOpen = await Self.isConnected(publisher)
+            let isOpen = (try? await publisher.waitUntilConnected()) != nil
             await publisher.close(within: .zero)
             if isOpen { return }
         }
         throw RabbitServerFailure("RabbitMQ does not answer: \(process?.lastWords ?? "")")
-    }
-
-    /// The publisher tries again by itself; this waits for what comes of that.
-    private static func isConnected(_ publisher: RabbitPublisher) async -> Bool {
-        await withTaskGroup(of: Bool.self) { group in
-            group.addTask {
-                for await event in publisher.events {
-                    if case .connected = event { return true }
-                    if case .failed = event { return false }
-                }
-                return false
-            }
-            group.addTask {
-                // Nothing says that a broker will never answer.
-                try? await Task.sleep(for: .seconds(10))
-                return false
-            }
-            defer { group.cancelAll() }
-            return await group.next() ?? false
-        }
     }
 }
 

@@ -4,7 +4,7 @@ import RabbitDeliveryTesting
 /// A virtual host, a queue in it, and who sends to it.
 struct Place {
     let server: RabbitServer
-    let broker: RabbitBroker
+    var broker: RabbitBroker
     let queue: String
     var topology: RabbitTopology
 

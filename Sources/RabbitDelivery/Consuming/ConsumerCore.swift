@@ -6,6 +6,7 @@ final class ConsumerCore: ConnectionClient {
     let configuration: RabbitConsumer.Configuration
     let logger: Logger
     let events = EventHub()
+    let connected = ConnectedState()
     let wakeUp: WakeUp
     // Loops and verdicts on any task meet the connection's thread here. No continuation is resumed while it is held.
     let queue = Mutex(DeliveryQueue())
@@ -200,6 +201,7 @@ final class ConsumerCore: ConnectionClient {
     var connectionFault: RabbitError? { life.withLock { $0.fault } }
 
     func note(_ event: RabbitEvent) {
+        connected.note(event)
         event.log(to: logger)
         life.withLock { $0.metrics?.note(event) }
         events.send(event)
@@ -230,6 +232,7 @@ final class ConsumerCore: ConnectionClient {
             )
         )
         queue.withLock { $0.end() }
+        connected.end(.closed(persistence: nil))
         events.finish()
     }
 }

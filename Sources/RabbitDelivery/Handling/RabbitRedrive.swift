@@ -72,6 +72,9 @@ public struct RabbitRedrive: Sendable {
         public var left: Int { unwanted + tooOften + withoutOrigin + failed.count }
     }
 
+    /// How long a run waits for its first connection.
+    static let connectionTimeout = Duration.seconds(30)
+
     private let configuration: Configuration
     private let logger: Logger
 
@@ -120,7 +123,8 @@ public struct RabbitRedrive: Sendable {
     /// - Parameters:
     ///   - publisher: Who sends the replays.
     ///   - observer: Told of each letter, in order.
-    /// - Throws: ``RabbitError`` where the dead-letter queue cannot be read. How each replay ended is in the summary.
+    /// - Throws: ``RabbitError`` where the dead-letter queue cannot be read, `timedOut` where there is no connection within
+    ///   30 seconds. How each replay ended is in the summary.
     @discardableResult
     public func run(
         through publisher: RabbitPublisher,

@@ -24,16 +24,9 @@ struct RedriveRun {
         _ consumer: RabbitConsumer,
         _ observer: (RabbitConsumer.Delivery, RabbitRedrive.Decision) -> Void
     ) async throws(RabbitError) {
-        let events = consumer.events
         try consumer.core.start()
         // Not before the queue has said how much it holds: an empty one hands nothing out.
-        var isOpen = false
-        for await event in events {
-            if case .connected = event { isOpen = true }
-            if case .failed(let error) = event { throw error }
-            if isOpen { break }
-        }
-        guard isOpen else { throw .cancelled(persistence: nil) }
+        try await consumer.core.connected.wait(within: RabbitRedrive.connectionTimeout)
         let count = consumer.core.messageCount(of: configuration.queue) ?? 0
         var iterator = consumer.deliveries.makeAsyncIterator()
         var generation: Int?

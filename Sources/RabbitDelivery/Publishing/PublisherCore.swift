@@ -9,6 +9,7 @@ final class PublisherCore: ConnectionClient {
 
     let configuration: RabbitPublisher.Configuration
     let events = EventHub()
+    let connected = ConnectedState()
     private let logger: Logger
     let wakeUp: WakeUp
     // Senders on any task meet the connection's thread here. No continuation is resumed while it is held.
@@ -151,6 +152,7 @@ final class PublisherCore: ConnectionClient {
     func note(_ event: RabbitEvent) {
         if case .connectionFailed(let error, _) = event { thread.withLock { $0.lastProblem = error } }
         if case .disconnected(let error) = event { thread.withLock { $0.lastProblem = error } }
+        connected.note(event)
         event.log(to: logger)
         events.send(event)
     }
@@ -171,6 +173,7 @@ final class PublisherCore: ConnectionClient {
     func ended() {
         // What came in between refusing and here is there: nothing is accepted any more.
         failed(queue.withLock { $0.refusal } ?? .closed())
+        connected.end(.closed(persistence: nil))
         let summary = thread.withLock { $0.summary }
         ending.end(summary)
         let flushes = queue.withLock { $0.takeFlushes(oldest: nil) }

@@ -134,6 +134,17 @@ public final class RabbitPublisher: Service, Destination {
         await core.close(within: timeout)
     }
 
+    /// Waits until there is a connection and the topology is declared on it; returns at once where that is so.
+    ///
+    /// Sending does not need it. It is for programs that want to know at their start.
+    ///
+    /// - Parameter timeout: How long to wait.
+    /// - Throws: ``RabbitError``: what the login or the topology was refused for, `timedOut` with the last problem, `cancelled`,
+    ///   `closed`.
+    public func waitUntilConnected(within timeout: Duration = .seconds(10)) async throws(RabbitError) {
+        try await core.connected.wait(within: timeout)
+    }
+
     /// What happens to the publisher, from now on.
     public var events: RabbitEvents { core.events.listen() }
 

@@ -1,0 +1,130 @@
+import ArgumentParser
+import RabbitDelivery
+import ToolSupport
+
+struct RedriveCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "redrive",
+        abstract: "Sends dead letters again to where they came from.",
+        discussion: """
+            A letter is acknowledged only when its replay is confirmed; what is left stays in its queue. The messages that are \
+            there at the beginning are looked at, and no more.
+
+              rabbit-delivery redrive orders-dead --dry-run
+              rabbit-delivery redrive orders-dead --error CardDeclined --rate 50
+              rabbit-delivery redrive orders-dead --to-exchange orders --to-key new.fruit
+
+            Exit status: 0 when every letter that was wanted was redriven, 1 when any was not, 64 when the command line is wrong.
+            """
+    )
+
+    @OptionGroup(title: "Broker")
+    var options: BrokerOptions
+
+    @Argument(help: "The queue with the dead letters.")
+    var queue: String
+
+    @Flag(name: [.customShort("n"), .long], help: "Say what would be done, and do nothing.")
+    var dryRun = false
+
+    @Option(help: "Only letters whose error, or its type, contains this text.")
+    var error: String?
+
+    @Option(help: "Only letters that failed first in this queue.")
+    var from: String?
+
+    @Option(help: "Send them to this exchange instead of where they came from; an empty one with --to-key is a queue.")
+    var toExchange: String?
+
+    @Option(help: "The routing key, with --to-exchange.")
+    var toKey: String = ""
+
+    @Option(parsing: .unconditional, help: "How many letters, at most.")
+    var count: Int?
+
+    @Option(parsing: .unconditional, help: "How many a second, at most.")
+    var rate: Double?
+
+    @Option(parsing: .unconditional, help: "How often a letter may go round.")
+    var maximumRedrives: Int = 3
+
+    func validate() throws {
+        guard !queue.isEmpty else { throw ValidationError("The queue's name is empty.") }
+        guard toExchange != nil || toKey.isEmpty else { throw ValidationError("--to-key needs --to-exchange.") }
+        if let count, count < 1 { throw ValidationError("--count \(count): 1 or more are possible.") }
+        if let rate, !(rate > 0) { throw ValidationError("--rate \(rate): more than 0 is needed.") }
+        guard maximumRedrives >= 1 else { throw ValidationError("--maximum-redrives: 1 or more are possible.") }
+    }
+
+    func run() async throws {
+        let broker = try options.broker()
+        var configuration = RabbitRedrive.Configuration(broker, queue: queue)
+        let (error, from, toExchange, toKey) = (error, from, toExchange, toKey)
+        configuration.isWanted = { letter in
+            let facts = letter.deadLetter
+            if let error {
+                guard [facts?.error, facts?.errorType].contains(where: { $0?.contains(error) == true }) else {
+                    return false
+                }
+            }
+            return from == nil || facts?.queue == from
+        }
+        if let toExchange { configuration.destination = { _ in (toExchange, toKey) } }
+        configuration.maximumLetters = count
+        configuration.maximumPerSecond = rate
+        configuration.maximumRedrives = maximumRedrives
+        let redrive = RabbitRedrive(configuration, logger: options.logger)
+        let summary: RabbitRedrive.Summary
+        do throws(RabbitError) {
+            if dryRun {
+                summary = try await redrive.preview { letter, decision in
+                    StandardOutput.print(Self.line(letter, decision))
+                }
+            } else {
+                let publisher = try RabbitPublisher(.init(broker), logger: options.logger)
+                do throws(RabbitError) {
+                    summary = try await redrive.run(through: publisher)
+                } catch {
+                    await publisher.close(within: .seconds(1))
+                    throw error
+                }
+                await publisher.close()
+            }
+        } catch {
+            throw ToolFailure(error)
+        }
+        try conclude(summary)
+    }
+
+    private static func line(_ letter: RabbitConsumer.Delivery, _ decision: RabbitRedrive.Decision) -> String {
+        let what =
+            switch decision {
+            case .send(let exchange, let key, _): "would go to exchange '\(exchange)', key '\(key)'"
+            case .unwanted: "stays: not wanted"
+            case .tooOften(let times): "stays: went round \(count(times, "time")) already"
+            case .noOrigin: "stays: nothing says where it came from"
+            }
+        let facts = letter.deadLetter
+        let why = facts?.error ?? facts?.deaths.first.map { "\($0.reason)" } ?? "no reason given"
+        return "\(facts?.queue ?? "?"): \(why): \(what)".withoutControls
+    }
+
+    private func conclude(_ summary: RabbitRedrive.Summary) throws {
+        var sentence = "\(count(summary.redriven, "letter")) \(dryRun ? "would be redriven" : "redriven")"
+        if summary.left > 0 {
+            sentence +=
+                ", \(summary.left.grouped) left: \(summary.unwanted.grouped) not wanted, \(summary.tooOften.grouped) too often, "
+            sentence += "\(summary.withoutOrigin.grouped) without an origin, \(summary.failed.count.grouped) failed"
+        }
+        if let first = summary.failed.first { sentence += " (\(first))" }
+        if summary.isPartial { sentence += "; not all were looked at" }
+        if !summary.failed.isEmpty || summary.isPartial { throw ToolFailure(sentence) }
+        StandardError.say(sentence)
+    }
+
+    private func count(_ number: Int, _ noun: String) -> String { Self.count(number, noun) }
+
+    private static func count(_ number: Int, _ noun: String) -> String {
+        "\(number.grouped) \(noun)\(number == 1 ? "" : "s")"
+    }
+}

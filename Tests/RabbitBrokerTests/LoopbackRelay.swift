@@ -1,0 +1,121 @@
+import DeliveryCore
+import Synchronization
+
+#if canImport(Glibc)
+    import Glibc
+#elseif canImport(Musl)
+    import Musl
+#else
+    import Darwin
+#endif
+
+/// Passes bytes on to a port of loopback, and cuts connections when it is told to: one thread for each connection and direction.
+final class LoopbackRelay: Sendable {
+    let port: Int
+    private let listener: Int32
+    private let open = Mutex<[Int32]>([])
+
+    struct NoPort: Error {}
+
+    init(to target: Int) throws {
+        #if os(Linux)
+            let stream = Int32(SOCK_STREAM.rawValue)
+        #else
+            let stream = SOCK_STREAM
+        #endif
+        let listener = socket(AF_INET, stream, 0)
+        self.listener = listener
+        var address = Self.address(0)
+        var size = socklen_t(MemoryLayout<sockaddr_in>.size)
+        let isBound: Bool = withUnsafeMutablePointer(to: &address) { pointer in
+            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { address in
+                bind(listener, address, size) == 0 && listen(listener, 64) == 0
+                    && getsockname(listener, address, &size) == 0
+            }
+        }
+        guard isBound else { throw NoPort() }
+        port = Int(UInt16(bigEndian: address.sin_port))
+        let isStarted = BlockingThread.start("relay") { [self] in
+            while case let client = accept(listener, nil, nil), client >= 0 {
+                let server = socket(AF_INET, stream, 0)
+                var address = Self.address(target)
+                let isConnected = withUnsafePointer(to: &address) { pointer in
+                    pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                        connect(server, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) == 0
+                    }
+                }
+                let pair = Pair(client, server)
+                open.withLock { $0 += [client, server] }
+                guard isConnected else { continue }
+                _ = BlockingThread.start("relay") { [self] in pass(pair, client, server) }
+                _ = BlockingThread.start("relay") { [self] in pass(pair, server, client) }
+            }
+        }
+        guard isStarted else { throw NoPort() }
+    }
+
+    /// Two sockets, closed when both directions have ended.
+    private final class Pair: Sendable {
+        private let sockets: (Int32, Int32)
+
+        init(_ one: Int32, _ other: Int32) { sockets = (one, other) }
+
+        deinit {
+            _ = close(sockets.0)
+            _ = close(sockets.1)
+        }
+    }
+
+    private func pass(_ pair: Pair, _ from: Int32, _ to: Int32) {
+        withExtendedLifetime(pair) {
+            var buffer = [UInt8](repeating: 0, count: 16_384)
+            while case let count = recv(from, &buffer, buffer.count, 0), count > 0 {
+                #if os(Linux)
+                    guard send(to, buffer, count, Int32(MSG_NOSIGNAL)) == count else { break }
+                #else
+                    guard send(to, buffer, count, 0) == count else { break }
+                #endif
+            }
+            open.withLock { open in open.removeAll { $0 == from || $0 == to } }
+            _ = shutdown(from, Int32(SHUT_RDWR))
+            _ = shutdown(to, Int32(SHUT_RDWR))
+        }
+    }
+
+    /// Cuts every connection there is.
+    func cut() {
+        open.withLock { open in
+            for descriptor in open { _ = shutdown(descriptor, Int32(SHUT_RDWR)) }
+        }
+    }
+
+    func stop() {
+        _ = shutdown(listener, Int32(SHUT_RDWR))
+        cut()
+    }
+
+    private static func address(_ port: Int) -> sockaddr_in {
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
+        address.sin_port = UInt16(truncatingIfNeeded: port).bigEndian
+        return address
+    }
+}
+
+/// How much memory the process has.
+enum Memory {
+    /// In bytes; 0 where the system does not say.
+    static var resident: Int {
+        #if os(Linux)
+            guard let file = fopen("/proc/self/statm", "r") else { return 0 }
+            defer { fclose(file) }
+            var line = [CChar](repeating: 0, count: 128)
+            guard fgets(&line, 128, file) != nil else { return 0 }
+            let text = String(decoding: line.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+            return (text.split(separator: " ").dropFirst().first.flatMap { Int($0) } ?? 0) * 4_096
+        #else
+            return 0
+        #endif
+    }
+}
