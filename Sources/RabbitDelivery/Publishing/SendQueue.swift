@@ -133,6 +133,6 @@ struct SendQueue {
     mutating func refuse(_ error: RabbitError) -> [RoomWaiter] {
         if refusal == nil { refusal = error }
         defer { roomWaiters = [] }
-        return Array(roomWaiters)
+        return roomWaiters.isEmpty ? [] : Array(roomWaiters)
     }
 }
