@@ -39,7 +39,9 @@ enum DeadLetters {
         let broker = try RabbitBroker(uri: ProcessInfo.processInfo.environment["RABBITMQ_URL"] ?? "amqp://localhost")
         let bank = Bank()
         try await withRabbitPublisher(.init(broker, topology: topology)) { publisher in
-            for order in [Order(number: 1, card: "good"), Order(number: 2, card: "expired"), Order(number: 3, card: "good")] {
+            for order in [
+                Order(number: 1, card: "good"), Order(number: 2, card: "expired"), Order(number: 3, card: "good"),
+            ] {
                 try await publisher.send(
                     RabbitMessage(exchange: "example-orders", routingKey: "new.fruit", value: order)
                 )
