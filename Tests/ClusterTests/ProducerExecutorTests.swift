@@ -54,8 +54,8 @@ struct ProducerExecutorTests {
         }
     }
 
-    /// Senders look for reports too, and must not take what is to wake the producer's thread: nothing else does here.
-    @Test func tasksGetTheirTurnWhileSendersLookForReportsThatNeverCome() async throws {
+    /// Nothing wakes the producer's thread here but the tasks themselves.
+    @Test func tasksGetTheirTurnWhileSendersEnqueueAndNoReportEverComes() async throws {
         var configuration = KafkaProducer.Configuration(bootstrapServers: ["127.0.0.1:1"])
         configuration.messageTimeout = .seconds(600)
         configuration.additionalProperties = ["reconnect.backoff.ms": "600000", "reconnect.backoff.max.ms": "600000"]
@@ -74,7 +74,7 @@ struct ProducerExecutorTests {
                         for _ in 0..<SendBlock.sharedCapacity {
                             _ = try await producer.enqueue(KafkaMessage(topic: "t", value: "x"))
                         }
-                        // Long enough for the thread to end its rest, and to sleep until something wakes it.
+                        // Long enough for the thread to sleep until something wakes it.
                         try await Task.sleep(for: .milliseconds(2))
                     }
                     return 0

@@ -37,3 +37,24 @@ package func waitCancellably<Value: Sendable>(
         cancel(id)
     }
 }
+
+/// The same wait where every message has one and an allocation for each would be felt: the continuation is not checked, and the
+/// waiter is known without a number.
+///
+/// - Parameters:
+///   - register: Called once, at once: notes the waiter, or resumes the continuation.
+///   - cancel: Resumes the waiter if it is still there. From any thread, at most twice.
+@inlinable
+package func waitCancellablyUnchecked(
+    register: (UnsafeContinuation<Void, Never>) -> Void,
+    onCancel cancel: @Sendable () -> Void
+) async {
+    await withTaskCancellationHandler {
+        await withUnsafeContinuation { continuation in
+            register(continuation)
+            if Task.isCancelled { cancel() }
+        }
+    } onCancel: {
+        cancel()
+    }
+}

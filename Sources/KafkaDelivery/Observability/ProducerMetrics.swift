@@ -1,10 +1,10 @@
 internal import CoreMetrics
 
-/// A producer's metrics. Used by the report reader alone.
+/// A producer's metrics. The producer's thread's alone, once that has begun.
 ///
 /// Reports are counted as they are read, and what was counted is handed on every few seconds; sending knows
 /// nothing of it.
-struct ProducerMetrics {
+struct ProducerMetrics: Sendable {
     /// How often they are brought up to date.
     private let interval: Duration
 

@@ -5,7 +5,7 @@ struct BatchOfSends {
     private enum Piece {
         /// The first messages of a block.
         case block(SendBlock, count: Int, topics: Topics)
-        /// One that waited for room.
+        /// One that waited for space.
         case one(PendingDelivery)
         case refused(KafkaError)
     }
@@ -35,7 +35,7 @@ struct BatchOfSends {
     private var pieces: [Piece] = []
     /// Of messages.
     private var count = 0
-    /// Of blocks and of messages that waited for room.
+    /// Of blocks and of messages that waited for space.
     private var awaitedCount = 0
     /// How many messages the next block is for.
     private var blockCapacity = SendBlock.maximumCapacity
@@ -44,7 +44,7 @@ struct BatchOfSends {
         self.core = core
     }
 
-    /// Hands messages over in their order, and waits for room where there is none.
+    /// Hands messages over in their order, and waits for space where there is none.
     mutating func send(_ messages: some Sequence<KafkaMessage>) async {
         guard let handled = await sendInPlace(messages) else { return }
         var chunk: [KafkaMessage] = []
@@ -74,11 +74,11 @@ struct BatchOfSends {
             case nil: return next
             case .end: return nil
             case .goOn:
-                // On the producer's thread nobody else reads reports meanwhile.
+                // On the producer's thread no report is read meanwhile.
                 if core.executor.isCurrent { await Task.yield() }
             case .wait(let message):
                 do throws(KafkaError) {
-                    pieces.append(.one(try await core.enqueueWithRoom(message, batch)))
+                    pieces.append(.one(try await core.enqueueWithSpace(message, batch)))
                     awaitedCount += 1
                 } catch {
                     pieces.append(.refused(error))
@@ -95,12 +95,12 @@ struct BatchOfSends {
         case end
     }
 
-    /// Hands messages over until one would have to wait for room.
+    /// Hands messages over until one would have to wait for space.
     ///
     /// - Returns: How many were accepted or refused, and whether the next one has to wait.
     private mutating func handOver(_ messages: UnsafeBufferPointer<KafkaMessage>) -> (count: Int, isFull: Bool) {
-        guard !core.ledger.isCrowded else { return (0, true) }
-        let block = SendBlock(capacity: messages.count, core.demand, batch)
+        guard !core.waitQueue.hasSpaceWaiters else { return (0, true) }
+        let block = SendBlock(capacity: messages.count, batch)
         var topics = Topics()
         let handled = core.handOver(messages, block, &topics)
         awaitedCount += 1
@@ -125,7 +125,7 @@ struct BatchOfSends {
         for piece in pieces {
             switch piece {
             case .block(let block, let count, let topics):
-                topics.forEach(count) { results.append(block.slot($0).result($1) ?? unknown) }
+                topics.forEach(count) { results.append(block.promise($0).result($1) ?? unknown) }
             case .one(let pending): results.append(pending.resultNow ?? unknown)
             case .refused(let error): results.append(.failure(error))
             }

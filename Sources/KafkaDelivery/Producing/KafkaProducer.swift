@@ -75,21 +75,20 @@ public final class KafkaProducer: Service, Destination {
     @discardableResult
     public func send(_ message: KafkaMessage) async throws(KafkaError) -> KafkaDeliveryReport {
         if let pending = try core.enqueueNow(message) { return try await pending.onlyReport() }
-        return try await core.enqueueWithRoom(message).onlyReport()
+        return try await core.enqueueWithSpace(message).onlyReport()
     }
 
     /// Accepts a message for sending, and returns without waiting for the broker.
     ///
     /// The order in which one task enqueues is the order of the messages in their partition. The call waits only where
-    /// the buffer is full. Every now and then it reads reports that have arrived, of any message, about a thousand at most;
-    /// a log handler may so be called here.
+    /// the buffer is full.
     ///
     /// - Returns: The send that is under way, whose report can be awaited later.
     /// - Throws: ``KafkaError`` with `notPersisted`: the message was not accepted.
     @inlinable
     public func enqueue(_ message: KafkaMessage) async throws(KafkaError) -> PendingDelivery {
         if let pending = try enqueueNow(message) { return pending }
-        return try await enqueueWithRoom(message)
+        return try await enqueueWithSpace(message)
     }
 
     @usableFromInline
@@ -98,8 +97,8 @@ public final class KafkaProducer: Service, Destination {
     }
 
     @usableFromInline
-    func enqueueWithRoom(_ message: KafkaMessage) async throws(KafkaError) -> PendingDelivery {
-        try await core.enqueueWithRoom(message)
+    func enqueueWithSpace(_ message: KafkaMessage) async throws(KafkaError) -> PendingDelivery {
+        try await core.enqueueWithSpace(message)
     }
 
     /// Sends many messages, in order, and waits once for all of them: the cheapest way to send.

@@ -6,14 +6,14 @@ extension KafkaProducer {
     /// Await ``report`` now, later, more than once, from several tasks, or never: the message is sent all the same. Some memory
     /// is shared by up to 64 of them, and is free when none of those is left.
     public struct PendingDelivery: Sendable {
-        /// Keeps the slot alive, where it is said to: the slot is only a pointer into it.
+        /// Keeps the promise alive, where it is said to: that is only a pointer into the block.
         private let block: SendBlock
-        let slot: SendSlot
+        let promise: DeliveryPromise
         private let topic: String
 
-        init(_ block: SendBlock, _ slot: SendSlot, topic: String) {
+        init(_ block: SendBlock, _ promise: DeliveryPromise, topic: String) {
             self.block = block
-            self.slot = slot
+            self.promise = promise
             self.topic = topic
         }
 
@@ -36,7 +36,7 @@ extension KafkaProducer {
         @usableFromInline
         func waitForReport() async throws(KafkaError) -> KafkaDeliveryReport {
             defer { extendLifetime(block) }
-            await slot.waitWithOthers()
+            await promise.waitWithOthers()
             return try reportOrCancelled
         }
 
@@ -45,26 +45,26 @@ extension KafkaProducer {
         var reportNow: KafkaDeliveryReport? {
             get throws(KafkaError) {
                 defer { extendLifetime(block) }
-                return try slot.report(topic)
+                return try promise.report(topic)
             }
         }
 
         /// The report, or why there is none, where that is known already.
         var resultNow: Result<KafkaDeliveryReport, KafkaError>? {
             defer { extendLifetime(block) }
-            return slot.result(topic)
+            return promise.result(topic)
         }
 
         /// Tells an observer what becomes of the message.
         func tell(_ observer: some SendObserver) {
             defer { extendLifetime(block) }
-            slot.add(SendWatcher(.tell(observer)))
+            promise.add(SendWatcher(.tell(observer)))
         }
 
-        /// The same as ``report``, once, where nobody else has this.
+        /// The same as ``report``, once, for the only task that has this.
         func onlyReport() async throws(KafkaError) -> KafkaDeliveryReport {
             defer { extendLifetime(block) }
-            await slot.wait()
+            await promise.wait()
             return try reportOrCancelled
         }
 

@@ -1,6 +1,6 @@
 /// Handing over many messages at once.
 extension ProducerCore {
-    /// Hands messages to librdkafka, until one would have to wait for room.
+    /// Hands messages to librdkafka, until one would have to wait for space.
     ///
     /// - Parameters:
     ///   - messages: As many as the block has slots.
@@ -12,7 +12,7 @@ extension ProducerCore {
         _ block: SendBlock,
         _ topics: inout BatchOfSends.Topics
     ) -> Int {
-        let isOpen = inbox.put(block)
+        let isOpen = path.put(block)
         var run = ProduceRun()
         var progress = BatchProgress()
         // By index: a loop over the messages would copy each.
@@ -20,18 +20,18 @@ extension ProducerCore {
             let first = progress.handled
             topics.note(messages[first].topic, at: first)
             do throws(KafkaError) {
-                guard isOpen, !inbox.isClosed else { throw .closed() }
+                guard isOpen, !path.isClosed else { throw .closed() }
                 let topic = try validTopic(of: messages[first])
                 if Task.isCancelled { throw .cancelled(persistence: .notPersisted) }
-                if ledger.isCrowded { break }
+                if waitQueue.hasSpaceWaiters { break }
                 if stampsIdempotencyKey {
                     let message = messages[first].stampedWithIdempotencyKey()
-                    note(produce(message, to: topic, block.slot(first).opaque), of: message, block, &progress)
+                    note(produce(message, to: topic, block.promise(first).opaque), of: message, block, &progress)
                     continue
                 }
-                run.collect(messages, from: first) { block.slot($0).opaque }
+                run.collect(messages, from: first) { block.promise($0).opaque }
                 if run.count < 2 {
-                    let code = produce(messages[first], to: topic, block.slot(first).opaque)
+                    let code = produce(messages[first], to: topic, block.promise(first).opaque)
                     note(code, of: messages[first], block, &progress)
                 } else if let topic = topic ?? lookUpTopic(messages[first].topic) {
                     produce(&run, of: messages, to: topic, block, &progress)
@@ -39,18 +39,18 @@ extension ProducerCore {
                     throw refusal(.last, of: messages[first])
                 }
             } catch {
-                block.slot(first).resolve(error)
+                block.promise(first).resolve(error)
                 progress.handled += 1
             }
         }
-        if isOpen { inbox.noteReturn() }
+        if isOpen { path.noteReturn() }
         if !isOpen {
-            // Nobody else knows of it.
+            // No other task knows of it.
             block.end()
         } else if progress.accepted < messages.count {
-            ledger.withLock { _ = $0.refuse(block, count: messages.count - progress.accepted) }
-            // It may have the reports of all others, and then somebody waits for this.
-            sleep.interrupt()
+            waitQueue.withLock { _ = $0.refuse(block, count: messages.count - progress.accepted) }
+            // It may have the reports of all others, and then a flush waits for this.
+            queue.interrupt()
         }
         return progress.handled
     }
@@ -96,7 +96,7 @@ extension ProducerCore {
         case let code where code.isUnknownTopicOrPartition:
             progress.isFull = true
             return
-        default: block.slot(progress.handled).resolve(refusal(code, of: message))
+        default: block.promise(progress.handled).resolve(refusal(code, of: message))
         }
         progress.handled += 1
     }

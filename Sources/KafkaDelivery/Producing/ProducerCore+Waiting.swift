@@ -22,7 +22,7 @@ extension ProducerCore {
         }
     }
 
-    /// Sends at once what lingers, for as long as somebody waits. Where the system has no thread for it, it is sent when its
+    /// Sends at once what lingers, for as long as a task waits for it. Where the system has no thread for it, it is sent when its
     /// time has come.
     ///
     /// `rd_kafka_flush` waits until nothing is in flight, which on a busy producer may be never; so one thread does it, in
@@ -35,17 +35,17 @@ extension ProducerCore {
         guard !isRunning else { return }
         let isStarted = BlockingThread.start("kafka-flush") { [self] in
             while isAwaited() {
-                // All is sent, and who waits is told by the producer's thread, where a task may be computing.
+                // All is sent, and the waiting task is told by the producer's thread, where a task may be computing.
                 if client?.flush(within: .milliseconds(50)) ?? true { RdKafkaClient.pause(milliseconds: 1) }
             }
         }
         if !isStarted { isFlushing.withLock { $0 = false } }
     }
 
-    /// Whether somebody still waits for what lingers. Whoever comes after this has found that nobody does starts a thread.
+    /// Whether a task still waits for what lingers. One that comes after this has found that none does starts a thread.
     private func isAwaited() -> Bool {
         isFlushing.withLock { isFlushing in
-            isFlushing = ledger.withLock { $0.isAwaited }
+            isFlushing = waitQueue.withLock { $0.isAwaited }
             return isFlushing
         }
     }
@@ -60,18 +60,18 @@ extension ProducerCore {
         // Closing is not cut short by cancellation: it ends by its deadline, and the sends need their outcomes.
         _ = await wait(forTheEnd: true)
         await clientEnd.waitAfterClosing(until: deadline)
-        return ledger.withLock { $0.summary }
+        return waitQueue.withLock { $0.summary }
     }
 
     func beginClosing(within timeout: Duration) {
         let deadline = Moment.now.advanced(by: timeout.asTimeout)
-        // First the inbox: where the thread sees that the ledger is closing, nothing new is accepted any more.
-        inbox.close()
-        for waiter in ledger.withLock({ $0.beginClosing(by: deadline) }) {
+        // First the path: where the thread sees that the wait queue is closing, nothing new is accepted any more.
+        path.close()
+        for waiter in waitQueue.withLock({ $0.beginClosing(by: deadline) }) {
             waiter.continuation.resume(returning: .closed())
         }
         if lingers { sendLingering() }
-        sleep.interrupt()
+        queue.interrupt()
     }
 
     /// Waits until everything accepted before has its outcome, or until the producer is closed.
@@ -79,18 +79,18 @@ extension ProducerCore {
     /// - Parameter isForTheEnd: Whether to wait for the latter, and not to be cancelled.
     private func wait(forTheEnd isForTheEnd: Bool) async -> KafkaError? {
         await waitCancellably { id, continuation in
-            let barrier = SendLedger.Barrier(id: id, isForTheEnd: isForTheEnd, continuation: continuation)
-            guard ledger.withLock({ $0.add(barrier) }) else { return continuation.resume(returning: nil) }
+            let waiter = SendWaitQueue.FlushWaiter(id: id, isForTheEnd: isForTheEnd, continuation: continuation)
+            guard waitQueue.withLock({ $0.add(waiter) }) else { return continuation.resume(returning: nil) }
             if lingers { sendLingering() }
             // The thread knows which sends there are.
-            sleep.interrupt()
+            queue.interrupt()
         } onCancel: { id in
-            if !isForTheEnd { cancelBarrier(id) }
+            if !isForTheEnd { cancelFlushWaiter(id) }
         }
     }
 
-    private func cancelBarrier(_ id: UInt64) {
-        let barrier = ledger.withLock { $0.cancelBarrier(id) }
-        barrier?.continuation.resume(returning: .cancelled(persistence: nil))
+    private func cancelFlushWaiter(_ id: UInt64) {
+        let waiter = waitQueue.withLock { $0.cancelFlushWaiter(id) }
+        waiter?.continuation.resume(returning: .cancelled(persistence: nil))
     }
 }

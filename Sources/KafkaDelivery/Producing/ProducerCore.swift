@@ -1,33 +1,30 @@
 internal import Logging
 internal import Synchronization
 
-/// What a producer is made of: senders put their sends into the ``SendInbox`` and call librdkafka; a thread of its own, or a
-/// sender who comes by, reads reports and resumes senders; who has to wait for something else is in the ``SendLedger``.
+/// What a producer is made of: senders put their messages into the ``SendPath`` and call librdkafka; a thread of its own
+/// (``ProducerThread``) reads reports and resumes senders; what has to wait for something else is in the ``SendWaitQueue``.
 ///
-/// A send that finds room takes no lock of ours but the inbox's. Reports are read under a lock, which nobody waits for but the
-/// thread; the ledger's lock and the inbox's may be taken under it, in this order.
+/// A send that finds space takes no lock of ours but, once in 64 times, the path's. The path's lock may be taken under the wait
+/// queue's.
 final class ProducerCore: Sendable {
     typealias PendingDelivery = KafkaProducer.PendingDelivery
 
     private let openClient: OpenClient
-    /// The same client, for senders that have a slot of the inbox: the thread lets go of it when each of them has returned.
+    /// The same client, for senders that have a slot of the path: the thread lets go of it when each of them has returned.
     private let clientOfSenders: Unmanaged<RdKafkaClient>
     /// Keeps the topics that ``lastTopic`` is one of.
     private let topics: RdKafkaTopics
-    private let unknownPlaces = UnknownPlaces()
-    let sleep: ProducerSleep
-    let demand: ReportDemand
+    private let unknownPartitions = UnknownPartitions()
+    let queue: ReportQueue
     let executor: ProducerExecutor
     let logger: Logger
     let messageTimeout: Duration
     let lingers: Bool
     let stampsIdempotencyKey: Bool
     let configuration: KafkaProducer.Configuration
-    let inbox: SendInbox
-    let ledger = SharedSendLedger()
-    /// What whoever reads reports needs, one at a time.
-    let serving: SharedServing
-    /// Whether a thread sends what lingers. Taken before the ledger's lock.
+    let path = SendPath()
+    let waitQueue = SharedSendWaitQueue()
+    /// Whether a thread sends what lingers. Taken before the wait queue's lock.
     let isFlushing = Mutex(false)
     /// Where the last message went: the next one goes there too, more often than not, and no dictionary is searched.
     private let lastTopic = Atomic<Unmanaged<RdKafkaTopic>?>(nil)
@@ -44,25 +41,31 @@ final class ProducerCore: Sendable {
         self.openClient = OpenClient(client)
         self.clientOfSenders = .passUnretained(client)
         self.topics = client.topics
-        guard let sleep = ProducerSleep(client) else {
+        guard let queue = ReportQueue(client) else {
             throw KafkaError(.client, recovery: .retry, reason: "librdkafka gave no queue for delivery reports")
         }
-        self.sleep = sleep
-        self.demand = ReportDemand(sleep)
-        self.inbox = SendInbox(demand)
-        self.executor = ProducerExecutor(sleep)
-        let metrics = ProducerMetrics(
-            clientID: configuration.clientID,
-            factory: configuration.metricsFactory,
-            interval: configuration.metricsInterval
-        )
-        self.serving = SharedServing(Serving(metrics: metrics))
+        self.queue = queue
+        self.executor = ProducerExecutor(queue)
         self.logger = logger
         self.messageTimeout = configuration.messageTimeout
         self.lingers = configuration.linger > .zero
         self.stampsIdempotencyKey = configuration.stampsIdempotencyKey
         self.configuration = configuration
-        guard BlockingThread.start("kafka-producer", { self.serveQueue() }) else {
+        let reports = ReportReader(
+            metrics: ProducerMetrics(
+                clientID: configuration.clientID,
+                factory: configuration.metricsFactory,
+                interval: configuration.metricsInterval
+            ),
+            logger: logger,
+            messageTimeout: messageTimeout,
+            client: clientOfSenders
+        )
+        let isStarted = BlockingThread.start("kafka-producer") {
+            var thread = ProducerThread(self, reports)
+            thread.run()
+        }
+        guard isStarted else {
             throw KafkaError(.client, recovery: .retry, reason: "the system has no thread left for the producer")
         }
         // A transactional producer asks its coordinator, and is waited for.
@@ -82,8 +85,8 @@ final class ProducerCore: Sendable {
     func letGoOfClient() {
         // A sender's report may be read before the call has returned in which it handed its message over. Nothing says when it
         // has: a sender, on the way of every message, only counts.
-        while !inbox.haveAllReturned { RdKafkaClient.pause(milliseconds: 1) }
-        sleep.end()
+        while !path.haveAllReturned { RdKafkaClient.pause(milliseconds: 1) }
+        queue.end()
         openClient.letGo()
     }
 }
@@ -93,13 +96,13 @@ final class ProducerCore: Sendable {
 extension ProducerCore {
     func enqueue(_ message: KafkaMessage) async throws(KafkaError) -> PendingDelivery {
         if let pending = try enqueueNow(message) { return pending }
-        return try await enqueueWithRoom(message)
+        return try await enqueueWithSpace(message)
     }
 
-    /// Hands a message to librdkafka when there is room for it.
+    /// Hands a message to librdkafka when there is space for it.
     ///
     /// - Parameter batch: Told of its outcome, where it is one of many.
-    func enqueueWithRoom(
+    func enqueueWithSpace(
         _ message: KafkaMessage,
         _ batch: PendingBatch? = nil
     ) async throws(KafkaError) -> PendingDelivery {
@@ -109,21 +112,21 @@ extension ProducerCore {
         let message = stampsIdempotencyKey ? message.stampedWithIdempotencyKey() : message
         var deadline: ContinuousClock.Instant?
         while true {
-            let block = SendBlock(capacity: 1, demand, batch)
-            guard let error = await waitForRoom(message, block) else {
-                return PendingDelivery(block, block.slot(0), topic: message.topic)
+            let block = SendBlock(capacity: 1, batch)
+            guard let error = await waitForSpace(message, block) else {
+                return PendingDelivery(block, block.promise(0), topic: message.topic)
             }
             guard error.kind == .unknownTopicOrPartition, let client else { throw error }
-            let until = deadline ?? UnknownPlaces.deadline(messageTimeout)
+            let until = deadline ?? UnknownPartitions.deadline(messageTimeout)
             let isFirst = deadline == nil
             deadline = until
             guard isFirst || .now < until,
-                await unknownPlaces.isThere(message.topic, message.partition, client, until: until)
+                await unknownPartitions.isThere(message.topic, message.partition, client, until: until)
             else { throw error }
         }
     }
 
-    /// Hands a message to librdkafka where there is room; nil where there is none. Not async, so that a send pays for the
+    /// Hands a message to librdkafka where there is space; nil where there is none. Not async, so that a send pays for the
     /// waiting alone.
     func enqueueNow(_ message: KafkaMessage) throws(KafkaError) -> PendingDelivery? {
         if stampsIdempotencyKey { return try enqueueAsIs(message.stampedWithIdempotencyKey()) }
@@ -133,18 +136,17 @@ extension ProducerCore {
     private func enqueueAsIs(_ message: KafkaMessage) throws(KafkaError) -> PendingDelivery? {
         let topic = try validTopic(of: message)
         if Task.isCancelled { throw .cancelled(persistence: .notPersisted) }
-        // Others wait for room already, and have the earlier claim.
-        if ledger.isCrowded { return nil }
-        // Before librdkafka has it: then whoever reads its report finds it.
-        guard let claim = inbox.claim() else { throw .closed() }
-        let code = produce(message, to: topic, claim.slot.opaque)
-        inbox.noteReturn()
-        if claim.isLast { readReports() }
+        // Others wait for space already, and come first.
+        if waitQueue.hasSpaceWaiters { return nil }
+        // Before librdkafka has it: then the thread finds it when it reads its report.
+        guard let claim = path.claim() else { throw .closed() }
+        let code = produce(message, to: topic, claim.promise.opaque)
+        path.noteReturn()
         // One that closing gave up meanwhile has its outcome.
-        if code == .success || !claim.slot.discard() {
-            return PendingDelivery(claim.block, claim.slot, topic: message.topic)
+        if code == .success || !claim.promise.discard() {
+            return PendingDelivery(claim.block, claim.promise, topic: message.topic)
         }
-        if ledger.withLock({ $0.refuse(claim.block) }) { sleep.interrupt() }
+        if waitQueue.withLock({ $0.refuse(claim.block) }) { queue.interrupt() }
         // What librdkafka does not know may be there all the same: that is found out where there is time to wait.
         guard code == .queueFull || code.isUnknownTopicOrPartition else { throw refusal(code, of: message) }
         return nil
@@ -185,19 +187,19 @@ extension ProducerCore {
     }
 
     /// Waits until the thread has handed the message to librdkafka, or could not.
-    private func waitForRoom(_ message: KafkaMessage, _ block: SendBlock) async -> KafkaError? {
+    private func waitForSpace(_ message: KafkaMessage, _ block: SendBlock) async -> KafkaError? {
         let deadline = Moment.now.advanced(by: messageTimeout.asTimeout)
         return await waitCancellably { id, continuation in
-            let waiter = SendLedger.RoomWaiter(
+            let waiter = SendWaitQueue.BufferSpaceWaiter(
                 id: id,
                 message: message,
                 block: block,
                 deadline: deadline,
                 continuation: continuation
             )
-            switch ledger.withLock({ $0.wait(waiter) }) {
+            switch waitQueue.withLock({ $0.wait(waiter) }) {
             case .none: break
-            case .interrupt: sleep.interrupt()
+            case .interrupt: queue.interrupt()
             case .refuse(let error): continuation.resume(returning: error)
             }
         } onCancel: { id in
@@ -206,18 +208,18 @@ extension ProducerCore {
     }
 
     private func cancelWait(_ id: UInt64) {
-        let waiter = ledger.withLock { $0.cancelRoomWaiter(id) }
+        let waiter = waitQueue.withLock { $0.cancelBufferSpaceWaiter(id) }
         waiter?.continuation.resume(returning: .cancelled(persistence: .notPersisted))
     }
 
-    /// Refuses whoever waits for room or would have to, until ``admitRoomWaiters()``.
-    func refuseRoomWaiters(_ error: KafkaError) {
-        let waiters = ledger.withLock { $0.takeRoomWaiters(refusing: error) }
+    /// Refuses senders that wait for space or would have to, until ``admitSpaceWaiters()``.
+    func refuseSpaceWaiters(_ error: KafkaError) {
+        let waiters = waitQueue.withLock { $0.takeSpaceWaiters(refusing: error) }
         for waiter in waiters { waiter.continuation.resume(returning: error) }
     }
 
-    func admitRoomWaiters() {
-        ledger.withLock { $0.admitRoomWaiters() }
+    func admitSpaceWaiters() {
+        waitQueue.withLock { $0.admitSpaceWaiters() }
     }
 
     /// The error of a message that librdkafka did not take.

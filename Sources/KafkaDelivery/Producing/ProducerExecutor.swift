@@ -8,10 +8,10 @@ final class ProducerExecutor: TaskExecutor {
     private struct State {
         var jobs: Deque<UnownedJob> = []
         /// Where the thread sleeps; nil when it has ended.
-        var sleep: ProducerSleep?
+        var queue: ReportQueue?
     }
 
-    // Anybody enqueues a job, and the producer's thread takes it.
+    // Any thread enqueues a job, and the producer's thread takes it.
     private let state: Mutex<State>
     /// Whether there is nothing behind the lock; stored under it.
     private let isEmpty = Atomic(true)
@@ -21,8 +21,8 @@ final class ProducerExecutor: TaskExecutor {
     // alone, and no lock is taken for them.
     nonisolated(unsafe) private var own: Deque<UnownedJob> = []
 
-    init(_ sleep: ProducerSleep) {
-        self.state = Mutex(State(sleep: sleep))
+    init(_ queue: ReportQueue) {
+        self.state = Mutex(State(queue: queue))
     }
 
     /// Whether the calling thread is the producer's.
@@ -36,11 +36,11 @@ final class ProducerExecutor: TaskExecutor {
             own.append(job)
             return
         }
-        let (isTaken, sleeper): (Bool, ProducerSleep?) = state.withLock { state in
-            guard let sleep = state.sleep else { return (false, nil) }
+        let (isTaken, sleeper): (Bool, ReportQueue?) = state.withLock { state in
+            guard let queue = state.queue else { return (false, nil) }
             state.jobs.append(job)
             isEmpty.store(false, ordering: .releasing)
-            return (true, state.jobs.count == 1 ? sleep : nil)
+            return (true, state.jobs.count == 1 ? queue : nil)
         }
         if isTaken { sleeper?.interrupt() } else { Self.handOver(job) }
     }
@@ -58,13 +58,10 @@ extension ProducerExecutor {
         thread.store(BlockingThread.current, ordering: .relaxed)
     }
 
-    /// Whether the thread has something to do here. Whoever changes that interrupts it.
+    /// Whether the thread has something to do here. Another thread that changes that interrupts it.
     var hasJobs: Bool {
         !own.isEmpty || !isEmpty.load(ordering: .acquiring)
     }
-
-    /// Whether others than the thread have left something for it to do.
-    var hasForeignJobs: Bool { !isEmpty.load(ordering: .acquiring) }
 
     /// Runs what is there at this moment. What those jobs enqueue has its turn after the next look at reports.
     func runJobs() {
@@ -88,7 +85,7 @@ extension ProducerExecutor {
     func end() {
         // A later thread of the system may get the same name.
         thread.store(0, ordering: .relaxed)
-        state.withLock { $0.sleep = nil }
+        state.withLock { $0.queue = nil }
         // Nothing is added any more.
         takeOver()
         for job in own { Self.handOver(job) }

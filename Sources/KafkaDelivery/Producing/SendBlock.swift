@@ -1,11 +1,10 @@
 internal import Synchronization
 
-/// Messages that are in flight together: one entry of the inbox and of the list of sends, with a slot for each message's
-/// outcome.
+/// Messages that are in flight together, with a slot for each one's ``DeliveryPromise``.
 ///
 /// Single sends share blocks, and a batch has its own: so what a message costs by itself is its slot, and there is one object
-/// and one link for many of them. librdkafka carries a pointer to the slot; inbox and list keep the block alive until each of
-/// its slots has its outcome, or is given back unused, and so does whoever may still ask for one.
+/// and one link for many of them. librdkafka carries a pointer to the slot; ``SendPath`` keeps the block alive until each of
+/// its slots has its outcome, or is given back unused, and so does each ``KafkaProducer/PendingDelivery``.
 final class SendBlock: @unchecked Sendable {
     // Sendable because each member is written by one thread before others see it, or says who writes it.
 
@@ -18,12 +17,11 @@ final class SendBlock: @unchecked Sendable {
 
     let capacity: Int
     private let memory: UnsafeMutableRawPointer
-    private let slots: UnsafeMutablePointer<SendSlot.Storage>
+    private let slots: UnsafeMutablePointer<DeliveryPromise.Storage>
     private let batch: PendingBatch?
-    private let demand: ReportDemand
 
-    // Links of the inbox (to what was put in before), and then of the list of sends in flight, and this block's number in that
-    // list, 0 outside of it. They belong to whoever puts the block into the inbox, and from then on to whoever reads reports.
+    // Links of the path (to what was put in before), and then of what is in flight, and this block's number there, 0 outside of
+    // it. They belong to the sender that puts the block in, and then to the producer's thread.
     var previous: Unmanaged<SendBlock>?
     var next: Unmanaged<SendBlock>?
     var sequence: UInt64 = 0
@@ -36,30 +34,28 @@ final class SendBlock: @unchecked Sendable {
         var watchers: [Int: [SendWatcher]] = [:]
     }
 
-    // Whoever awaits a report meets whoever reads it here, where a slot's own state does not say it all.
+    // Tasks that await a report meet the producer's thread here, where a promise's own state does not say it all.
     private let rare = Mutex(Rare())
 
     /// - Parameters:
     ///   - capacity: How many messages it is for.
-    ///   - demand: Told when somebody waits for a report.
     ///   - batch: Told when all have their outcomes.
-    convenience init(capacity: Int, _ demand: ReportDemand, _ batch: PendingBatch? = nil) {
-        self.init(capacity, alignment: MemoryLayout<SendSlot.Storage>.alignment, demand, batch)
+    convenience init(capacity: Int, _ batch: PendingBatch? = nil) {
+        self.init(capacity, alignment: MemoryLayout<DeliveryPromise.Storage>.alignment, batch)
     }
 
     /// One for single sends.
-    convenience init(sharedBy demand: ReportDemand) {
-        self.init(Self.sharedCapacity, alignment: Self.sharedAlignment, demand, nil)
+    static func shared() -> SendBlock {
+        SendBlock(sharedCapacity, alignment: sharedAlignment, nil)
     }
 
-    private init(_ capacity: Int, alignment: Int, _ demand: ReportDemand, _ batch: PendingBatch?) {
+    private init(_ capacity: Int, alignment: Int, _ batch: PendingBatch?) {
         self.capacity = capacity
         self.messageCount = capacity
-        self.demand = demand
         self.batch = batch
-        memory = .allocate(byteCount: capacity * MemoryLayout<SendSlot.Storage>.stride, alignment: alignment)
-        slots = memory.bindMemory(to: SendSlot.Storage.self, capacity: capacity)
-        for index in 0..<capacity { (slots + index).initialize(to: SendSlot.Storage(.passUnretained(self))) }
+        memory = .allocate(byteCount: capacity * MemoryLayout<DeliveryPromise.Storage>.stride, alignment: alignment)
+        slots = memory.bindMemory(to: DeliveryPromise.Storage.self, capacity: capacity)
+        for index in 0..<capacity { (slots + index).initialize(to: DeliveryPromise.Storage(.passUnretained(self))) }
     }
 
     deinit {
@@ -67,8 +63,8 @@ final class SendBlock: @unchecked Sendable {
         memory.deallocate()
     }
 
-    func slot(_ index: Int) -> SendSlot {
-        SendSlot(slots + index)
+    func promise(_ index: Int) -> DeliveryPromise {
+        DeliveryPromise(slots + index)
     }
 
     /// Tells the batch that each of its messages has its outcome.
@@ -78,48 +74,43 @@ final class SendBlock: @unchecked Sendable {
 
     /// Gives all that have no outcome this one, when nothing is reported any more.
     func failRest(_ error: KafkaError) {
-        for index in 0..<capacity { slot(index).resolve(error) }
-    }
-
-    /// Somebody is about to wait for a report.
-    func wantReport() {
-        demand.want()
+        for index in 0..<capacity { promise(index).resolve(error) }
     }
 }
 
-// MARK: What slots do not keep
+// MARK: What promises do not keep
 
 extension SendBlock {
     /// Notes why a message has no place, and lets `isNew` say whether that is its outcome.
-    func note(_ error: KafkaError, for slot: SendSlot, where isNew: () -> Bool) {
-        rare.withLock { if isNew() { $0.failures[slot.index(in: slots)] = error } }
+    func note(_ error: KafkaError, for promise: DeliveryPromise, where isNew: () -> Bool) {
+        rare.withLock { if isNew() { $0.failures[promise.index(in: slots)] = error } }
     }
 
-    func failure(of slot: SendSlot) -> KafkaError? {
-        rare.withLock { $0.failures[slot.index(in: slots)] }
+    func failure(of promise: DeliveryPromise) -> KafkaError? {
+        rare.withLock { $0.failures[promise.index(in: slots)] }
     }
 
-    /// Adds somebody who is told of the outcome, where `isPending` says that there is none yet.
+    /// Adds a watcher that is told of the outcome, where `isPending` says that there is none yet.
     ///
     /// - Returns: What `isPending` says.
-    func add(_ watcher: SendWatcher, to slot: SendSlot, where isPending: () -> Bool) -> Bool {
+    func add(_ watcher: SendWatcher, to promise: DeliveryPromise, where isPending: () -> Bool) -> Bool {
         rare.withLock { rare in
             guard isPending() else { return false }
-            rare.watchers[slot.index(in: slots), default: []].append(watcher)
+            rare.watchers[promise.index(in: slots), default: []].append(watcher)
             return true
         }
     }
 
-    func removeWatcher(_ id: UInt64, of slot: SendSlot) -> SendWatcher? {
+    func removeWatcher(_ id: UInt64, of promise: DeliveryPromise) -> SendWatcher? {
         rare.withLock { rare in
-            let index = slot.index(in: slots)
+            let index = promise.index(in: slots)
             guard let position = rare.watchers[index]?.firstIndex(where: { $0.id == id }) else { return nil }
             return rare.watchers[index]?.remove(at: position)
         }
     }
 
-    func takeWatchers(of slot: SendSlot) -> [SendWatcher] {
-        rare.withLock { $0.watchers.removeValue(forKey: slot.index(in: slots)) ?? [] }
+    func takeWatchers(of promise: DeliveryPromise) -> [SendWatcher] {
+        rare.withLock { $0.watchers.removeValue(forKey: promise.index(in: slots)) ?? [] }
     }
 }
 
@@ -132,8 +123,7 @@ protocol SendObserver: AnyObject, Sendable {
 /// A task or an observer that is told what became of a message.
 struct SendWatcher {
     enum Action {
-        // Unsafe, because the checked one costs an allocation; whoever takes a watcher off its list, which happens once,
-        // resumes it.
+        // Unsafe, because the checked one costs an allocation; a watcher is resumed when it is taken off its list, once.
         case resume(UnsafeContinuation<Void, Never>)
         case tell(any SendObserver)
     }

@@ -148,8 +148,8 @@ final class TransactionScope: SendObserver {
     /// Waits until no send is between being accepted here and being accepted by librdkafka, where it would end up in the
     /// next transaction. Those that wait for room are refused, and those that would begin to, so it does not take long.
     func drain() async {
-        core.refuseRoomWaiters(.transactionEnded)
-        defer { core.admitRoomWaiters() }
+        core.refuseSpaceWaiters(.transactionEnded)
+        defer { core.admitSpaceWaiters() }
         await withCheckedContinuation { continuation in
             let isDrained = state.withLock { state in
                 if state.activeSends > 0 { state.drained = continuation }

@@ -3,23 +3,23 @@ internal import Synchronization
 
 /// Topics and partitions that librdkafka does not know: it asks for a topic's partitions every few minutes, and until then refuses
 /// what goes to one that was added meanwhile. So a broker is asked before such a refusal counts.
-final class UnknownPlaces: Sendable {
-    private struct Place: Hashable {
+final class UnknownPartitions: Sendable {
+    private struct Name: Hashable {
         let topic: String
         /// Nil where the topic as a whole is asked for.
         let partition: Int?
     }
 
-    /// What was just made is not known to every broker at once: where they are busy, after some seconds. A place that does not
+    /// What was just made is not known to every broker at once: where they are busy, after some seconds. A partition that does not
     /// exist is refused as much later, once in ``memory``.
     private static let patience = Duration.seconds(5)
-    /// How long a place counts as known to be missing: it is asked for again, and no longer waited for.
+    /// How long a partition counts as known to be missing: it is asked for again, and no longer waited for.
     private static let memory = Duration.seconds(10)
     private static let maximumCount = 1_000
 
     private let queue = BlockingQueue("kafka-metadata")
     // Any sender may ask.
-    private let missing = Mutex<[Place: Moment]>([:])
+    private let missing = Mutex<[Name: Moment]>([:])
 
     /// Until when a message is worth trying again that was refused just now.
     static func deadline(_ messageTimeout: Duration) -> ContinuousClock.Instant {
@@ -35,9 +35,9 @@ final class UnknownPlaces: Sendable {
         _ client: RdKafkaClient,
         until deadline: ContinuousClock.Instant
     ) async -> Bool {
-        let place = Place(topic: topic, partition: partition)
+        let name = Name(topic: topic, partition: partition)
         let isKnownToBeMissing = missing.withLock { missing in
-            missing[place].map { $0.duration(to: .now) < Self.memory } ?? false
+            missing[name].map { $0.duration(to: .now) < Self.memory } ?? false
         }
         while true {
             let answer = await queue.run {
@@ -48,7 +48,7 @@ final class UnknownPlaces: Sendable {
             switch answer {
             case .success(let partitions):
                 if partition.map(partitions.contains) ?? !partitions.isEmpty {
-                    missing.withLock { $0[place] = nil }
+                    missing.withLock { $0[name] = nil }
                     return true
                 }
             case .failure(let error):
@@ -61,7 +61,7 @@ final class UnknownPlaces: Sendable {
         }
         missing.withLock { missing in
             if missing.count >= Self.maximumCount { missing = [:] }
-            missing[place] = .now
+            missing[name] = .now
         }
         return false
     }
