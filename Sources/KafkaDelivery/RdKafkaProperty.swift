@@ -70,7 +70,7 @@ enum RdKafkaProperty {
         }
     }
 
-    /// What the library relies on and nobody may change, with where else to look.
+    /// What the library relies on and may not be changed, with where else to look.
     private static let owned: [String: String] = [
         bootstrapServers: "use `bootstrapServers`",
         "metadata.broker.list": "use `bootstrapServers`",

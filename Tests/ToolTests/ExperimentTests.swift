@@ -49,7 +49,7 @@ struct ExperimentTallyTests {
         #expect(strange.strange == 1)
         for mode in ExperimentMode.allCases {
             #expect(failed.broken(mode.promise) == ["1 message said to have failed and stored"])
-            #expect(strange.broken(mode.promise) == ["1 message that nobody sent"])
+            #expect(strange.broken(mode.promise) == ["1 message never sent"])
         }
     }
 

@@ -63,13 +63,13 @@ extension KafkaProducer {
         public var messageTimeout: Duration = .seconds(120)
 
         /// The largest message, with its headers and Kafka's framing (`message.max.bytes`), 1,000 to 1,000,000,000
-        /// bytes. Topic and broker have limits of their own, about 1 MB where nobody changed them.
+        /// bytes. Topic and broker have limits of their own, about 1 MB by default.
         public var maximumMessageBytes: Int = 1_000_000
 
         /// How large the messages may be that travel together, with their headers and Kafka's framing (`batch.size`), 1 byte to
         /// 2 GiB. A message that is larger travels by itself.
         ///
-        /// A topic's and the broker's limit (`max.message.bytes`, `message.max.bytes`, 1 MiB where nobody changed them) is for
+        /// A topic's and the broker's limit (`max.message.bytes`, `message.max.bytes`, 1 MiB by default) is for
         /// the whole batch. Where a topic's is lower than this, set this as low: what is refused together is to be sent again
         /// by itself (``KafkaError/Kind/batchRefused``).
         public var maximumBatchBytes: Int = 1_000_000

@@ -175,12 +175,5 @@ public func withKafkaProducer<Result>(
     _ body: (KafkaProducer) async throws -> sending Result
 ) async throws -> sending Result {
     let producer = try KafkaProducer(configuration, logger: logger)
-    do {
-        let result = try await body(producer)
-        await producer.close(within: configuration.closeTimeout)
-        return result
-    } catch {
-        await producer.close(within: configuration.closeTimeout)
-        throw error
-    }
+    return try await withClient(producer, body) { _ = await $0.close(within: configuration.closeTimeout) }
 }

@@ -11,7 +11,7 @@ internal import Synchronization
 
 /// What librdkafka's own threads call, through the one pointer that a client can carry (`rd_kafka_conf_set_opaque`).
 ///
-/// Whoever makes the client keeps this alive until the client's threads have ended.
+/// ``RdKafkaClient`` keeps it alive until the client's threads have ended.
 final class ClientCallbacks: Sendable {
     private let route: ConnectionRoute?
     let groupLog: GroupLog?

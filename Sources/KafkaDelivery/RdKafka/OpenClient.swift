@@ -19,7 +19,7 @@ final class OpenClient: Sendable {
     func letGo() {
         var client = held.withLock { $0.take() }
         guard client != nil else { return }
-        // Where this is the only reference nobody can make another any more.
+        // Where this is the only reference no other can be made any more.
         end.noteLetGo(isHeld: !isKnownUniquelyReferenced(&client))
     }
 }

@@ -1,4 +1,4 @@
-/// The one owner of a C object: whoever holds it may use it, and when nobody does it is destroyed, once.
+/// The one owner of a C object: what holds it may use it, and when it is let go of the object is destroyed, once.
 struct OwnedHandle: ~Copyable, @unchecked Sendable {
     // Sendable because every librdkafka object that is held this way may be used and destroyed from any thread; the
     // few that may not (lists, headers being built) never leave the function that made them.
@@ -10,7 +10,7 @@ struct OwnedHandle: ~Copyable, @unchecked Sendable {
         self.destroy = destroy
     }
 
-    /// Gives the object up to somebody who destroys it (librdkafka itself, where a call takes ownership).
+    /// Gives the object up to what destroys it (librdkafka itself, where a call takes ownership).
     consuming func release() -> OpaquePointer {
         let raw = self.raw
         discard self

@@ -25,7 +25,7 @@ extension RdKafkaClient {
         rd_kafka_rebalance_protocol(raw).map { String(cString: $0) == "COOPERATIVE" } ?? false
     }
 
-    /// Whether the partitions of the revocation that is being answered belong to somebody else already.
+    /// Whether the partitions of the revocation that is being answered belong to another member already.
     var isAssignmentLost: Bool {
         rd_kafka_assignment_lost(raw) != 0
     }

@@ -120,7 +120,7 @@ extension RdKafkaCode {
     fileprivate static let noMemory = RdKafkaCode(RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE)
 }
 
-/// The topics of a client. Whoever holds this may look at their names, also when the client, and with it the handles, is gone.
+/// The topics of a client. Their names may be looked at also when the client, and with it the handles, is gone.
 final class RdKafkaTopics: Sendable {
     // Held while librdkafka makes a handle, so that there is one for each name.
     private let topics = Mutex<[String: RdKafkaTopic]>([:])

@@ -81,7 +81,7 @@ struct GroupMetadata: ~Copyable {
     /// The metadata of a consumer at this moment. Blocks until librdkafka's thread answers.
     ///
     /// - Parameter joinsGroup: Whether it has to be a member.
-    /// - Returns: Nil where it has to be a member of its group and is none. A coordinator takes offsets from somebody who
+    /// - Returns: Nil where it has to be a member of its group and is none. A coordinator takes offsets from a sender that
     ///   says that he is none without asking further, so nothing may be sent then. Nil too where the group is being left.
     static func current(of client: RdKafkaClient, joinsGroup: Bool) -> GroupMetadata? {
         // The address: an OpaquePointer is not Sendable, and so may not leave the lock.

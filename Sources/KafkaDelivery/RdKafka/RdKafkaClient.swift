@@ -5,12 +5,12 @@ internal import Synchronization
 /// The owner of an `rd_kafka_t`.
 ///
 /// Everything that librdkafka hands out (queues, messages, topics) must be given back before the client is destroyed,
-/// or `rd_kafka_destroy` waits for ever. So whoever holds one of those also holds this object, and the client is
+/// or `rd_kafka_destroy` waits for ever. So what holds one of those also holds this object, and the client is
 /// destroyed when the last of them lets go, on a thread of its own, because it blocks until librdkafka's threads ended.
 final class RdKafkaClient: @unchecked Sendable {
     // Sendable because an rd_kafka_t may be used from any thread.
     let raw: OpaquePointer
-    /// When it is destroyed. Waited for by somebody who does not hold the client.
+    /// When it is destroyed. Waited for by tasks that do not hold the client.
     let end = ClientEnd()
     let credentials: Credentials
     /// librdkafka has a pointer to it.

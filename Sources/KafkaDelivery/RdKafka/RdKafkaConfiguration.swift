@@ -162,7 +162,7 @@ extension String {
 }
 
 extension Duration {
-    /// At least zero and at most 24 days: what a deadline can be set to, whatever somebody asks for.
+    /// At least zero and at most 24 days: what a deadline can be set to, whatever is asked for.
     var asTimeout: Duration {
         min(max(self, .zero), .milliseconds(Int32.max))
     }

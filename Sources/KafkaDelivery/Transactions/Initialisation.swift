@@ -1,8 +1,8 @@
 internal import Synchronization
 
-/// The call that initialises a client, and what ends it where nobody waits for it any longer.
+/// The call that initialises a client, and what ends it where no task waits for it any longer.
 ///
-/// Initialising fences every client with the same transactional id that was initialised before. So one that nobody waits
+/// Initialising fences every client with the same transactional id that was initialised before. So one that no task waits
 /// for must not go on in the background: it would fence its own successor. Librdkafka goes on by itself until the client
 /// is destroyed, which is therefore waited for before the successor is made (``RdKafkaClient/end``).
 final class Initialisation: Sendable {
@@ -13,7 +13,7 @@ final class Initialisation: Sendable {
     // The thread that calls and the task that stops waiting for it.
     private let isAbandoned = Atomic(false)
 
-    /// Blocks until the client is initialised, cannot be, or nobody waits any longer.
+    /// Blocks until the client is initialised, cannot be, or no task waits any longer.
     func run(_ client: RdKafkaClient, until deadline: ContinuousClock.Instant) -> RdKafkaClient.TransactionFailure? {
         while !isAbandoned.load(ordering: .sequentiallyConsistent) {
             guard let failure = client.initTransactions(within: min(deadline.remaining, Self.slice)) else { return nil }
@@ -23,7 +23,7 @@ final class Initialisation: Sendable {
         return RdKafkaClient.TransactionFailure(error: .cancelled(persistence: .notPersisted), remedy: .none)
     }
 
-    /// Nobody waits any longer.
+    /// No task waits any longer.
     func abandon() {
         isAbandoned.store(true, ordering: .sequentiallyConsistent)
     }

@@ -19,8 +19,8 @@ extension KafkaTransactionalProducer {
         public var transactionalID: String
 
         /// How long a transaction may take, from its first message or offset to its commit, until the coordinator aborts it
-        /// (`transaction.timeout.ms`), 1 second to what the broker allows (`transaction.max.timeout.ms`, 15 minutes where
-        /// nobody changed it). Readers of committed messages wait for an open transaction, so a producer that has died
+        /// (`transaction.timeout.ms`), 1 second to what the broker allows (`transaction.max.timeout.ms`, 15 minutes by
+        /// default). Readers of committed messages wait for an open transaction, so a producer that has died
         /// holds them up for this long.
         public var transactionTimeout: Duration = .seconds(60)
 

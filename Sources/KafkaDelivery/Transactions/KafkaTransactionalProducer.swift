@@ -83,7 +83,7 @@ public final class KafkaTransactionalProducer: Service, Sendable {
     ) async throws -> sending Result {
         try refuseInside()
         let scope = try await core.begin()
-        // What `body` returns belongs to nobody else; withValue does not say so of what it passes on.
+        // What `body` returns is its caller's alone; withValue does not say so of what it passes on.
         nonisolated(unsafe) let result: Result
         do {
             let surrounding = Self.surrounding + [ObjectIdentifier(self)]
@@ -99,7 +99,7 @@ public final class KafkaTransactionalProducer: Service, Sendable {
 
     /// Makes this producer usable again after it was fenced or failed for good: with a new client, initialised.
     ///
-    /// Initialising fences whoever uses the transactional id now. So after `fenced` call it only where you know that the
+    /// Initialising fences the producer that uses the transactional id now. So after `fenced` call it only where you know that the
     /// other one is to give way.
     ///
     /// - Throws: As ``initialize()``.
@@ -114,7 +114,7 @@ public final class KafkaTransactionalProducer: Service, Sendable {
     /// Ends by the deadline and a second, whatever the brokers do. Within that time librdkafka's threads have ended too, as
     /// ``KafkaProducer/close(within:)`` says.
     ///
-    /// Deliveries whose transaction's outcome is still unknown are let go of: whoever reads their partitions next begins
+    /// Deliveries whose transaction's outcome is still unknown are let go of: the next reader of their partitions begins
     /// where the group is, and the consumer that they come from neither commits past them nor waits for them when it closes.
     ///
     /// - Parameter timeout: How long that may take.
@@ -268,12 +268,5 @@ public func withKafkaTransactionalProducer<Result>(
     _ body: (KafkaTransactionalProducer) async throws -> sending Result
 ) async throws -> sending Result {
     let producer = try KafkaTransactionalProducer(configuration, logger: logger)
-    do {
-        let result = try await body(producer)
-        await producer.close(within: configuration.closeTimeout)
-        return result
-    } catch {
-        await producer.close(within: configuration.closeTimeout)
-        throw error
-    }
+    return try await withClient(producer, body) { _ = await $0.close(within: configuration.closeTimeout) }
 }

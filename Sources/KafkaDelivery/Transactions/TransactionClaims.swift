@@ -76,7 +76,7 @@ struct TransactionClaims: Sendable {
         for entry in partitions.values { entry.end(isCommitted: false) }
     }
 
-    /// Nobody will find out whether the transaction was committed.
+    /// It will not be found out whether the transaction was committed.
     func abandon() {
         for entry in partitions.values { entry.reader.abandonClaims() }
     }

@@ -17,14 +17,14 @@ final class TransactionEnd: Sendable {
     private enum Stage: UInt8, AtomicRepresentable {
         case undecided
         case committing
-        /// Nobody waits any longer, so it must not be committed behind everybody's back.
+        /// The task does not wait any longer, so it must not be committed unseen.
         case abandoned
     }
 
     private let client: RdKafkaClient
     private let claims: TransactionClaims
     private let deadline: ContinuousClock.Instant
-    // The thread that commits and the task that stops waiting for it: whoever is first decides.
+    // The thread that commits and the task that stops waiting for it: the first of them decides.
     private let stage = Atomic(Stage.undecided)
 
     init(client: RdKafkaClient, claims: TransactionClaims, deadline: ContinuousClock.Instant) {

@@ -3,7 +3,7 @@ extension KafkaError {
     /// The error of a transaction that was aborted because of this one: nothing of it is stored, and doing all of it again
     /// helps, except where the request itself is at fault.
     var abortedTransaction: KafkaError {
-        // Nobody else's messages travel with a transaction's: what is at fault is in it, and will be again.
+        // No other producer's messages travel with a transaction's: what is at fault is in it, and will be again.
         if kind == .batchRefused { return refusedInTransaction(recovery: .fixRequest) }
         let recovery: Recovery =
             switch (kind, self.recovery) {

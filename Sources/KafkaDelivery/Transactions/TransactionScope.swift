@@ -5,7 +5,7 @@ internal import Synchronization
 final class TransactionScope: SendObserver {
     private enum Phase {
         case open
-        /// Somebody commits or aborts it.
+        /// It is being committed or aborted.
         case ending
     }
 
@@ -36,9 +36,9 @@ final class TransactionScope: SendObserver {
     let id = WaiterID.next()
     let core: ProducerCore
     private let begun = Moment.now
-    // Senders on any task, whoever reads reports, and whoever ends the transaction meet here.
+    // Senders on any task, the producer's thread, and the task that ends the transaction meet here.
     private let state = Mutex(State())
-    // Senders count up, and whoever reads reports down, for each message.
+    // Senders count up, and the producer's thread down, for each message.
     private let unreported = Atomic(0)
 
     init(_ core: ProducerCore) {
@@ -77,7 +77,7 @@ final class TransactionScope: SendObserver {
         drained?.resume()
     }
 
-    /// What became of a message of the transaction; called by whoever reads its report.
+    /// What became of a message of the transaction; called by the producer's thread.
     ///
     /// - Parameter failure: Why it was not confirmed, where it was not.
     func noteOutcome(_ failure: KafkaError?) {
@@ -130,7 +130,7 @@ final class TransactionScope: SendObserver {
 
     // MARK: The end
 
-    /// Begins the end; false where somebody else did before.
+    /// Begins the end; false where it had begun already.
     ///
     /// - Parameter reason: Why, where it is not the scope's own end.
     func beginEnding(_ reason: KafkaError? = nil) -> Bool {

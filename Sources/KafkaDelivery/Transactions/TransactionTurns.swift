@@ -12,7 +12,7 @@ struct TransactionTurns {
     private(set) var isTaken = false
     private(set) var isClosed = false
     private var waiters: Deque<Waiter> = []
-    /// Those who wait until nobody has a turn any more.
+    /// Those that wait until no task has a turn any more.
     private var idleWaiters: [TimedWait<Bool>] = []
 
     enum Admission {
@@ -37,7 +37,7 @@ struct TransactionTurns {
 
     /// Ends a turn.
     ///
-    /// - Returns: Whose turn it is next, or who waited for that to be nobody's.
+    /// - Returns: Whose turn it is next, or which tasks waited for there to be none.
     mutating func giveBack() -> (next: Waiter?, idle: [TimedWait<Bool>]) {
         if let next = waiters.popFirst() { return (next, []) }
         isTaken = false
@@ -54,7 +54,7 @@ struct TransactionTurns {
         return waiters
     }
 
-    /// Waits until nobody has a turn; false where there is no need to.
+    /// Waits until no task has a turn; false where there is no need to.
     mutating func waitUntilIdle(_ wait: TimedWait<Bool>) -> Bool {
         if isTaken { idleWaiters.append(wait) }
         return isTaken

@@ -60,7 +60,7 @@ extension TransactionalCore {
             throw .closed()
         case .failure(let failure):
             end(producer)
-            // Nothing was begun, so the next use can try again, unless somebody else has taken over meanwhile.
+            // Nothing was begun, so the next use can try again, unless another producer has taken over meanwhile.
             let isFenced = failure.error.kind == .fenced
             let error = (isFenced ? failure.error.recreating : failure.error)
                 .explaining("the producer cannot be initialised", persistence: .notPersisted)
@@ -94,7 +94,7 @@ extension TransactionalCore {
         }
     }
 
-    /// The client cannot go on, and nobody but the application can know whether another should.
+    /// The client cannot go on, and only the application can know whether another should.
     func fail(_ error: KafkaError) {
         state.withLock { $0.failure = $0.failure ?? error }
         giveUpClient()

@@ -61,7 +61,7 @@ extension TransactionalCore {
 
     /// Commits a transaction.
     ///
-    /// - Throws: Why it was aborted instead, or that nobody knows.
+    /// - Throws: Why it was aborted instead, or that it is unknown.
     func commit(_ scope: TransactionScope) async throws(KafkaError) {
         defer { endTurn() }
         guard scope.beginEnding() else { throw scope.endReason }
@@ -187,14 +187,14 @@ extension TransactionalCore {
         }
     }
 
-    /// Nobody knows what became of a transaction. Its deliveries wait until somebody does.
+    /// No answer says what became of a transaction. Its deliveries wait until that is found out.
     private func doubt(
         _ claims: TransactionClaims,
         _ error: KafkaError,
         recovery: KafkaError.Recovery = .retry
     ) -> KafkaError {
         if !claims.isEmpty { state.withLock { $0.doubtful.append(claims) } }
-        logger.warning("Nobody knows whether a transaction was committed", metadata: ["kafka_error": "\(error)"])
+        logger.warning("It is unknown whether a transaction was committed", metadata: ["kafka_error": "\(error)"])
         return KafkaError(
             .transactionOutcomeUnknown,
             persistence: .possiblyPersisted,
@@ -206,7 +206,7 @@ extension TransactionalCore {
 
     /// What a client says from now on that cannot go on.
     ///
-    /// The coordinator fences a producer whose transaction it has aborted because of its age as it does one that somebody
+    /// The coordinator fences a producer whose transaction it has aborted because of its age as it does one that another
     /// took over from, and librdkafka 2.0.2 has one error for both. So it is left to the application to come back.
     private func lasting(_ error: KafkaError, _ scope: TransactionScope) -> KafkaError {
         guard error.kind == .fenced, scope.age >= configuration.transactionTimeout else { return error.recreating }

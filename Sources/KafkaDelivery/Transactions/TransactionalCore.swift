@@ -5,7 +5,7 @@ internal import Synchronization
 /// The shell around a transactional producer: whose turn it is, the client that is used, and the calls that begin and end
 /// a transaction.
 ///
-/// A client is made and initialised on first use, and given up for another where nobody can say what state its
+/// A client is made and initialised on first use, and given up for another where no answer says what state its
 /// transaction is in. Initialising ends what an earlier client with the same transactional id left open.
 final class TransactionalCore: Sendable {
     typealias Instant = ContinuousClock.Instant
@@ -14,7 +14,7 @@ final class TransactionalCore: Sendable {
         var turns = TransactionTurns()
         /// The client; nil where the next turn has to make one.
         var producer: ProducerCore?
-        /// Why there will be none until somebody asks for it.
+        /// Why there will be none until the application asks for it.
         var failure: KafkaError?
         var scope: TransactionScope?
         /// The transaction that was in progress when closing began.
@@ -23,7 +23,7 @@ final class TransactionalCore: Sendable {
         var abandonCall: (@Sendable () -> Void)?
         /// The time to close in is over: no call is waited for any more.
         var isOverdue = false
-        /// Deliveries of transactions of which nobody knows whether they were committed.
+        /// Deliveries of transactions of which no answer says whether they were committed.
         var doubtful: [TransactionClaims] = []
         /// The end of the last client, where that may go on initialising itself until then.
         var unfinished: ClientEnd?
@@ -33,7 +33,7 @@ final class TransactionalCore: Sendable {
 
     let configuration: KafkaTransactionalProducer.Configuration
     let logger: Logger
-    // Whoever has a turn, waits for one, or closes, meets here. Nothing is called or resumed while it is held.
+    // Tasks that have a turn, wait for one, or close meet here. Nothing is called or resumed while it is held.
     let state = Mutex(State())
 
     init(_ configuration: KafkaTransactionalProducer.Configuration, logger: Logger) throws(KafkaError) {
@@ -147,7 +147,7 @@ extension TransactionalCore {
         giveUpClient()
     }
 
-    /// Nobody will find out any more what became of the deliveries in doubt. Whoever reads their partitions next asks the
+    /// It will not be found out any more what became of the deliveries in doubt. The next reader of their partitions asks the
     /// group; until then neither closing the consumer nor a revocation waits for them, and nothing is committed past them.
     private func abandonDoubts() {
         let doubtful = state.withLock { state in

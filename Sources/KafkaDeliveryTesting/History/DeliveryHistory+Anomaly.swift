@@ -59,7 +59,7 @@ extension DeliveryHistory {
             case duplicateOutput
             /// In one partition of outputs, that of a message comes after that of a later message of its partition.
             case reorderedOutput
-            /// An output names a message that is not known, or that nobody transformed.
+            /// An output names a message that is not known, or was not transformed.
             case outputWithoutInput
             /// An output was read, and after that a committed offset that does not lie behind its message.
             case outputWithoutCommit

@@ -3,7 +3,7 @@ public import KafkaDelivery
 extension DeliveryHistory {
     /// Something that happened, who saw it, and when.
     public struct Record: Sendable, Hashable {
-        /// Whoever recorded it: a producer, one consumer of the group in its whole life, or an observer. A consumer that is
+        /// What recorded it: a producer, one consumer of the group in its whole life, or an observer. A consumer that is
         /// made again has another name.
         public var process: String
 
@@ -13,7 +13,7 @@ extension DeliveryHistory {
         /// What happened.
         public var event: Event
 
-        /// A record that somebody writes by hand, for instance from another client's log.
+        /// A record that is written by hand, for instance from another client's log.
         public init(process: String, time: UInt64, event: Event) {
             self.process = process
             self.time = time

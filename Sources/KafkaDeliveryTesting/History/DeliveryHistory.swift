@@ -26,7 +26,7 @@ internal import Foundation
 ///
 /// The group reads its topics from their beginning, and every message has a value of its own, by which it is told from
 /// others. What the brokers hold is to be read by something other than the code under test, and recorded too:
-/// ``Event/committed(_:offset:)``, ``Event/stored(_:value:key:)`` and ``Event/deadLetter(of:at:value:)``. What nobody
+/// ``Event/committed(_:offset:)``, ``Event/stored(_:value:key:)`` and ``Event/deadLetter(of:at:value:)``. What is not
 /// recorded cannot be found wrong.
 ///
 /// Messages that are transformed in transactions have outputs instead of verdicts: each calls ``Member/transforming(_:)``, an
@@ -41,7 +41,7 @@ public struct DeliveryHistory: Sendable, Hashable {
 
     /// A history of records in any order.
     public init(_ records: some Sequence<Record>) {
-        // Swift's sort is stable: records of the same nanosecond stay in the order of whoever wrote them.
+        // Swift's sort is stable: records of the same nanosecond stay in the order in which they were written.
         self.records = records.sorted { $0.time < $1.time }
     }
 

@@ -32,7 +32,7 @@ extension HistoryIndex {
         }
     }
 
-    /// A consumer starts where the group has committed. So where a run begins says what was, even if nobody looked.
+    /// A consumer starts where the group has committed. So where a run begins says what was, even if it was not recorded.
     private func unsettledBehindRuns() -> [Anomaly] {
         runs.flatMap { run, steps -> [Anomaly] in
             switch order(of: run.ownership.process) {

@@ -14,7 +14,7 @@ extension HistoryIndex {
             guard message.values.isEmpty || message.values.contains(value) else {
                 return report("has the value \"\(value)\", and \(original) has \(message.values.sorted())")
             }
-            guard message.failed != nil else { return report("is of \(original), which nobody failed to handle") }
+            guard message.failed != nil else { return report("is of \(original), whose handling did not fail") }
             return nil
         }
     }

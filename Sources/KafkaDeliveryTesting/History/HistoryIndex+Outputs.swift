@@ -80,12 +80,12 @@ extension HistoryIndex {
             return Anomaly(
                 .outputWithoutInput,
                 output.original,
-                "the output at \(output.position) is of \(output.original), which nobody transformed"
+                "the output at \(output.position) is of \(output.original), which was not transformed"
             )
         }
     }
 
-    /// An output that can be read is committed, and so is what it was made of: whoever asks after that is told.
+    /// An output that can be read is committed, and so is what it was made of.
     private func uncommittedOutputs() -> [Anomaly] {
         var read: [KafkaTopicPartition: (original: Position, position: Position)] = [:]
         var found: [Anomaly] = []

@@ -12,13 +12,13 @@ struct HistoryIndex {
         var key: String?
         var isDelivered = false
         var isStored = false
-        /// When somebody was first about to acknowledge it.
+        /// When a member was first about to acknowledge it.
         var acknowledged: Time?
-        /// When somebody first failed to handle it, and first gave it up.
+        /// When a member first failed to handle it, and first gave it up.
         var failed: Time?
         var givenUp: Time?
         var hasDeadLetter = false
-        /// Whether somebody made its output, committed or not.
+        /// Whether its output was made, committed or not.
         var isTransformed = false
         /// Where its committed outputs are.
         var outputs: [Position] = []
@@ -79,7 +79,7 @@ struct HistoryIndex {
         records = history.records
         for record in records { add(record) }
         for record in records {
-            // When all messages are known. One that names a message which nobody knows is found by its own check.
+            // When all messages are known. One that names a message which is not known is found by its own check.
             if case .output(let original, let position, _) = record.event {
                 messages[original]?.outputs.append(position)
             }
@@ -131,7 +131,7 @@ struct HistoryIndex {
             }
             addStep(record, attempt, isFailure: true)
         case .deadLetter(let original, _, _):
-            // One that names a message which nobody knows is found by its own check.
+            // One that names a message which is not known is found by its own check.
             messages[original]?.hasDeadLetter = true
         case .sendFailed, .assigned, .deadLettered, .revoked, .lost, .commitFailed, .committed:
             break

@@ -6,9 +6,9 @@
     internal import Musl
 #endif
 
-/// Opens a connection to a port on loopback and closes it again, so that whoever listens there wakes up.
+/// Opens a connection to a port on loopback and closes it again, so that the listener there wakes up.
 ///
-/// Never waits. Nothing is reported, because nobody could do anything about it.
+/// Never waits. Nothing is reported, because nothing could be done about it.
 func knockOnLoopback(port: UInt16) {
     #if canImport(Glibc)
         let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)

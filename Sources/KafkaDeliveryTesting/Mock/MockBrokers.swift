@@ -87,7 +87,7 @@ final class MockBrokers: Sendable {
         }
     }
 
-    /// Held during every call, so that nobody destroys the cluster under a call that is using it. The calls are short
+    /// Held during every call, so that the cluster is not destroyed under a call that is using it. The calls are short
     /// and nothing calls back.
     private let state: Mutex<State>
 

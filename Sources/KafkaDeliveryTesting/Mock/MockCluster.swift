@@ -119,7 +119,7 @@ public final class MockCluster: Sendable {
     /// 2.0.2 takes up to a second. Afterwards every other method throws a ``Failure`` with the reason
     /// ``Failure/Reason/shutDown``; a second call changes nothing.
     ///
-    /// Not needed where a test merely ends, since the last reference ends the cluster as well, and nobody waits for
+    /// Not needed where a test merely ends, since the last reference ends the cluster as well, and no task waits for
     /// it. Close clients first: they would otherwise go on looking for their brokers.
     public func shutdown() async {
         await withCheckedContinuation { continuation in

@@ -15,7 +15,7 @@ final class FaultState: Sendable {
         var lossCutsAfter: Duration?
     }
 
-    // Set by whoever uses the relay, read by its thread for each read of a connection.
+    // Set by the test that uses the relay, read by its thread for each read of a connection.
     private let shared: Mutex<Shared>
 
     init(_ faults: Faults, seed: UInt64) {

@@ -30,7 +30,7 @@ final class RelayEngine: Sendable {
     private let makeFilter: @Sendable () -> any RelayFilter
     /// A pipe: a byte in it wakes the thread.
     private let bell: (read: Int32, write: Int32)
-    // Whoever opens ports, rings or stops meets the thread here. Nothing is called that could wait while it is held.
+    // Threads that open ports, ring or stop meet the engine's thread here. Nothing is called that could wait while it is held.
     private let state = Mutex(State())
 
     /// - Parameters:

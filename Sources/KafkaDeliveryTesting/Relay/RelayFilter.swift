@@ -1,6 +1,6 @@
 /// The two ends of a relayed connection.
 enum RelaySide {
-    /// Whoever connected.
+    /// The client that connected.
     case client
     /// Whom it meant.
     case broker

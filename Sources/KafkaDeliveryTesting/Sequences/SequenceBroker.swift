@@ -53,7 +53,7 @@ final class SequenceBroker: Sendable {
 
     /// Gives the partitions of a request back.
     ///
-    /// - Parameter answers: What the mock answered; empty where nothing was stored, or nobody knows.
+    /// - Parameter answers: What the mock answered; empty where nothing was stored, or it is unknown.
     func release(_ request: ProduceRequest, _ answers: [(SequenceKeeper.Partition, ProduceRequest.Answer)]) {
         state.withLock { state in
             for (partition, answer) in answers where answer.error == 0 {

@@ -1,6 +1,6 @@
 internal import Synchronization
 
-/// Hands elements from one task to another, in order; whoever sends waits where too much is on its way.
+/// Hands elements from one task to another, in order; the sender waits where too much is on its way.
 ///
 /// For one receiver. Cancellation does not reach into it: ``finish()`` ends it.
 package final class BoundedChannel<Element: Sendable>: Sendable {

@@ -72,12 +72,12 @@ package final class Output: Sendable {
         }
     }
 
-    /// Lets whoever waits go with ``SystemError/stopped``, and writes nothing more. A write that hangs is left alone.
+    /// Lets waiting tasks go with ``SystemError/stopped``, and writes nothing more. A write that hangs is left alone.
     package func stop() {
         fail(.stopped)
     }
 
-    /// Calls `action` when nobody can read any more what is written, which a write finds out only when there is something
+    /// Calls `action` when no reader is left for what is written, which a write finds out only when there is something
     /// to write. Waits on a thread of its own, for as long as the process lives.
     package func whenReaderGoes(_ action: @escaping @Sendable () -> Void) {
         let descriptor = descriptor
@@ -147,7 +147,7 @@ package final class Output: Sendable {
                 switch error.code {
                 case EINTR: continue
                 case EAGAIN:
-                    // Somebody else set the terminal or pipe to non-blocking.
+                    // Another process set the terminal or pipe to non-blocking.
                     var poll = pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0)
                     _ = systemPoll(&poll, 1)
                 default: return error

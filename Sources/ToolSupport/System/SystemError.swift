@@ -11,10 +11,10 @@ package struct SystemError: Error, Equatable {
     /// The reason of the call that failed last on this thread.
     package static var last: SystemError { SystemError(code: errno) }
 
-    /// Nobody reads what is written any more.
+    /// The reader of what is written has gone.
     package var isBrokenPipe: Bool { code == EPIPE }
 
-    /// Not the system's: whoever waited was told to stop.
+    /// Not the system's: the waiting task was told to stop.
     package static let stopped = SystemError(code: ECANCELED)
 
     /// The system's own words: `No space left on device`.

@@ -29,7 +29,7 @@ package enum StandardError {
         }
     }
 
-    /// Nothing can be done, and nobody told, where standard error itself cannot be written.
+    /// Nothing can be done, and nothing said, where standard error itself cannot be written.
     private static func put(_ text: String) {
         var bytes = Array(text.utf8)[...]
         while !bytes.isEmpty {

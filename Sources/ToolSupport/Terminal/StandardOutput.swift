@@ -13,7 +13,7 @@ package enum StandardOutput {
         }
     }
 
-    /// - Throws: ``ToolFailure`` where something could not be printed; not where nobody wanted to read it any more.
+    /// - Throws: ``ToolFailure`` where something could not be printed; not where its reader has gone.
     package static func check() throws(ToolFailure) {
         guard let failure = failure.withLock({ $0 }), !failure.isBrokenPipe else { return }
         throw ToolFailure("standard output: \(failure.text)")

@@ -64,7 +64,7 @@ struct ClientOptions: ParsableArguments {
     )
     var verbose = false
 
-    /// Whether librdkafka is to say what it does, which nobody asks for without wanting to read it.
+    /// Whether librdkafka is to say what it does, which is asked for to be read.
     private var debugs: Bool { properties.contains { $0.name == "debug" && !$0.value.isEmpty } }
 
     /// Whether log lines are written. No status line is drawn between them.

@@ -219,7 +219,11 @@ extension Demo {
         )
         if let error = received.commitFailure { say("  not committed: \(error.sentence)") }
         if received.earlier > 0 {
-            say(style.dim("  beside \(count(received.earlier, "message")) from earlier, which nobody had acknowledged"))
+            say(
+                style.dim(
+                    "  beside \(count(received.earlier, "message")) from earlier, which had not been acknowledged"
+                )
+            )
         }
         let isExact = lost == 0 && repeated == 0
         say(

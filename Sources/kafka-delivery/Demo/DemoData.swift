@@ -22,7 +22,7 @@ enum DemoData {
         let source = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
         let inSources = source.appendingPathComponent("Resources/\(fileName)").path
         let installed = besideProgram.compactMap { program?.appendingPathComponent($0).standardizedFileURL.path }
-        // For somebody who works on the package the shorter name is the better one to show.
+        // For those who work on the package the shorter name is the better one to show.
         let isHere = inSources.hasPrefix(FileManager.default.currentDirectoryPath + "/")
         let candidates = isHere ? [inSources] + installed : installed + [inSources]
         return candidates.first { FileManager.default.isReadableFile(atPath: $0) }

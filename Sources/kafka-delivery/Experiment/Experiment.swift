@@ -97,7 +97,7 @@ extension Experiment {
             progress: { [progress] in progress.update($0) }
         )
         var faults = profile.faults(messages: messages)
-        // Nobody waits for a confirmation there, so none can be lost.
+        // No confirmation is waited for there, so none can be lost.
         if mode == .atMostOnce { faults.responseLoss = nil }
         let sent = try await sender.run(relay, faults: faults)
         let statistics = relay.statistics

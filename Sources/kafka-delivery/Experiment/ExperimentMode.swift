@@ -55,7 +55,7 @@ enum ExperimentMode: String, CaseIterable, Sendable, ExpressibleByArgument {
         }
     }
 
-    /// Whether it is about what a consumer does. Then messages are there to be handled, and nobody is told that they are stored.
+    /// Whether it is about what a consumer does. Then messages are there to be handled, and no sender is told that they are stored.
     var isReceiving: Bool {
         switch self {
         case .atMostOnce, .atLeastOnce, .idempotent, .transactional: false

@@ -55,7 +55,7 @@ struct ExperimentPage {
 
     private static let lossText = """
         To the left: messages that are gone although their sender was told that they are stored, or, where it is about \
-        receiving, that nobody ever handled. To the right: copies that should not be there. What the network does to sending and \
+        receiving, that were never handled. To the right: copies that should not be there. What the network does to sending and \
         what kills do to receiving differ by far, so each chart has a scale of its own: the messages under it.
         """
 

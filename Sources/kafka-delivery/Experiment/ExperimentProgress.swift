@@ -1,7 +1,7 @@
 import Synchronization
 import ToolSupport
 
-/// The line that says how far an experiment has come, where somebody looks at it.
+/// The line that says how far an experiment has come, on a terminal.
 final class ExperimentProgress: Sendable {
     private struct State {
         var mode = ""

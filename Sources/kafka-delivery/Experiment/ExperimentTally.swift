@@ -27,7 +27,7 @@ struct ExperimentTally: Equatable, Sendable {
     private(set) var reordered = 0
     /// Said to have failed, and there all the same: a wrong answer, which nothing excuses.
     private(set) var wronglyFailed = 0
-    /// Numbers that nobody sent.
+    /// Numbers that were not sent.
     private(set) var strange = 0
 
     /// - Parameters:
@@ -71,7 +71,7 @@ struct ExperimentTally: Equatable, Sendable {
             sentences.append("\(count(reordered, "message")) out of order")
         }
         if wronglyFailed > 0 { sentences.append("\(count(wronglyFailed, "message")) said to have failed and stored") }
-        if strange > 0 { sentences.append("\(count(strange, "message")) that nobody sent") }
+        if strange > 0 { sentences.append("\(count(strange, "message")) never sent") }
         return sentences
     }
 }

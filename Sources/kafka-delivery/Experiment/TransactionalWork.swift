@@ -72,7 +72,7 @@ struct TransactionalWork {
         if count == worker.diesAfter { worker.dieSoon(relay) }
     }
 
-    /// - Returns: Whether the transaction was committed; nil where nobody knows.
+    /// - Returns: Whether the transaction was committed; nil where it is unknown.
     private func attempt(
         _ numbers: ClosedRange<Int>,
         _ producer: KafkaTransactionalProducer,

@@ -27,7 +27,7 @@ final class WorkerProcess: Sendable {
                 program,
                 [ExperimentWorker.commandName] + arguments,
                 errors: nil,
-                // Whoever interrupts the experiment is answered by the experiment.
+                // A signal to the experiment is answered by the experiment.
                 hasOwnGroup: true
             )
         } catch {

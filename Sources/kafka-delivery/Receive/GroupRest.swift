@@ -4,7 +4,7 @@ import Synchronization
 import ToolSupport
 
 /// What a group has not read yet of the partitions that are not ours: another member's, one's that was killed and keeps them
-/// until its session has run out, or nobody's.
+/// until its session has run out, or no member's.
 ///
 /// The group tells no member how far the others are. What it has committed is all that shows, and so it is compared with where
 /// the partitions end.
@@ -31,7 +31,7 @@ struct GroupRest: Sendable {
             let count = bounds.end - (committed[partition] ?? start)
             if count > 0 { unread[partition] = count }
         }
-        // What does not change may be the control records of transactions, which are no messages and nobody commits.
+        // What does not change may be the control records of transactions, which are no messages and are never committed.
         let still = unread.filter { before[$0.key] == $0.value }.map(\.key)
         for partition in await withoutMessages(still) { unread[partition] = nil }
         return unread

@@ -8,7 +8,7 @@ struct ReceiveCommand: AsyncParsableCommand {
         abstract: "Writes messages to standard output, and acknowledges each after it is written.",
         discussion: """
             A message is acknowledged once the system has taken all of its bytes; what could not be written is \
-            delivered again next time, to whoever reads for the group then.
+            delivered again next time, to the member that reads the partition then.
 
               kafka-delivery receive events --group me
               kafka-delivery receive events --group me --until-end --format json > events.jsonl
@@ -25,8 +25,8 @@ struct ReceiveCommand: AsyncParsableCommand {
             SIGINT and SIGTERM end it in good order: what is written is acknowledged and committed. A second signal \
             ends the process at once.
 
-            Exit status: 0 when it ended as asked, by a signal where no end was asked for, or because nobody reads its \
-            output any more; 1 when the output could not be written, the cluster refused, or messages that were \
+            Exit status: 0 when it ended as asked, by a signal where no end was asked for, or because its output is not \
+            read any more; 1 when the output could not be written, the cluster refused, or messages that were \
             acknowledged could not be committed before their partition went to another member; 64 when the command line is \
             wrong; 130 or 143 when SIGINT or SIGTERM came before the end that --until-end or --count asked for.
             """

@@ -15,7 +15,7 @@ struct ReceiveJob: Sendable {
     let configuration: KafkaConsumer.Configuration
     let logger: Logger
 
-    /// How long output that nobody reads may hold up the end after a signal.
+    /// How long output that is not read may hold up the end after a signal.
     fileprivate static let outputPatience = 3
     fileprivate static let closeTimeout = Duration.seconds(10)
     fileprivate static let shortCloseTimeout = Duration.seconds(3)
@@ -103,7 +103,7 @@ private final class ReceiveRun: Sendable {
         }
         looking.cancel()
         await looking.value
-        // Deliveries that wait for output nobody reads are not worth waiting for.
+        // Deliveries that wait for output that is not read are not worth waiting for.
         let timeout = writeError == nil ? ReceiveJob.closeTimeout : ReceiveJob.shortCloseTimeout
         let summary = await consumer.close(within: timeout)
         // The last events are those of closing.
@@ -202,7 +202,7 @@ extension ReceiveRun {
                         return state.isAtEnd
                     }
                     if isStillSo { return endReading() }
-                    // What others are about to commit, or nobody has to, is gone the second time.
+                    // What others are about to commit, or has not to be, is gone the second time.
                     if !before.isEmpty, !unread.isEmpty,
                         said.map({ !$0.isSubset(of: unread.keys) || $0.count != unread.count }) ?? true
                     {
@@ -245,7 +245,7 @@ extension ReceiveRun {
         var sentences: [String] = []
         if let failure = state.withLock({ $0.failure }) { sentences.append(failure.sentence) }
         if case .failure(let error as KafkaError) = result { sentences.append(error.sentence) }
-        // Nobody reads any more, and that is how `receive … | head` is meant to end.
+        // The reader has gone, and that is how `receive … | head` is meant to end.
         if let writeError, !writeError.isBrokenPipe {
             sentences.append(
                 writeError == .stopped

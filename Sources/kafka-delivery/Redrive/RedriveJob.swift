@@ -51,7 +51,7 @@ struct RedriveJob: Sendable {
         switch result {
         case .success(let done): summary = done
         case .failure(let error as KafkaError): failure = error.sentence
-        // Nobody reads any more, and that is how `redrive … | head` is meant to end.
+        // The reader has gone, and that is how `redrive … | head` is meant to end.
         case .failure(let error as SystemError): failure = error.isBrokenPipe ? nil : "standard output: \(error.text)"
         case .failure(is CancellationError): failure = "interrupted; the rest stays for a later run"
         case .failure(let error): failure = "\(error)"

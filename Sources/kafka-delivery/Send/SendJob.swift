@@ -9,7 +9,7 @@ struct SendJob: Sendable {
     /// A line, or a whole file, on its way.
     struct Sent: Sendable {
         let place: InputPlace
-        /// What `--failed` keeps; empty where nobody wants it.
+        /// What `--failed` keeps; empty where it is not asked for.
         let raw: [UInt8]
         let pending: Result<Pending, SendFailure>
     }

@@ -112,7 +112,7 @@ extension SendRun {
         try await send(whole, raw: raw, place)
     }
 
-    /// Enqueues one message, and passes it on to whoever awaits the reports.
+    /// Enqueues one message, and passes it on to the task that awaits the reports.
     private func send(_ bytes: [UInt8], raw: @autoclosure () -> [UInt8], _ place: InputPlace) async throws {
         if isStopped { throw SystemError.stopped }
         if bytes.isEmpty, job.skipsEmpty {
@@ -202,7 +202,7 @@ extension SendRun {
         do {
             try await reports?.write(line.utf8)
         } catch {
-            // Whoever read the reports has seen enough; the messages go on.
+            // The reader of the reports has seen enough; the messages go on.
             if !error.isBrokenPipe { state.withLock { $0.reportingError = error } }
         }
     }

@@ -4,7 +4,7 @@ internal import Synchronization
 /// deleted it, the log was cut, or the topic was deleted and made anew.
 ///
 /// It says so in its log alone (`rd_kafka_offset_reset`, facility `OFFSET`, a warning), on its main thread and before it
-/// asks for anything from the new place. So whoever reads a message that was fetched after the reset finds it noted here.
+/// asks for anything from the new place. So a task that reads a message that was fetched after the reset finds it noted here.
 final class OffsetResets: Sendable {
     /// Some resets of one partition.
     struct News {
