@@ -32,6 +32,7 @@ let package = Package(
         .library(name: "HTTPDelivery", targets: ["HTTPDelivery"]),
         .library(name: "OutboxHTTP", targets: ["OutboxHTTP"]),
         .library(name: "OutboxSQLite", targets: ["OutboxSQLite"]),
+        .library(name: "OutboxKafka", targets: ["OutboxKafka"]),
         .library(name: "OutboxPostgres", targets: ["OutboxPostgres"]),
         .library(name: "OutboxTesting", targets: ["OutboxTesting"]),
         .library(name: "RabbitDelivery", targets: ["RabbitDelivery"]),
@@ -204,6 +205,40 @@ let package = Package(
                 "DeliveryCore",
                 "OutboxDelivery",
                 .product(name: "DequeModule", package: "swift-collections"),
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            swiftSettings: settings
+        ),
+        // Kafka as an outbox's destination.
+        .target(
+            name: "OutboxKafka",
+            dependencies: ["KafkaDelivery", "OutboxDelivery", .product(name: "Logging", package: "swift-log")],
+            swiftSettings: settings
+        ),
+        // A publisher that OutboxKafkaTests kill. Not a product.
+        .executableTarget(
+            name: "TestPublisher",
+            dependencies: [
+                "KafkaDelivery",
+                "OutboxDelivery",
+                "OutboxKafka",
+                "OutboxPostgres",
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            path: "Tests/TestPublisher",
+            swiftSettings: settings
+        ),
+        .testTarget(
+            name: "OutboxKafkaTests",
+            dependencies: [
+                "DeliveryTesting",
+                "KafkaDelivery",
+                "KafkaDeliveryTesting",
+                "OutboxDelivery",
+                "OutboxKafka",
+                "OutboxPostgres",
+                "OutboxTesting",
+                "TestPublisher",
                 .product(name: "Logging", package: "swift-log"),
             ],
             swiftSettings: settings

@@ -1,0 +1,119 @@
+public import KafkaDelivery
+public import Logging
+public import OutboxDelivery
+internal import Synchronization
+
+/// A Kafka cluster as an outbox's destination.
+///
+/// ```swift
+/// let kafka = try KafkaOutboxDestination(.init(bootstrapServers: ["localhost:9092"]))
+/// let publisher = OutboxPublisher(store: outbox, destinations: ["kafka": kafka])
+/// ```
+///
+/// A row becomes a record: its topic, key, payload and headers, and beside these `idempotency-key`, `outbox-event-id` (slot and
+/// number) and `outbox-created-at` (milliseconds since 1970). The attributes `partition` and `timestamp` (milliseconds since 1970)
+/// are those of ``KafkaDelivery/KafkaMessage``.
+///
+/// It has a producer of its own, for the order of a key: idempotent, and *without gaps* (librdkafka's
+/// `enable.gapless.guarantee`). Where brokers refuse a record for good, the records behind it in its partition are not stored either,
+/// which an ordinary producer would go on with; the producer is made anew then, and what travelled with the culprit is sent
+/// again one by one, to find it. The messages' time-out should be long, for a record that runs out of it while it waits for a broker
+/// leaves a gap that librdkafka does not see: the default here is an hour.
+///
+/// | Kafka | outcome |
+/// |---|---|
+/// | stored | accepted |
+/// | handed to the network, and no answer | unknown |
+/// | the topic or the partition is not there, or not allowed | unroutable |
+/// | refused for good: too large, an impossible partition, … | rejected |
+/// | brokers away, the log-in refused, the producer closed | unavailable |
+public final class KafkaOutboxDestination: OutboxDestination {
+    private struct State {
+        var producer: KafkaProducer?
+        var isClosed = false
+    }
+
+    private let configuration: KafkaProducer.Configuration
+    private let logger: Logger
+    // Batches of several slots, and closing, meet here.
+    private let state: Mutex<State>
+
+    /// A destination.
+    ///
+    /// - Parameters:
+    ///   - configuration: The producer's. `idempotence` is always on, and a `messageTimeout` of two minutes, the producer's default,
+    ///     becomes an hour.
+    ///   - logger: Where the producer's log lines go.
+    /// - Throws: ``KafkaDelivery/KafkaError`` of kind `invalidConfiguration`.
+    public init(
+        _ configuration: KafkaProducer.Configuration,
+        logger: Logger = Logger(label: "OutboxKafka")
+    ) throws(KafkaError) {
+        var configuration = configuration
+        configuration.idempotence = true
+        configuration.stampsIdempotencyKey = false
+        if configuration.messageTimeout == .seconds(120) { configuration.messageTimeout = .seconds(3_600) }
+        configuration.additionalProperties["enable.gapless.guarantee"] = "true"
+        self.configuration = configuration
+        self.logger = logger
+        self.state = Mutex(State(producer: try KafkaProducer(configuration, logger: logger)))
+    }
+
+    /// Ends the producer. What is under way gets its outcome within the time and a second. To be called after the publisher's
+    /// end; where it is not called the producer ends with the destination.
+    public func close(within timeout: Duration = .seconds(10)) async {
+        let producer = state.withLock { state in
+            state.isClosed = true
+            return state.producer
+        }
+        await producer?.close(within: timeout)
+    }
+
+    /// Sends a batch, and waits for its confirmations.
+    public func publish(_ batch: [OutboxEvent]) async -> [OutboxOutcome] {
+        guard let producer = currentProducer() else { return batch.map { _ in Self.closed } }
+        var (outcomes, trouble) = await KafkaOutboxBatch(batch).send(through: producer)
+        if trouble.isProducerDone { replace(producer) }
+        guard !trouble.refusedTogether.isEmpty else { return outcomes }
+        // What travelled together with one that is at fault: by themselves each has an answer of its own. In order, and no further
+        // than the first of a key that is not accepted.
+        var stopped: Set<[UInt8]> = []
+        for index in batch.indices where !outcomes[index].isAccepted {
+            let key = batch[index].message.key
+            if let key, stopped.contains(key) { continue }
+            if trouble.refusedTogether.contains(index), !Task.isCancelled,
+                let current = currentProducer()
+            {
+                let (alone, more) = await KafkaOutboxBatch([batch[index]]).send(through: current)
+                if more.isProducerDone { replace(current) }
+                if let outcome = alone.first { outcomes[index] = outcome }
+            }
+            if let key, !outcomes[index].isAccepted { stopped.insert(key) }
+        }
+        return outcomes
+    }
+
+    /// The producer; one is made where the last one could not be replaced.
+    private func currentProducer() -> KafkaProducer? {
+        state.withLock { state in
+            if state.producer == nil, !state.isClosed {
+                state.producer = try? KafkaProducer(configuration, logger: logger)
+            }
+            return state.producer
+        }
+    }
+
+    /// A producer that is done is replaced once, whoever finds out.
+    private func replace(_ old: KafkaProducer) {
+        let isReplaced = state.withLock { state in
+            guard !state.isClosed, state.producer === old else { return false }
+            state.producer = nil
+            return true
+        }
+        guard isReplaced else { return }
+        // What it still has was told its outcome already.
+        Task.detached { await old.close(within: .zero) }
+    }
+
+    private static let closed = OutboxOutcome.unavailable(reason: "the producer is closed or is being made anew")
+}
