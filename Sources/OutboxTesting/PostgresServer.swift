@@ -125,8 +125,11 @@ public final class PostgresServer: Sendable {
                 running.withLock { $0 = Running(process: process, lines: task) }
                 return
             }
-            // The port is taken: the server ends, and the shell waits for its order.
-            if line.contains("FATAL") { try? process.input.write(contentsOf: Data("fast\n".utf8)) }
+            // It ends, and the shell waits for its order; the port is taken, for instance. Clients that come while it recovers are
+            // told so with a FATAL of their own.
+            if line.contains("FATAL"), !line.contains("the database system is") {
+                try? process.input.write(contentsOf: Data("fast\n".utf8))
+            }
         }
         throw Failure(description: "PostgreSQL did not start: " + log.suffix(5).joined(separator: "; "))
     }

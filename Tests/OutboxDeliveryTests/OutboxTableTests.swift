@@ -35,7 +35,7 @@ struct OutboxTableTests {
         let statement = try OutboxTable(.postgresql).insert(messages)
         #expect(
             statement.text.hasSuffix(
-                "VALUES ($1, $2, $3, $4, $5, $6), ($7, $8, $9, $10, $11, $12), ($13, $14, $15, $16, $17, $18)"
+                "VALUES ($1, $2, $3, $4, $5, $6::text::jsonb), ($7, $8, $9, $10, $11, $12::text::jsonb), ($13, $14, $15, $16, $17, $18::text::jsonb)"
             )
         )
         #expect(statement.values.count == 18)
@@ -55,7 +55,9 @@ struct OutboxTableTests {
             )
         )
         #expect(
-            statement.text.contains("SELECT $3::text, $4::text, $5::text, $6::bytea, $7::bytea, $8::jsonb FROM change")
+            statement.text.contains(
+                "SELECT $3::text, $4::text, $5::text, $6::bytea, $7::bytea, $8::text::jsonb FROM change"
+            )
         )
         #expect(statement.values.count == 8)
         #expect(throws: OutboxError.self) {

@@ -129,7 +129,7 @@ public struct OutboxTable: Sendable, Hashable {
         )
     }
 
-    private static let types = ["text", "text", "text", "bytea", "bytea", "jsonb"]
+    private static let types = ["text", "text", "text", "bytea", "bytea", "text::jsonb"]
 
     private var mysqlColumns: String { "idempotency_key, destination, topic, `key`, payload, headers" }
 
@@ -138,7 +138,10 @@ public struct OutboxTable: Sendable, Hashable {
         var values = Self.values(of: message)
         // PostgreSQL makes the slot itself, from a generated column.
         if dialect != .postgresql { values.insert(.integer(Int64(OutboxSlot.of(message))), at: 0) }
-        let places = values.indices.map { placeholder(first + $0) }.joined(separator: ", ")
+        var names = values.indices.map { placeholder(first + $0) }
+        // Clients that send a value's type, as PostgresNIO does, bind a text, which PostgreSQL does not take for jsonb by itself.
+        if dialect == .postgresql { names[names.count - 1] += "::text::jsonb" }
+        let places = names.joined(separator: ", ")
         return ("(\(places))", values)
     }
 
