@@ -134,8 +134,13 @@ let package = Package(
             dependencies: [
                 "KafkaDelivery",
                 "KafkaDeliveryTesting",
+                "OutboxDelivery",
+                "OutboxKafka",
+                "OutboxPostgres",
+                "OutboxSQLite",
                 "ToolSupport",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "GRDB", package: "GRDB.swift", condition: .when(traits: ["SQLite"])),
                 .product(name: "Logging", package: "swift-log"),
             ],
             exclude: ["Resources/README.md"],
@@ -332,6 +337,7 @@ let package = Package(
             name: "ToolTests",
             dependencies: [
                 "KafkaDelivery",
+                "OutboxDelivery",
                 "ToolSupport",
                 "kafka-delivery",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),

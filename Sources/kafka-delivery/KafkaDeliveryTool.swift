@@ -25,8 +25,8 @@ struct KafkaDeliveryTool: ToolCommand {
             """,
         version: "kafka-delivery \(version) (librdkafka \(LibrdkafkaVersion.current))",
         subcommands: [
-            SendCommand.self, ReceiveCommand.self, RedriveCommand.self, BrokerCommand.self, DemoCommand.self,
-            ExperimentCommand.self, ExperimentWorker.self,
+            SendCommand.self, ReceiveCommand.self, RedriveCommand.self, OutboxCommand.self, BrokerCommand.self,
+            DemoCommand.self, ExperimentCommand.self, ExperimentWorker.self,
         ]
     )
 

@@ -115,4 +115,25 @@ struct ParkingTests {
         #expect(recorder.topics == ["good"])
         await test.close()
     }
+
+    @Test func whatComesBeforeAParkedEventWithItsKeyIsPublishedAndWhatComesAfterWaits() async throws {
+        let test = try await TestOutbox.make()
+        try await test.write(message("a1", "a"), message("a2", "a"))
+        try await test.writer.query(
+            OutboxStatement(
+                "INSERT INTO outbox (idempotency_key, topic, key, headers) VALUES ('1', 'bad', convert_to('a', 'UTF8'), '[1]')"
+            )
+        )
+        try await test.write(message("a4", "a"))
+        let recorder = Recorder()
+        let publisher = test.publisher(recorder)
+        try await running(publisher) {
+            await recorder.wait(for: 2)
+            try await test.wait(until: 2, "SELECT count(*) FROM outbox_parked")
+            #expect(try await test.outbox.parked(key: nil, limit: 9).map(\.event.message.topic) == ["bad", "a4"])
+        }
+        #expect(recorder.topics == ["a1", "a2"])
+        #expect(await publisher.close().parked == 1)
+        await test.close()
+    }
 }

@@ -44,7 +44,7 @@ struct PublisherMetrics {
     }
 
     /// A batch has its outcomes. The latency is of its oldest event that was confirmed, from its writing on, by both machines' clocks.
-    func count(_ name: String, _ batch: [OutboxEvent], _ outcomes: [OutboxOutcome], parked: Int, inFlight count: Int) {
+    func count(_ name: String, _ batch: [OutboxEvent], _ outcomes: [OutboxOutcome], inFlight count: Int) {
         guard let destination = destinations[name] else { return }
         var accepted = 0
         var rejected = 0
@@ -60,7 +60,6 @@ struct PublisherMetrics {
         destination.published.increment(by: accepted)
         destination.rejected.increment(by: rejected)
         destination.unknown.increment(by: unknown)
-        destination.parked.increment(by: parked)
         inFlight.record(count)
         if let event = zip(batch, outcomes).first(where: { $0.1.isAccepted })?.0 {
             destination.latency.recordNanoseconds(
@@ -71,6 +70,7 @@ struct PublisherMetrics {
 
     func note(_ event: OutboxPublisher.Event) {
         switch event {
+        case .parked(let event, _, _): destinations[event.message.destination]?.parked.increment()
         case .slots(let owned, _): slots.record(owned.count)
         case .sessionLost: sessions.increment()
         case .maintained(let found):

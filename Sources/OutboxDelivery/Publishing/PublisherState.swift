@@ -36,7 +36,7 @@ struct PublisherState {
         case closeSession
         case tell(OutboxPublisher.Event)
         /// What became of a batch, for metrics.
-        case count(destination: String, [OutboxEvent], [OutboxOutcome], parked: Int)
+        case count(destination: String, [OutboxEvent], [OutboxOutcome])
         case fail(OutboxError)
         case finish(abandoned: Int)
     }
@@ -202,8 +202,8 @@ struct PublisherState {
             // Rows that nobody can deliver are parked first; what is left is read again then.
             var settlement = OutboxSettlement()
             for event in events where event.defect != nil {
-                settlement.parked.append(parking(event, attempts: 0, reason: event.defect ?? ""))
-                actions.append(.tell(.parked(event, reason: event.defect ?? "", attempts: 0)))
+                settlement.parked.append(parking(event, attempts: 1, reason: event.defect ?? ""))
+                actions.append(.tell(.parked(event, reason: event.defect ?? "", attempts: 1)))
             }
             for id in batch.lanes { lanes[id]?.isDue = true }
             traffic.set(.settling, ticket)
@@ -258,8 +258,7 @@ struct PublisherState {
             case .parked, .waits, .follows: lanes[id]?.isDue = true
             }
         }
-        let parked = settlement.parked.count
-        actions.append(.count(destination: batch.destination, events, all, parked: parked))
+        actions.append(.count(destination: batch.destination, events, all))
         if settlement.isEmpty || !isOpen || phase == .finished {
             free(traffic.end(ticket))
         } else {

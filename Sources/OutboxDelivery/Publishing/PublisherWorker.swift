@@ -93,10 +93,9 @@ final class PublisherWorker {
             session = nil
             await old?.close()
         case .tell(let event): tell(event)
-        case .count(let destination, let batch, let outcomes, let parked):
+        case .count(let destination, let batch, let outcomes):
             report.published += outcomes.count(where: \.isAccepted)
-            report.parked += parked
-            metrics?.count(destination, batch, outcomes, parked: parked, inFlight: state.inFlight)
+            metrics?.count(destination, batch, outcomes, inFlight: state.inFlight)
         case .fail(let error): ending = .failure(error)
         case .finish(let abandoned):
             report.abandoned = abandoned
@@ -164,6 +163,7 @@ final class PublisherWorker {
             let level: Logger.Level = error.recovery == .fixRequest ? .error : .notice
             logger.log(level: level, "outbox session lost", metadata: ["error": "\(error)"])
         case .parked(let event, let reason, let attempts):
+            report.parked += 1
             logger.warning(
                 "outbox event parked",
                 metadata: [

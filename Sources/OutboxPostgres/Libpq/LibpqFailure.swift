@@ -46,7 +46,8 @@ enum LibpqFailure {
     /// What libpq says about a connection, in one line. It names host, port, user and database, and no secret.
     static func message(_ connection: OpaquePointer?) -> String {
         let text = String(cString: PQerrorMessage(connection))
-        return text.split(whereSeparator: \.isNewline).joined(separator: "; ")
+        let lines = text.split(whereSeparator: \.isNewline).map { $0.drop(while: \.isWhitespace) }
+        return lines.joined(separator: "; ")
     }
 
     private static func kind(_ code: String) -> OutboxError.Kind {

@@ -80,13 +80,13 @@ struct PostgresReading {
         )
     }
 
-    /// Whether a row's key is held back by a parked row.
+    /// Whether a row is held back: a row with its key that comes before it is parked.
     func holds(_ alias: String) -> String {
         """
         EXISTS (
             SELECT FROM \(table.name("_parked")) p
             WHERE p.slot = \(alias).slot AND sha256(p.key) = sha256(\(alias).key) AND p.key = \(alias).key
-                AND p.destination = \(alias).destination AND p.holds
+                AND p.destination = \(alias).destination AND p.id < \(alias).id AND p.holds
         )
         """
     }

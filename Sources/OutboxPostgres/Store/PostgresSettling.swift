@@ -55,7 +55,7 @@ struct PostgresSettling {
             SELECT \(Self.columns), 0, 'it follows a parked event with its key', true, nullif(coalesce((
                 SELECT CASE WHEN p.action IS NULL THEN 'wait' ELSE 'resume' END FROM \(table.name("_parked")) p
                 WHERE p.slot = moved.slot AND sha256(p.key) = sha256(moved.key) AND p.key = moved.key
-                    AND p.destination = moved.destination AND p.holds
+                    AND p.destination = moved.destination AND p.id < moved.id AND p.holds
                 ORDER BY p.id DESC LIMIT 1
             ), 'resume'), 'wait')
             FROM moved

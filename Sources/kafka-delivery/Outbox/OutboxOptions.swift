@@ -1,0 +1,135 @@
+import ArgumentParser
+package import OutboxDelivery
+import OutboxPostgres
+package import ToolSupport
+
+#if SQLite
+    import GRDB
+    import OutboxSQLite
+#endif
+
+/// Which outbox.
+struct OutboxOptions: ParsableArguments {
+    static let variable = "OUTBOX_DATABASE_URL"
+
+    @Option(
+        help: ArgumentHelp(
+            "The database: postgres://… or sqlite:PATH. Default: $OUTBOX_DATABASE_URL.",
+            valueName: "url"
+        )
+    )
+    var database: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "The schema of the tables (PostgreSQL). Default: where the connection looks first.",
+            valueName: "name"
+        )
+    )
+    var schema: String?
+
+    @Option(help: ArgumentHelp("What the tables' names begin with.", valueName: "name"))
+    var prefix: String = "outbox"
+
+    /// The address, which is never printed: it may have a password.
+    private func address(environment: String? = Platform.environment(variable)) throws(ToolFailure) -> String {
+        guard let address = database ?? environment, !address.isEmpty else {
+            throw ToolFailure(
+                "no database is named: give --database postgres://… or set \(Self.variable)",
+                status: ToolFailure.usageStatus
+            )
+        }
+        return address
+    }
+
+    private static let unknownKind = ToolFailure(
+        "the database's address is of no kind that is known: postgres://… or sqlite:PATH are",
+        status: ToolFailure.usageStatus
+    )
+
+    private static func isPostgres(_ address: String) -> Bool {
+        address.hasPrefix("postgres://") || address.hasPrefix("postgresql://")
+    }
+
+    private func postgres(_ address: String) throws -> PostgresOutbox.Configuration {
+        var settings = LibpqSettings(address)
+        settings.applicationName = "kafka-delivery outbox"
+        var configuration = try PostgresOutbox.Configuration(settings)
+        configuration.table = try OutboxTable(.postgresql, schema: schema, prefix: prefix)
+        return configuration
+    }
+
+    /// An outbox, whatever the database.
+    struct Opened {
+        let administration: any OutboxAdministration
+        let store: any OutboxStore
+        let close: () async -> Void
+    }
+
+    /// Opens the outbox while `body` runs.
+    func withOutbox<Value>(_ body: (Opened) async throws -> Value) async throws -> Value {
+        let outbox = try open()
+        do {
+            let value = try await body(outbox)
+            await outbox.close()
+            return value
+        } catch {
+            await outbox.close()
+            throw error
+        }
+    }
+
+    private func open() throws -> Opened {
+        let address = try address()
+        if Self.isPostgres(address) {
+            let outbox = try PostgresOutbox(postgres(address))
+            return Opened(administration: outbox, store: outbox) { await outbox.close() }
+        }
+        #if SQLite
+            if let path = Self.path(address) {
+                var configuration = SQLiteOutbox.Configuration()
+                configuration.prefix = prefix
+                let outbox = try SQLiteOutbox(DatabasePool(path: path), configuration)
+                return Opened(administration: outbox, store: outbox) {}
+            }
+        #else
+            if address.hasPrefix("sqlite:") {
+                throw ToolFailure(
+                    "this kafka-delivery was built without SQLite: build it with --traits SQLite",
+                    status: ToolFailure.usageStatus
+                )
+            }
+        #endif
+        throw Self.unknownKind
+    }
+
+    #if SQLite
+        private static func path(_ address: String) -> String? {
+            guard address.hasPrefix("sqlite:") else { return nil }
+            let rest = address.dropFirst("sqlite:".count)
+            return String(rest.hasPrefix("//") ? rest.dropFirst(2) : rest)
+        }
+    #endif
+
+    /// The migrations as a script.
+    func script() throws -> String {
+        let address = try address()
+        if Self.isPostgres(address) { return PostgresMigrations.script(try postgres(address).table) }
+        #if SQLite
+            if address.hasPrefix("sqlite:") {
+                var configuration = SQLiteOutbox.Configuration()
+                configuration.prefix = prefix
+                let outbox = try SQLiteOutbox(DatabaseQueue(), configuration)
+                return outbox.migrations().map { $0 + ";" }.joined(separator: "\n\n")
+            }
+        #endif
+        throw Self.unknownKind
+    }
+}
+
+extension OutboxError: ToolFailureConvertible {
+    /// What happened, as the tool's user is told it.
+    package var toolFailure: ToolFailure {
+        ToolFailure("\(reason)\(code.map { " (\($0))" } ?? "")", status: kind == .invalidConfiguration ? 64 : 1)
+    }
+}

@@ -1,0 +1,81 @@
+import ArgumentParser
+import Foundation
+import OutboxDelivery
+import Testing
+import ToolSupport
+
+@testable import kafka_delivery
+
+struct OutboxToolTests {
+    private let now = Date(timeIntervalSince1970: 1_700_000_100)
+
+    private func status(_ publishers: [OutboxStatus.Publisher]) -> OutboxStatus {
+        OutboxStatus(
+            schemaVersion: 1,
+            waiting: [
+                .init(
+                    destination: "kafka",
+                    topic: "orders",
+                    count: 1_234,
+                    oldest: Date(timeIntervalSince1970: 1_700_000_040)
+                ),
+                .init(destination: "webhooks", topic: "tasks\u{1B}[31m/42", count: 1, oldest: nil),
+            ],
+            publishers: publishers,
+            parkedCount: 14,
+            parkedKeyCount: 1,
+            readAt: now
+        )
+    }
+
+    @Test func statusSaysWhatWaitsAndWhoPublishesIt() {
+        let text = OutboxReport.text(
+            status([.init(name: "shop 10.0.0.7 (42)", slots: [0, 1, 2, 7], since: now)]),
+            columns: nil
+        )
+        #expect(text.hasPrefix("1,235 events waiting, the oldest for "))
+        #expect(text.contains("14 parked of 1 key"))
+        #expect(text.contains("0–2, 7"))
+        // What is in the rows does not write to the terminal.
+        #expect(!text.contains("\u{1B}"))
+        #expect(OutboxReport.text(status([]), columns: nil).hasSuffix("nobody publishes"))
+    }
+
+    @Test func statusAndParkedEventsAsJSONAreReadByOtherPrograms() throws {
+        let json = OutboxReport.json(status([.init(name: "a\"b", slots: [3], since: nil)]))
+        let read = try #require(try JSONSerialization.jsonObject(with: Data(json.utf8)) as? [String: Any])
+        #expect(read["backlog"] as? Int == 1_235)
+        #expect((read["publishers"] as? [[String: Any]])?.first?["name"] as? String == "a\"b")
+        let event = OutboxEvent(
+            id: .init(slot: 2, number: 1_002),
+            createdAt: now,
+            message: OutboxMessage(topic: "t", key: [0xFF], payload: [1, 0])
+        )
+        let parked = OutboxParkedEvent(event: event, attempts: 3, reason: "no\n", parkedAt: now, action: .resume)
+        let line = OutboxReport.json(parked)
+        #expect(!line.contains("\n"))
+        let object = try #require(try JSONSerialization.jsonObject(with: Data(line.utf8)) as? [String: Any])
+        #expect(object["event"] as? String == "2/1002" && object["key_base64"] as? String == "/w==")
+        #expect(OutboxReport.text([], columns: 80) == "nothing is parked")
+        #expect(OutboxReport.text([parked], columns: nil).contains("0xff"))
+    }
+
+    @Test func aDecisionNamesWhatItIsAbout() throws {
+        #expect(try OutboxSelection.parse(["--all"]).selection() == .all)
+        #expect(try OutboxSelection.parse(["--key", "a\\x00"]).selection() == .key([0x61, 0]))
+        #expect(try OutboxSelection.parse(["--event", "2/1002"]).selection() == .event(.init(slot: 2, number: 1_002)))
+        for wrong in [[], ["--all", "--key", "a"]] as [[String]] {
+            #expect(throws: (any Error).self) { try OutboxSelection.parse(wrong) }
+        }
+        for wrong in ["2", "32/1", "a/b", "2/1/3", ""] {
+            #expect(throws: ToolFailure.self) { try OutboxSelection.parse(["--event", wrong]).selection() }
+        }
+    }
+
+    @Test func anAddressOfNoKindThatIsKnownIsNotPrinted() async throws {
+        let command = try OutboxStatusCommand.parse(["--database", "mysql://user:topsecret@host/db"])
+        let error = await #expect(throws: ToolFailure.self) { try await command.run() }
+        #expect(error?.status == 64)
+        #expect(error.map { !$0.sentence.contains("topsecret") } == true)
+    }
+}
