@@ -42,6 +42,26 @@ let package = Package(
                 .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
             ]
         ),
+        // The outbox against the same work without it.
+        .executableTarget(
+            name: "OutboxBench",
+            dependencies: [
+                .product(name: "KafkaDelivery", package: "KafkaDelivery"),
+                .product(name: "KafkaDeliveryTesting", package: "KafkaDelivery"),
+                .product(name: "OutboxDelivery", package: "KafkaDelivery"),
+                .product(name: "OutboxKafka", package: "KafkaDelivery"),
+                .product(name: "OutboxPostgres", package: "KafkaDelivery"),
+                .product(name: "OutboxTesting", package: "KafkaDelivery"),
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            swiftSettings: [
+                .enableUpcomingFeature("InternalImportsByDefault"),
+                .enableUpcomingFeature("MemberImportVisibility"),
+                .enableUpcomingFeature("ExistentialAny"),
+                .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+            ]
+        ),
     ],
     swiftLanguageModes: [.v6],
     cLanguageStandard: .gnu11

@@ -1,0 +1,129 @@
+import Foundation
+import KafkaDelivery
+import KafkaDeliveryTesting
+import Logging
+import OutboxDelivery
+import OutboxKafka
+import OutboxPostgres
+import OutboxTesting
+import Synchronization
+
+/// The servers that are measured on.
+final class BenchPlace: Sendable {
+    let url: String
+    let servers: [String]
+    let topic: String
+    private let postgres: PostgresServer?
+    private let kafka: MockCluster?
+
+    init() async throws {
+        let environment = ProcessInfo.processInfo.environment
+        postgres = environment["POSTGRES_URL"] == nil ? try await PostgresServer.start(["fsync": "on"]) : nil
+        kafka = environment["KAFKA_BOOTSTRAP_SERVERS"] == nil ? try MockCluster() : nil
+        let address = environment["POSTGRES_URL"] ?? postgres?.url ?? ""
+        url = address + (address.contains("?") ? "&" : "?") + "options=-csearch_path%3Doutbox_bench"
+        servers =
+            environment["KAFKA_BOOTSTRAP_SERVERS"].map { $0.split(separator: ",").map(String.init) }
+            ?? kafka?.bootstrapServers ?? []
+        topic = "outbox-bench-" + String(UInt32.random(in: .min ... .max), radix: 36)
+        try kafka?.createTopic(topic, partitions: 4)
+    }
+
+    func connect() async throws -> LibpqConnection {
+        var settings = LibpqSettings(url)
+        settings.answerTimeout = .seconds(600)
+        return try await LibpqConnection.open(settings)
+    }
+
+    func outbox() throws -> PostgresOutbox { try PostgresOutbox(.init(LibpqSettings(url))) }
+
+    func reset() async throws {
+        let connection = try await connect()
+        try await connection.query(OutboxStatement("DROP SCHEMA IF EXISTS outbox_bench CASCADE"))
+        try await connection.query(OutboxStatement("CREATE SCHEMA outbox_bench"))
+        await connection.close()
+        let outbox = try outbox()
+        try await outbox.migrate()
+        await outbox.close()
+    }
+
+    /// So many rows of 200 bytes, of 10,000 keys.
+    func fill(_ connection: LibpqConnection, _ count: Int) async throws {
+        try await connection.query(
+            OutboxStatement(
+                """
+                INSERT INTO outbox (idempotency_key, topic, key, payload)
+                SELECT md5(n::text), $1, convert_to('key ' || n % 10000, 'UTF8'), convert_to(repeat('x', 200), 'UTF8')
+                FROM generate_series(1, $2::int) n
+                """,
+                [.text(topic), .integer(Int64(count))]
+            ),
+            within: .seconds(600)
+        )
+        try await connection.query(OutboxStatement("VACUUM ANALYZE outbox"), within: .seconds(600))
+    }
+
+    func destination() throws -> KafkaOutboxDestination {
+        var logger = Logger(label: "bench")
+        logger.logLevel = .error
+        return try KafkaOutboxDestination(.init(bootstrapServers: servers), logger: logger)
+    }
+
+    func close() async {
+        await postgres?.shutdown()
+        await kafka?.shutdown()
+    }
+}
+
+/// Counts what another destination confirms, and notes when.
+final class Confirmations: OutboxDestination {
+    private struct State {
+        var count = 0
+        var times: [String: ContinuousClock.Instant] = [:]
+        var first: [[UInt8]: Int64] = [:]
+        var disordered = 0
+        var waiters: [(count: Int, continuation: CheckedContinuation<Void, Never>)] = []
+    }
+
+    private let target: any OutboxDestination
+    private let notesTimes: Bool
+    private let state = Mutex(State())
+
+    init(_ target: any OutboxDestination, notesTimes: Bool = false) {
+        self.target = target
+        self.notesTimes = notesTimes
+    }
+
+    func publish(_ batch: [OutboxEvent]) async -> [OutboxOutcome] {
+        let outcomes = await target.publish(batch)
+        let now = ContinuousClock.now
+        let ready = state.withLock { state in
+            for (event, outcome) in zip(batch, outcomes) where outcome.isAccepted {
+                state.count += 1
+                if notesTimes { state.times[event.message.idempotencyKey] = now }
+                if let key = event.message.key {
+                    if let before = state.first[key], before > event.id.number { state.disordered += 1 }
+                    state.first[key] = event.id.number
+                }
+            }
+            let ready = state.waiters.filter { $0.count <= state.count }
+            state.waiters.removeAll { $0.count <= state.count }
+            return ready
+        }
+        for waiter in ready { waiter.continuation.resume() }
+        return outcomes
+    }
+
+    var times: [String: ContinuousClock.Instant] { state.withLock { $0.times } }
+    var disordered: Int { state.withLock { $0.disordered } }
+
+    func wait(for count: Int) async {
+        await withCheckedContinuation { continuation in
+            let isThere = state.withLock { state in
+                if state.count < count { state.waiters.append((count, continuation)) }
+                return state.count >= count
+            }
+            if isThere { continuation.resume() }
+        }
+    }
+}

@@ -1,0 +1,43 @@
+import ArgumentParser
+import KafkaDelivery
+import KafkaDeliveryTesting
+import Logging
+import OutboxDelivery
+import OutboxKafka
+import OutboxPostgres
+import OutboxTesting
+
+/// `scripts/bench outbox`: the outbox on PostgreSQL and Kafka, against what the same work costs without it, in the same run.
+@main
+struct OutboxBench: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "bench outbox",
+        abstract: "Measures the outbox against the same work without it.",
+        discussion: """
+            PostgreSQL is a server of its own that forces commits to disk, or the one that POSTGRES_URL names; Kafka is a mock \
+            cluster, or the one that KAFKA_BOOTSTRAP_SERVERS names. Tables are made anew in the schema outbox_bench.
+            """
+    )
+
+    @Option(help: "How many rows the backlog has.")
+    var rows: Int = 100_000
+
+    @Option(help: "How long each measured load goes on, in seconds.")
+    var seconds: Int = 5
+
+    @Option(help: "How many rows the backlog for the memory's measurement has; 0 leaves it out.")
+    var memoryRows: Int = 1_000_000
+
+    func run() async throws {
+        let place = try await BenchPlace()
+        let bench = OutboxMeasurements(place: place, rows: rows, seconds: seconds)
+        try await place.reset()
+        print("scenario                                             figure      against     ratio")
+        try await bench.backlog()
+        try await bench.latency()
+        try await bench.writers()
+        try await bench.idle()
+        if memoryRows > 0 { try await bench.memory(memoryRows) }
+        await place.close()
+    }
+}

@@ -1,0 +1,262 @@
+import Foundation
+import KafkaDelivery
+import Logging
+import OutboxDelivery
+import OutboxKafka
+import OutboxPostgres
+import Synchronization
+
+/// What is measured, each against the same work without the outbox.
+struct OutboxMeasurements {
+    let place: BenchPlace
+    let rows: Int
+    let seconds: Int
+
+    private func line(_ name: String, _ figure: String, _ against: String = "", _ ratio: Double? = nil) {
+        let columns = [
+            name.padding(toLength: 50, withPad: " ", startingAt: 0),
+            figure.padding(toLength: 12, withPad: " ", startingAt: 0),
+            against.padding(toLength: 12, withPad: " ", startingAt: 0),
+            ratio.map { String(format: "%.2f", $0) } ?? "",
+        ]
+        print(columns.joined(separator: " "))
+    }
+
+    private func perSecond(_ count: Int, _ duration: Duration) -> Double {
+        Double(count) / max(duration.inSeconds, 0.000_001)
+    }
+
+    private func text(_ rate: Double) -> String { String(format: "%.0f/s", rate) }
+
+    private func milliseconds(_ duration: Duration) -> String { String(format: "%.1f ms", duration.inSeconds * 1_000) }
+
+    /// Runs publishers until all rows are confirmed and gone.
+    private func publish(_ publishers: Int, _ count: Int) async throws -> (rate: Double, disordered: Int) {
+        let target = try place.destination()
+        let confirmations = Confirmations(target)
+        let outbox = try place.outbox()
+        let all = (0..<publishers).map { _ in
+            OutboxPublisher(store: outbox, destinations: ["kafka": confirmations], logger: Self.quiet)
+        }
+        let start = ContinuousClock.now
+        let tasks = all.map { publisher in Task { try await publisher.run() } }
+        await confirmations.wait(for: count)
+        let duration = start.duration(to: .now)
+        for publisher in all { await publisher.close() }
+        for task in tasks { try await task.value }
+        await target.close()
+        await outbox.close()
+        return (perSecond(count, duration), confirmations.disordered)
+    }
+
+    static var quiet: Logger {
+        var logger = Logger(label: "bench")
+        logger.logLevel = .error
+        return logger
+    }
+
+    func backlog() async throws {
+        let connection = try await place.connect()
+        try await place.fill(connection, rows)
+        // Without an outbox's care: read in one query, send, and mark nothing.
+        let producer = try KafkaProducer(.init(bootstrapServers: place.servers), logger: Self.quiet)
+        try await producer.send(KafkaMessage(topic: place.topic, value: "first"))
+        let start = ContinuousClock.now
+        let read = try await connection.query(
+            OutboxStatement("SELECT topic, key, payload, idempotency_key FROM outbox ORDER BY id"),
+            within: .seconds(600)
+        )
+        let messages = (0..<read.count).map { row in
+            KafkaMessage(
+                topic: read.text(row, 0) ?? "",
+                key: read.bytes(row, 1),
+                value: read.bytes(row, 2),
+                headers: [KafkaHeader(KafkaMessage.idempotencyKeyHeader, read.text(row, 3))]
+            )
+        }
+        _ = await producer.send(contentsOf: messages)
+        let bare = perSecond(rows, start.duration(to: .now))
+        await producer.close()
+
+        let one = try await publish(1, rows)
+        line("backlog of \(rows) to acks, 1 publisher", text(one.rate), text(bare), one.rate / bare)
+        try await connection.query(OutboxStatement("TRUNCATE outbox"))
+        try await place.fill(connection, rows)
+        let four = try await publish(4, rows)
+        line("the same, 4 publishers, against 1", text(four.rate), text(one.rate), four.rate / one.rate)
+        line("violations of a key's order in both", "\(one.disordered + four.disordered)")
+        await connection.close()
+    }
+
+    func latency() async throws {
+        let connection = try await place.connect()
+        let count = 50 * seconds
+        // A notification's way, and then an awaited send.
+        let producer = try KafkaProducer(.init(bootstrapServers: place.servers), logger: Self.quiet)
+        try await connection.query(OutboxStatement("LISTEN bench"))
+        var bare: [Duration] = []
+        for number in 0..<count {
+            let start = ContinuousClock.now
+            try await connection.query(OutboxStatement("NOTIFY bench"))
+            _ = await connection.waitForNotification(atMost: .seconds(10))
+            try await producer.send(KafkaMessage(topic: place.topic, key: "\(number)", value: "x"))
+            bare.append(start.duration(to: .now))
+            try await Task.sleep(for: .milliseconds(20))
+        }
+        await producer.close()
+
+        let target = try place.destination()
+        let confirmations = Confirmations(target, notesTimes: true)
+        let outbox = try place.outbox()
+        let publisher = OutboxPublisher(store: outbox, destinations: ["kafka": confirmations], logger: Self.quiet)
+        let running = Task { try await publisher.run() }
+        let waker = OutboxWaker { try await outbox.wake() }
+        var commits: [String: ContinuousClock.Instant] = [:]
+        for number in 0..<count + 10 {
+            let message = OutboxMessage(
+                topic: place.topic,
+                key: "\(number)",
+                payload: String(repeating: "x", count: 200)
+            )
+            try await connection.query(outbox.table.insert(message))
+            // The first ones find a publisher that is still to begin.
+            if number >= 10 { commits[message.idempotencyKey] = .now }
+            waker.wake()
+            if number == 9 { await confirmations.wait(for: 10) }
+            try await Task.sleep(for: .milliseconds(20))
+        }
+        await confirmations.wait(for: count + 10)
+        let times = confirmations.times
+        let own = commits.compactMap { key, commit in times[key].map { commit.duration(to: $0) } }
+        await publisher.close()
+        try await running.value
+        await target.close()
+        await outbox.close()
+        await connection.close()
+        for (name, percent) in [("p50", 50), ("p99", 99)] {
+            let (one, other) = (percentile(own, percent), percentile(bare, percent))
+            line("commit to ack at 50/s, \(name)", milliseconds(one), milliseconds(other), one / other)
+        }
+    }
+
+    private func percentile(_ durations: [Duration], _ percent: Int) -> Duration {
+        let sorted = durations.sorted()
+        return sorted.isEmpty ? .zero : sorted[min(sorted.count - 1, sorted.count * percent / 100)]
+    }
+
+    func writers() async throws {
+        let setUp = try await place.connect()
+        try await setUp.query(OutboxStatement("CREATE TABLE orders (id int PRIMARY KEY, number int NOT NULL)"))
+        try await setUp.query(OutboxStatement("INSERT INTO orders SELECT n, 0 FROM generate_series(0, 31) n"))
+        let table = try place.outbox().table
+        let topic = place.topic
+        let change: @Sendable (Int) -> OutboxStatement = { id in
+            OutboxStatement("UPDATE orders SET number = number + 1 WHERE id = $1 RETURNING id", [.integer(Int64(id))])
+        }
+        var with: [Double] = []
+        var without: [Double] = []
+        for _ in 0..<3 {
+            without.append(try await load(change))
+            with.append(
+                try await load { id in
+                    let message = OutboxMessage(topic: topic, key: "\(id)", payload: String(repeating: "x", count: 200))
+                    return (try? table.insert(message, with: change(id))) ?? change(id)
+                }
+            )
+            try await setUp.query(OutboxStatement("TRUNCATE outbox"))
+        }
+        await setUp.close()
+        let (one, other) = (with.sorted()[1], without.sorted()[1])
+        line("commits with the event in one statement, 32 conn.", text(one), text(other), one / other)
+    }
+
+    /// Commits a second of 32 connections.
+    private func load(_ statement: @escaping @Sendable (Int) -> OutboxStatement) async throws -> Double {
+        let deadline = ContinuousClock.now.advanced(by: .seconds(seconds))
+        let start = ContinuousClock.now
+        let count = try await withThrowingTaskGroup(of: Int.self) { group in
+            for id in 0..<32 {
+                group.addTask {
+                    let connection = try await place.connect()
+                    var count = 0
+                    while ContinuousClock.now < deadline {
+                        try await connection.query(statement(id))
+                        count += 1
+                    }
+                    await connection.close()
+                    return count
+                }
+            }
+            return try await group.reduce(0, +)
+        }
+        return perSecond(count, start.duration(to: .now))
+    }
+
+    func idle() async throws {
+        let target = try place.destination()
+        let outbox = try place.outbox()
+        let publisher = OutboxPublisher(store: outbox, destinations: ["kafka": target], logger: Self.quiet)
+        let running = Task { try await publisher.run() }
+        try await Task.sleep(for: .seconds(3))
+        let before = Self.processorTime()
+        let start = ContinuousClock.now
+        try await Task.sleep(for: .seconds(max(seconds, 5)))
+        let share = (Self.processorTime() - before) / start.duration(to: .now).inSeconds
+        await publisher.close()
+        try await running.value
+        await target.close()
+        await outbox.close()
+        line("idle publisher, of a core", String(format: "%.2f %%", share * 100))
+    }
+
+    func memory(_ count: Int) async throws {
+        let connection = try await place.connect()
+        try await place.fill(connection, count)
+        await connection.close()
+        let before = Self.residentBytes()
+        let target = try place.destination()
+        let confirmations = Confirmations(target)
+        let outbox = try place.outbox()
+        let publisher = OutboxPublisher(store: outbox, destinations: ["kafka": confirmations], logger: Self.quiet)
+        let running = Task { try await publisher.run() }
+        var peak = 0
+        var step = 1
+        while step <= 10 {
+            await confirmations.wait(for: count / 10 * step)
+            peak = max(peak, Self.residentBytes())
+            step += 1
+        }
+        await publisher.close()
+        try await running.value
+        await target.close()
+        await outbox.close()
+        let text = { (bytes: Int) in "\(bytes / 1_000_000) MB" }
+        line("resident memory, backlog of \(count)", text(peak), text(before))
+    }
+
+    private static func processorTime() -> Double {
+        var usage = rusage()
+        #if canImport(Darwin)
+            getrusage(RUSAGE_SELF, &usage)
+        #else
+            getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
+        #endif
+        let time = { (value: timeval) in Double(value.tv_sec) + Double(value.tv_usec) / 1_000_000 }
+        return time(usage.ru_utime) + time(usage.ru_stime)
+    }
+
+    /// Of Linux; zero elsewhere.
+    private static func residentBytes() -> Int {
+        guard let text = try? String(contentsOfFile: "/proc/self/statm", encoding: .utf8) else { return 0 }
+        let pages = text.split(separator: " ").dropFirst().first.flatMap { Int($0) } ?? 0
+        return pages * Int(sysconf(Int32(_SC_PAGESIZE)))
+    }
+}
+
+extension Duration {
+    var inSeconds: Double { Double(components.seconds) + Double(components.attoseconds) / 1e18 }
+
+    static func / (one: Duration, other: Duration) -> Double {
+        one.inSeconds / max(other.inSeconds, 0.000_001)
+    }
+}
