@@ -28,9 +28,9 @@ struct ReadyPartitionsTests {
     }
 
     private static func look(
-        _ wake: ReadyPartitions.Wake?
-    ) throws -> (reader: PartitionReader, news: ReadyPartitions.News) {
-        let found: (PartitionReader, ReadyPartitions.News)? =
+        _ wake: ReadyPartitions<PartitionReader>.Wake?
+    ) throws -> (reader: PartitionReader, news: ReadyPartitions<PartitionReader>.News) {
+        let found: (PartitionReader, ReadyPartitions<PartitionReader>.News)? =
             if case .look(let reader, let news) = wake { (reader, news) } else { nil }
         return try #require(found)
     }
@@ -39,7 +39,7 @@ struct ReadyPartitionsTests {
     private func turns(
         until wanted: PartitionReader,
         beside busy: PartitionReader,
-        _ ready: inout ReadyPartitions
+        _ ready: inout ReadyPartitions<PartitionReader>
     ) -> Int? {
         for turn in 1...100 {
             guard case .look(let reader, _) = ready.next() else { return nil }
@@ -54,7 +54,7 @@ struct ReadyPartitionsTests {
     @Test func aPartitionWhoseLoopWasLeftHasItsTurnBesideOneThatNeverHasNothingToRead() async throws {
         let consumer = try Self.makeConsumer()
         let readers = try Self.makeReaders(2, consumer)
-        var ready = ReadyPartitions()
+        var ready = ReadyPartitions<PartitionReader>()
         #expect(ready.signal(readers[0]).isEmpty)
         // The loop that begins with it is left, and says nothing of that.
         #expect(try Self.look(ready.next()).reader === readers[0])
@@ -67,7 +67,7 @@ struct ReadyPartitionsTests {
     @Test func aPartitionWithALoopOfItsOwnComesAfterAllOthers() async throws {
         let consumer = try Self.makeConsumer()
         let readers = try Self.makeReaders(2, consumer)
-        var ready = ReadyPartitions()
+        var ready = ReadyPartitions<PartitionReader>()
         #expect(ready.signal(readers[0]).isEmpty)
         ready.claim(readers[0], by: nil)
         #expect(ready.signal(readers[1]).isEmpty)

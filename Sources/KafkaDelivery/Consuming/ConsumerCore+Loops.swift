@@ -4,7 +4,7 @@ internal import Synchronization
 /// For loops over deliveries: who reads what, and who waits for it.
 extension ConsumerCore {
     /// The next partition that may have something to read. Waits for one.
-    func nextReady(unless shutdown: ShutdownWatch.Flag?) async -> ReadyPartitions.Wake {
+    func nextReady(unless shutdown: ShutdownWatch.Flag?) async -> ReadyPartitions<PartitionReader>.Wake {
         subscribe()
         if let wake = state.withLock({ $0.ready.next() }) { return wake }
         return await wait(unless: shutdown) { state, waiter in state.ready.wait(waiter) }
@@ -14,7 +14,7 @@ extension ConsumerCore {
     func nextReady(
         until deadline: ContinuousClock.Instant,
         unless shutdown: ShutdownWatch.Flag?
-    ) async -> ReadyPartitions.Wake? {
+    ) async -> ReadyPartitions<PartitionReader>.Wake? {
         subscribe()
         if let wake = state.withLock({ $0.ready.next() }) { return wake }
         let id = WaiterID.next()
@@ -36,7 +36,7 @@ extension ConsumerCore {
     }
 
     /// A loop found nothing to read in a partition, since it was told of it.
-    func foundNothing(in reader: PartitionReader, since news: ReadyPartitions.News) {
+    func foundNothing(in reader: PartitionReader, since news: ReadyPartitions<PartitionReader>.News) {
         state.withLock { $0.ready.foundNothing(in: reader, since: news) }
     }
 
@@ -74,10 +74,10 @@ extension ConsumerCore {
     /// later gets it; not the same one, which did not want it.
     func release(_ reader: PartitionReader, from loop: UInt64) {
         resume(
-            withReady { state -> [ReadyPartitions.Resumption] in
-                guard state.phase == .open, state.failure == nil, !reader.hasEnded else { return [] }
+            withReady { state -> [ReadyPartitions<PartitionReader>.Resumption] in
+                guard state.phase == .open, state.failure == nil, !reader.turn.hasEnded else { return [] }
                 // A later loop has it already.
-                guard reader.loop == loop else { return [] }
+                guard reader.turn.loop == loop else { return [] }
                 state.unseen.append((reader, givenBackBy: loop))
                 return [state.ready.release(reader)].compactMap(\.self) + state.matchUnseen()
             }
@@ -90,7 +90,7 @@ extension ConsumerCore {
     /// - Returns: False where there will be none.
     func waitForNews(
         of reader: PartitionReader,
-        since news: inout ReadyPartitions.News,
+        since news: inout ReadyPartitions<PartitionReader>.News,
         unless shutdown: ShutdownWatch.Flag? = nil
     ) async -> Bool {
         let known = news
@@ -126,10 +126,10 @@ extension ConsumerCore {
         as id: UInt64 = WaiterID.next(),
         for reader: PartitionReader? = nil,
         unless shutdown: ShutdownWatch.Flag?,
-        _ register: (inout State, ReadyPartitions.Waiter) -> ReadyPartitions.Wake?
-    ) async -> ReadyPartitions.Wake {
+        _ register: (inout State, ReadyPartitions<PartitionReader>.Waiter) -> ReadyPartitions<PartitionReader>.Wake?
+    ) async -> ReadyPartitions<PartitionReader>.Wake {
         await waitCancellably(as: id) { id, continuation in
-            let waiter = ReadyPartitions.Waiter(id: id, continuation: continuation, shutdown: shutdown)
+            let waiter = ReadyPartitions<PartitionReader>.Waiter(id: id, continuation: continuation, shutdown: shutdown)
             // Looked at under the lock: it is set before the waiters are looked for under that.
             let wake = withReady { shutdown?.isSet == true ? .ended : register(&$0, waiter) }
             if let wake { continuation.resume(returning: wake) }
@@ -167,7 +167,7 @@ extension ConsumerCore {
 }
 
 extension ConsumerCore.State {
-    mutating func endLoops() -> [ReadyPartitions.Resumption] {
+    mutating func endLoops() -> [ReadyPartitions<PartitionReader>.Resumption] {
         defer { assignmentWaiters = [] }
         return ready.close() + assignmentWaiters.map { ($0.waiter, .ended) }
     }
@@ -175,7 +175,7 @@ extension ConsumerCore.State {
     fileprivate mutating func takeUnseen(for loop: UInt64) -> PartitionReader? {
         guard let index = unseen.firstIndex(where: { $0.givenBackBy < loop }) else { return nil }
         let reader = unseen.remove(at: index).reader
-        reader.loop = loop
+        reader.turn.loop = loop
         return reader
     }
 
@@ -184,34 +184,24 @@ extension ConsumerCore.State {
     fileprivate mutating func takeLeft(by task: TaskIdentity?, for loop: UInt64) -> PartitionReader? {
         guard let task else { return nil }
         let left = assigned.values.first { reader in
-            reader.isClaimed && reader.task == task && reader.loop < loop && !reader.hasEnded && reader.waiters.isEmpty
+            reader.turn.isClaimed && reader.turn.task == task && reader.turn.loop < loop && !reader.turn.hasEnded && reader.turn.waiters.isEmpty
         }
         guard let left else { return nil }
         ready.unclaim(left)
-        left.loop = loop
+        left.turn.loop = loop
         return left
     }
 
     /// Gives partitions to the loops that wait for one.
-    mutating func matchUnseen() -> [ReadyPartitions.Resumption] {
-        var resumptions: [ReadyPartitions.Resumption] = []
+    mutating func matchUnseen() -> [ReadyPartitions<PartitionReader>.Resumption] {
+        var resumptions: [ReadyPartitions<PartitionReader>.Resumption] = []
         unseen.removeAll { entry in
             guard let index = assignmentWaiters.firstIndex(where: { $0.loop > entry.givenBackBy }) else { return false }
             let (waiter, loop) = assignmentWaiters.remove(at: index)
-            entry.reader.loop = loop
+            entry.reader.turn.loop = loop
             resumptions.append((waiter, .look(entry.reader, 0)))
             return true
         }
         return resumptions
-    }
-}
-
-/// Which task something runs in, for as long as that runs.
-struct TaskIdentity: Equatable {
-    // Of a task only its hash can be kept.
-    private let hash: Int
-
-    static var current: TaskIdentity? {
-        withUnsafeCurrentTask { task in task.map { TaskIdentity(hash: $0.hashValue) } }
     }
 }

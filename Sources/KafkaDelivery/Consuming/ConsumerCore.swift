@@ -43,11 +43,11 @@ final class ConsumerCore: Sendable {
     }
 
     struct State {
-        var ready = ReadyPartitions()
+        var ready = ReadyPartitions<PartitionReader>()
         /// Assigned and not yet seen by a loop over `partitions`.
         var unseen: [(reader: PartitionReader, givenBackBy: UInt64)] = []
         /// Loops that wait for one, by number: a loop that was started later has a greater one.
-        var assignmentWaiters: [(waiter: ReadyPartitions.Waiter, loop: UInt64)] = []
+        var assignmentWaiters: [(waiter: ReadyPartitions<PartitionReader>.Waiter, loop: UInt64)] = []
         var commands: [Command] = []
         /// What is ours in this generation.
         var assigned: [KafkaTopicPartition: PartitionReader] = [:]
@@ -184,7 +184,7 @@ extension ConsumerCore {
 
     func beginClosing(within timeout: Duration) {
         let deadline = ContinuousClock.now.advanced(by: timeout.asTimeout)
-        let resumptions = state.withLock { state -> [ReadyPartitions.Resumption]? in
+        let resumptions = state.withLock { state -> [ReadyPartitions<PartitionReader>.Resumption]? in
             guard state.phase != .closed else { return nil }
             state.commands.append(.close(deadline: deadline))
             guard state.phase == .open else { return [] }
@@ -224,7 +224,7 @@ extension ConsumerCore {
         return isAlive
     }
 
-    func resume(_ resumptions: [ReadyPartitions.Resumption]) {
+    func resume(_ resumptions: [ReadyPartitions<PartitionReader>.Resumption]) {
         for resumption in resumptions { resumption.waiter.continuation.resume(returning: resumption.wake) }
     }
 

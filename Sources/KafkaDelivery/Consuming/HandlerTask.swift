@@ -6,18 +6,18 @@ struct HandlerTask: Equatable, Sendable {
     private let consumer: ObjectIdentifier
     private let task: TaskIdentity?
 
-    private init(_ consumer: ConsumerCore) {
+    private init(_ consumer: AnyObject) {
         self.consumer = ObjectIdentifier(consumer)
         self.task = .current
     }
 
     /// Runs handlers, one after the other. Once for many messages: it is not free.
-    static func run<Result>(_ consumer: ConsumerCore, _ body: () async throws -> Result) async rethrows -> Result {
+    static func run<Result>(_ consumer: AnyObject, _ body: () async throws -> Result) async rethrows -> Result {
         try await $current.withValue(HandlerTask(consumer)) { try await body() }
     }
 
     /// Whether the caller is a handler of a consumer, or called by one in the same task.
-    static func isHandler(of consumer: ConsumerCore) -> Bool {
+    static func isHandler(of consumer: AnyObject) -> Bool {
         current == HandlerTask(consumer)
     }
 }

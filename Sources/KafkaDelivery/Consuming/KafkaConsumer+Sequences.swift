@@ -57,7 +57,7 @@ extension KafkaConsumer {
         // each of its messages.
         private var reader: Unmanaged<PartitionReader>?
         /// What was known of it when the loop was told to look.
-        private var news: ReadyPartitions.News = 0
+        private var news: ReadyPartitions<PartitionReader>.News = 0
         private var taken = 0
         // Made in the task of the loop, when it waits first.
         private var shutdown: ShutdownWatch?
@@ -108,10 +108,10 @@ extension KafkaConsumer {
             isolation: isolated (any Actor)?,
             until deadline: ContinuousClock.Instant? = nil
         ) async throws(KafkaError) -> Bool {
-            let shutdown = shutdown ?? ShutdownWatch(core)
+            let shutdown = shutdown ?? ShutdownWatch { [core] in core.endWaits(of: $0) }
             self.shutdown = shutdown
             if shutdown.isShuttingDown { return false }
-            let wake: ReadyPartitions.Wake
+            let wake: ReadyPartitions<PartitionReader>.Wake
             if let deadline {
                 guard let next = await core.nextReady(until: deadline, unless: shutdown.flag) else { return false }
                 wake = next
@@ -180,7 +180,7 @@ extension KafkaConsumer {
             public mutating func next(
                 isolation: isolated (any Actor)?
             ) async throws(KafkaError) -> Partition? {
-                let shutdown = shutdown ?? ShutdownWatch(core)
+                let shutdown = shutdown ?? ShutdownWatch { [core] in core.endWaits(of: $0) }
                 self.shutdown = shutdown
                 if let reader = await core.nextAssigned(for: loop, unless: shutdown.flag) {
                     return Partition(claim: Claim(core: core, reader: reader, loop: loop, shutdown: shutdown))
@@ -217,7 +217,7 @@ extension KafkaConsumer {
         public struct Iterator: AsyncIteratorProtocol {
             let claim: Claim
             /// What was known of the partition when it was looked at last.
-            private var news: ReadyPartitions.News = 0
+            private var news: ReadyPartitions<PartitionReader>.News = 0
 
             init(claim: Claim) {
                 self.claim = claim

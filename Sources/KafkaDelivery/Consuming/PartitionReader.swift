@@ -6,7 +6,7 @@ internal import Synchronization
 ///
 /// Lock order: this reader's lock, then librdkafka's lock of the queue, then the lock around ``ReadyPartitions``.
 /// librdkafka calls the queue's listener with the queue locked, which is why the listener takes only the last.
-final class PartitionReader: Sendable {
+final class PartitionReader: ReadyPartition {
     /// What reading came to.
     enum Taken {
         case delivery(KafkaConsumer.Delivery)
@@ -105,17 +105,7 @@ final class PartitionReader: Sendable {
     // of this generation must not move the next one. Before the state's lock, and never on a task.
     let moving = Mutex(())
 
-    // Guarded by the lock around the consumer's ReadyPartitions.
-    nonisolated(unsafe) var place = ReadyPartitions.Place.idle
-    nonisolated(unsafe) var news: ReadyPartitions.News = 0
-    /// Where it is in the row that it is in.
-    nonisolated(unsafe) var slot = 0
-    nonisolated(unsafe) var waiters: [ReadyPartitions.Waiter] = []
-    nonisolated(unsafe) var isClaimed = false
-    /// The loop over `partitions` that it was given to last, and the task that read it last.
-    nonisolated(unsafe) var loop: UInt64 = 0
-    nonisolated(unsafe) var task: TaskIdentity?
-    nonisolated(unsafe) var hasEnded = false
+    let turn = PartitionTurn<PartitionReader>()
 
     init(
         _ partition: KafkaTopicPartition,

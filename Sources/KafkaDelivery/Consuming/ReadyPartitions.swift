@@ -1,33 +1,22 @@
 internal import DequeModule
 
-/// Which partitions have something to read, and who waits for one.
+/// Which partitions have something to read, and which tasks wait for one.
 ///
 /// No loop owns a partition: a loop that was left need not say so (Swift does not destroy the iterator of a loop in top-level
 /// code), and one may take any time for a delivery. So a loop that reads a partition merely goes on with it, and where there
 /// is no other, further loops read it too. What is handed out to whom is decided under the reader's own lock.
 ///
-/// A value without threads; the consumer keeps it behind a lock. It neither takes a reader's lock nor calls librdkafka,
+/// A value without threads; the consumer keeps it behind a lock, which guards what it writes into each partition's
+/// ``PartitionTurn`` too. It neither takes a reader's lock nor calls librdkafka,
 /// because ``signal(_:)`` comes from librdkafka's threads with the partition's queue locked.
-struct ReadyPartitions {
-    /// Where a reader stands; kept in the reader, guarded by the lock around this value.
-    enum Place {
-        /// There was nothing to read when a loop looked last, and no news since.
-        case idle
-        /// There may be something to read, and no loop has begun to.
-        case queued
-        /// There may be something to read, and a loop has begun to. It may have gone since, or be busy with what it got.
-        case shared
-        /// There may be something to read, and it has a loop of its own.
-        case owned
-    }
-
+struct ReadyPartitions<Partition: ReadyPartition> {
     /// How often there was news of a partition: a loop's finding that there is nothing to read counts only where there was
     /// none since it was told to look.
     typealias News = UInt64
 
     enum Wake {
         /// There may be something to read in a partition.
-        case look(PartitionReader, News)
+        case look(Partition, News)
         /// There will be nothing more.
         case ended
     }
@@ -39,12 +28,12 @@ struct ReadyPartitions {
         let shutdown: ShutdownWatch.Flag?
     }
 
-    /// Whom to resume, outside of the lock.
+    /// Which task to resume, outside of the lock.
     typealias Resumption = (waiter: Waiter, wake: Wake)
 
-    private var queued = ReaderQueue()
-    private var shared = ReaderQueue()
-    private var owned = ReaderQueue()
+    private var queued = ReadyQueue<Partition>()
+    private var shared = ReadyQueue<Partition>()
+    private var owned = ReadyQueue<Partition>()
     /// How many partitions of `queued` had their turn while one of `shared` waited.
     private var turns = 0
     private var waiters: Deque<Waiter> = []
@@ -54,50 +43,50 @@ struct ReadyPartitions {
     var hasWaiters: Bool { !waiters.isEmpty }
 
     /// There may be something to read.
-    mutating func signal(_ reader: PartitionReader) -> [Resumption] {
-        // Somebody may speak of a partition that has ended: a verdict that comes late, a transaction's end, `resume`. In the
+    mutating func signal(_ reader: Partition) -> [Resumption] {
+        // A partition that has ended may be signalled: by a verdict that comes late, a transaction's end, `resume`. In the
         // queue it would wait for a loop that may never come, and keep the consumer alive, which keeps the queue.
-        guard !reader.hasEnded else { return [] }
-        reader.news += 1
-        if !reader.waiters.isEmpty {
+        guard !reader.turn.hasEnded else { return [] }
+        reader.turn.news += 1
+        if !reader.turn.waiters.isEmpty {
             share(reader)
-            defer { reader.waiters = [] }
-            return reader.waiters.map { ($0, .look(reader, reader.news)) }
+            defer { reader.turn.waiters = [] }
+            return reader.turn.waiters.map { ($0, .look(reader, reader.turn.news)) }
         }
         // Also where a loop reads it already: that may be busy with a delivery, and in any case it finds what is there.
         if let resumption = handOn(reader) { return [resumption] }
-        if reader.place == .idle {
+        if reader.turn.place == .idle {
             // One that has a loop of its own comes after those that have none.
-            if reader.isClaimed { share(reader) } else { queue(reader) }
+            if reader.turn.isClaimed { share(reader) } else { queue(reader) }
         }
         return []
     }
 
-    private mutating func queue(_ reader: PartitionReader) {
+    private mutating func queue(_ reader: Partition) {
         leave(reader)
-        reader.place = .queued
+        reader.turn.place = .queued
         queued.append(reader)
     }
 
-    private mutating func share(_ reader: PartitionReader) {
+    private mutating func share(_ reader: Partition) {
         leave(reader)
-        if reader.isClaimed {
-            reader.place = .owned
+        if reader.turn.isClaimed {
+            reader.turn.place = .owned
             owned.append(reader)
         } else {
-            reader.place = .shared
+            reader.turn.place = .shared
             shared.append(reader)
         }
     }
 
-    private mutating func leave(_ reader: PartitionReader) {
-        switch reader.place {
+    private mutating func leave(_ reader: Partition) {
+        switch reader.turn.place {
         case .idle: break
         case .queued: queued.remove(reader)
         case .shared: shared.remove(reader)
         case .owned: owned.remove(reader)
         }
-        reader.place = .idle
+        reader.turn.place = .idle
     }
 
     /// The partition whose turn it is.
@@ -106,40 +95,40 @@ struct ReadyPartitions {
         if isClosed { return .ended }
         guard let reader = first() else { return nil }
         share(reader)
-        return .look(reader, reader.news)
+        return .look(reader, reader.turn.news)
     }
 
     /// Those that no loop has begun with come first, so that loops read different partitions. Not always: one whose loop was left
     /// would wait for as long as any other has something to read.
-    private mutating func first() -> PartitionReader? {
+    private mutating func first() -> Partition? {
         let isSharedFirst = turns >= Self.turnsBesideShared
         let next = isSharedFirst ? shared.first ?? queued.first : queued.first ?? shared.first
         guard let reader = next ?? owned.first else { return nil }
-        turns = reader.place == .queued && !shared.isEmpty ? turns + 1 : 0
+        turns = reader.turn.place == .queued && !shared.isEmpty ? turns + 1 : 0
         return reader
     }
 
-    private static let turnsBesideShared = 7
+    private static var turnsBesideShared: Int { 7 }
 
     /// A loop found nothing to read.
-    mutating func foundNothing(in reader: PartitionReader, since news: News) {
+    mutating func foundNothing(in reader: Partition, since news: News) {
         // In the queue it is looked at again anyway.
-        if reader.place != .queued, reader.news == news { leave(reader) }
+        if reader.turn.place != .queued, reader.turn.news == news { leave(reader) }
     }
 
     /// A loop does not go on with a partition, in which there may be more to read.
-    mutating func putBack(_ reader: PartitionReader) -> Resumption? {
-        guard reader.place == .shared || reader.place == .owned, !reader.hasEnded else { return nil }
+    mutating func putBack(_ reader: Partition) -> Resumption? {
+        guard reader.turn.place == .shared || reader.turn.place == .owned, !reader.turn.hasEnded else { return nil }
         if let resumption = handOn(reader) { return resumption }
-        if !reader.isClaimed { queue(reader) }
+        if !reader.turn.isClaimed { queue(reader) }
         return nil
     }
 
     /// There may be more to read in a partition than a loop took: another one that waits reads it, too.
-    mutating func handOn(_ reader: PartitionReader) -> Resumption? {
-        guard !reader.hasEnded, let waiter = waiters.popFirst() else { return nil }
+    mutating func handOn(_ reader: Partition) -> Resumption? {
+        guard !reader.turn.hasEnded, let waiter = waiters.popFirst() else { return nil }
         share(reader)
-        return (waiter, .look(reader, reader.news))
+        return (waiter, .look(reader, reader.turn.news))
     }
 
     /// Waits for any partition; what there is already where there is no need to.
@@ -150,60 +139,60 @@ struct ReadyPartitions {
     }
 
     /// A partition has a loop of its own: the others look at it last.
-    mutating func claim(_ reader: PartitionReader, by task: TaskIdentity?) {
-        guard !reader.hasEnded else { return }
-        reader.task = task
-        guard !reader.isClaimed else { return }
-        reader.isClaimed = true
-        if reader.place != .idle { share(reader) }
+    mutating func claim(_ reader: Partition, by task: TaskIdentity?) {
+        guard !reader.turn.hasEnded else { return }
+        reader.turn.task = task
+        guard !reader.turn.isClaimed else { return }
+        reader.turn.isClaimed = true
+        if reader.turn.place != .idle { share(reader) }
     }
 
     /// The loop that a partition had of its own was left, and another one is given it.
-    mutating func unclaim(_ reader: PartitionReader) {
-        reader.isClaimed = false
-        if reader.place == .owned { share(reader) }
+    mutating func unclaim(_ reader: Partition) {
+        reader.turn.isClaimed = false
+        if reader.turn.place == .owned { share(reader) }
     }
 
     /// A partition has a loop of its own no longer, where it had one.
-    mutating func release(_ reader: PartitionReader) -> Resumption? {
-        guard reader.isClaimed else { return nil }
-        reader.isClaimed = false
+    mutating func release(_ reader: Partition) -> Resumption? {
+        guard reader.turn.isClaimed else { return nil }
+        reader.turn.isClaimed = false
         if let resumption = handOn(reader) { return resumption }
         queue(reader)
         return nil
     }
 
     /// Waits for news of one partition, in which the caller found nothing to read.
-    mutating func wait(_ waiter: Waiter, for reader: PartitionReader, since news: News) -> Wake? {
-        if reader.hasEnded || isClosed { return .ended }
-        if reader.news != news { return .look(reader, reader.news) }
+    mutating func wait(_ waiter: Waiter, for reader: Partition, since news: News) -> Wake? {
+        if reader.turn.hasEnded || isClosed { return .ended }
+        if reader.turn.news != news { return .look(reader, reader.turn.news) }
         foundNothing(in: reader, since: news)
-        reader.waiters.append(waiter)
+        reader.turn.waiters.append(waiter)
         return nil
     }
 
     /// Forgets a partition that ended.
-    mutating func end(_ reader: PartitionReader) -> [Resumption] {
+    mutating func end(_ reader: Partition) -> [Resumption] {
         leave(reader)
-        reader.hasEnded = true
-        defer { reader.waiters = [] }
-        return reader.waiters.map { ($0, .ended) }
+        reader.turn.hasEnded = true
+        defer { reader.turn.waiters = [] }
+        return reader.turn.waiters.map { ($0, .ended) }
     }
 
-    mutating func cancel(_ id: UInt64, for reader: PartitionReader?) -> Waiter? {
+    mutating func cancel(_ id: UInt64, for reader: Partition?) -> Waiter? {
         if let reader {
-            return reader.waiters.firstIndex { $0.id == id }.map { reader.waiters.remove(at: $0) }
+            return reader.turn.waiters.firstIndex { $0.id == id }.map { reader.turn.waiters.remove(at: $0) }
         }
         return waiters.firstIndex { $0.id == id }.map { waiters.remove(at: $0) }
     }
 
     /// The waiters of a service that is shut down.
-    mutating func end(_ shutdown: ShutdownWatch.Flag, _ readers: some Sequence<PartitionReader>) -> [Resumption] {
+    mutating func end(_ shutdown: ShutdownWatch.Flag, _ readers: some Sequence<Partition>) -> [Resumption] {
         var ended = waiters.filter { $0.shutdown === shutdown }
         waiters.removeAll { $0.shutdown === shutdown }
-        for reader in readers where !reader.waiters.isEmpty {
-            ended += reader.waiters.filter { $0.shutdown === shutdown }
-            reader.waiters.removeAll { $0.shutdown === shutdown }
+        for reader in readers where !reader.turn.waiters.isEmpty {
+            ended += reader.turn.waiters.filter { $0.shutdown === shutdown }
+            reader.turn.waiters.removeAll { $0.shutdown === shutdown }
         }
         return ended.map { ($0, .ended) }
     }

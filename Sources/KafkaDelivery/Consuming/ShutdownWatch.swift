@@ -3,7 +3,7 @@ internal import Synchronization
 
 /// Whether the service in which a loop runs is being shut down: then the loop ends, also one that never has to wait.
 ///
-/// Whoever shuts a service down tells its tasks and no others, and only while they run something made for being told. So there
+/// ServiceLifecycle tells a service's tasks and no others, and only while they run something made for being told. So there
 /// is a task for each loop, which waits for that; the loop looks at a flag.
 final class ShutdownWatch: Sendable {
     /// What the loop looks at. It does not keep the task that waits, which ends with the watch.
@@ -25,7 +25,9 @@ final class ShutdownWatch: Sendable {
     private let waiting: Task<Void, Never>?
 
     /// Begins to watch. To be called in the task of the loop.
-    init(_ core: ConsumerCore) {
+    ///
+    /// - Parameter end: Called with the flag once it is set, to end the loop's waits.
+    init(_ end: @escaping @Sendable (Flag) -> Void) {
         let flag = Flag(Task.isShuttingDownGracefully)
         self.flag = flag
         waiting =
@@ -34,7 +36,7 @@ final class ShutdownWatch: Sendable {
             : Task {
                 guard (try? await gracefulShutdown()) != nil else { return }
                 flag.set()
-                core.endWaits(of: flag)
+                end(flag)
             }
     }
 

@@ -2,26 +2,26 @@ internal import DequeModule
 
 /// Partitions in a row, out of which one is taken anywhere without searching for it. A partition is in one row at most.
 ///
-/// A value without threads, behind the lock around ``ReadyPartitions``, which guards ``PartitionReader/slot`` too.
-struct ReaderQueue {
+/// A value without threads, behind the lock around ``ReadyPartitions``, which guards ``PartitionTurn/slot`` too.
+struct ReadyQueue<Partition: ReadyPartition> {
     // A partition that leaves from the middle leaves its slot behind, empty.
-    private var slots: Deque<PartitionReader?> = []
+    private var slots: Deque<Partition?> = []
     /// The number of the first slot.
     private var start = 0
     private var count = 0
 
     var isEmpty: Bool { count == 0 }
 
-    mutating func append(_ reader: PartitionReader) {
+    mutating func append(_ reader: Partition) {
         // Not more empty slots than taken ones, give or take: else a first one that stays lets the row grow for ever.
         if slots.count > 2 * count + 16 { compact() }
-        reader.slot = start + slots.count
+        reader.turn.slot = start + slots.count
         slots.append(reader)
         count += 1
     }
 
     /// The one that is there longest; it stays.
-    var first: PartitionReader? {
+    var first: Partition? {
         mutating get {
             while let slot = slots.first {
                 if let slot { return slot }
@@ -32,8 +32,8 @@ struct ReaderQueue {
         }
     }
 
-    mutating func remove(_ reader: PartitionReader) {
-        let index = reader.slot - start
+    mutating func remove(_ reader: Partition) {
+        let index = reader.turn.slot - start
         guard slots.indices.contains(index), slots[index] === reader else { return }
         slots[index] = nil
         count -= 1
@@ -43,6 +43,6 @@ struct ReaderQueue {
         let readers = slots.compactMap(\.self)
         start = 0
         slots = Deque(readers)
-        for (index, reader) in readers.enumerated() { reader.slot = index }
+        for (index, reader) in readers.enumerated() { reader.turn.slot = index }
     }
 }

@@ -1,0 +1,35 @@
+/// What loops wait for, see ``ReadyPartitions``.
+protocol ReadyPartition: AnyObject, Sendable {
+    /// What is known of it.
+    var turn: PartitionTurn<Self> { get }
+}
+
+/// What ``ReadyPartitions`` knows of one partition.
+///
+/// Sendable because the lock around that value guards it: nothing else looks at it.
+final class PartitionTurn<Partition: ReadyPartition>: @unchecked Sendable {
+    /// Where a partition stands.
+    enum Place {
+        /// There was nothing to read when a loop looked last, and no news since.
+        case idle
+        /// There may be something to read, and no loop has begun to.
+        case queued
+        /// There may be something to read, and a loop has begun to. It may have gone since, or be busy with what it got.
+        case shared
+        /// There may be something to read, and it has a loop of its own.
+        case owned
+    }
+
+    var place = Place.idle
+    var news: ReadyPartitions<Partition>.News = 0
+    /// Where it is in the row that it is in.
+    var slot = 0
+    /// Loops that wait for news of this partition alone.
+    var waiters: [ReadyPartitions<Partition>.Waiter] = []
+    /// Whether it has a loop of its own.
+    var isClaimed = false
+    /// The loop over `partitions` that it was given to last, and the task that read it last.
+    var loop: UInt64 = 0
+    var task: TaskIdentity?
+    var hasEnded = false
+}
