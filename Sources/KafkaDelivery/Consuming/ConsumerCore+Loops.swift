@@ -184,7 +184,8 @@ extension ConsumerCore.State {
     fileprivate mutating func takeLeft(by task: TaskIdentity?, for loop: UInt64) -> PartitionReader? {
         guard let task else { return nil }
         let left = assigned.values.first { reader in
-            reader.turn.isClaimed && reader.turn.task == task && reader.turn.loop < loop && !reader.turn.hasEnded && reader.turn.waiters.isEmpty
+            reader.turn.isClaimed && reader.turn.task == task && reader.turn.loop < loop && !reader.turn.hasEnded
+                && reader.turn.waiters.isEmpty
         }
         guard let left else { return nil }
         ready.unclaim(left)

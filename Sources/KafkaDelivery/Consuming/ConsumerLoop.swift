@@ -1,4 +1,3 @@
-internal import CRdKafka
 internal import Logging
 internal import Synchronization
 
@@ -175,10 +174,7 @@ final class ConsumerLoop {
         switch event.kind {
         case .rebalance:
             client.noteJoined()
-            switch event.errorCode {
-            case RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS: assign(event.partitions)
-            default: revoke(event.partitions)
-            }
+            if event.isAssignment { assign(event.partitions) } else { revoke(event.partitions) }
         case .commitResult:
             if event.opaque == committer.id { endCommit(event.partitions, event.error) }
         case .log:

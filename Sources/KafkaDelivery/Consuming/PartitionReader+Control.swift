@@ -1,4 +1,3 @@
-internal import CRdKafka
 internal import Synchronization
 
 /// What the application and the consumer's thread decide about a partition: to stand still, to go elsewhere, to end.
@@ -78,7 +77,7 @@ extension PartitionReader {
     /// Throws away what librdkafka has put into the queue. Between ``beginSeek()`` and ``finishSeek()``.
     func discardFetched() {
         state.withLock { _ in
-            while let message = queue.consume() { rd_kafka_message_destroy(message) }
+            while let message = queue.consume() { _ = consume message }
         }
     }
 

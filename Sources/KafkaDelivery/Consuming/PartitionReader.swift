@@ -1,4 +1,3 @@
-internal import CRdKafka
 internal import Logging
 internal import Synchronization
 
@@ -98,7 +97,7 @@ final class PartitionReader: ReadyPartition {
     /// How often the brokers did not have what was asked for.
     let resets: OffsetResets.Count
     /// Says a message's leader epoch, where this librdkafka can.
-    private let leaderEpoch = LeaderEpoch.function
+    private let leaderEpoch = LeaderEpoch()
     // Readers and verdicts come from any task.
     let state: Mutex<State>
     // Held while librdkafka is told to go on at another offset, which takes a moment, and while the generation ends: a seek
@@ -215,25 +214,25 @@ final class PartitionReader: ReadyPartition {
             return handOut(message, &state)
         }
         while let message = queue.consume() {
-            guard message.pointee.err == RD_KAFKA_RESP_ERR_NO_ERROR else {
-                if let failure = noteError(message, &state, &findings) { return .failed(failure) }
+            let view = message.view
+            guard view.isMessage else {
+                if let failure = noteError(view, &state, &findings) { return .failed(failure) }
                 continue
             }
-            let offset = message.pointee.offset
+            let offset = view.offset
             if resets.now != state.life.knownResets { noteResets(before: offset, &state) }
-            if offset <= state.life.last, !beginsAgain(at: message, &state, &findings) {
-                rd_kafka_message_destroy(message)
+            if offset <= state.life.last, !beginsAgain(at: view, &state, &findings) {
                 // It may be on its way elsewhere.
                 guard state.pendingSeeks == 0 else { return .empty }
                 continue
             }
             state.isAtEnd = false
-            state.life.read(offset, epoch: leaderEpoch?(message) ?? -1)
+            state.life.read(offset, epoch: leaderEpoch(view))
             state.position = OffsetTracker.nextToRead(after: offset)
             state.readMessages += 1
-            state.readBytes += message.pointee.len + message.pointee.key_len
+            state.readBytes += view.size
             guard mayHandOut(offset, &state, &findings.asksThread) else {
-                state.pending = queue.client.map { FetchedMessage(message, client: $0) }
+                if let client = queue.client { state.pending = FetchedMessage(message, client: client) }
                 return .empty
             }
             return handOut(message, &state)
@@ -241,8 +240,8 @@ final class PartitionReader: ReadyPartition {
         return .empty
     }
 
-    private func handOut(_ message: UnsafeMutablePointer<rd_kafka_message_t>, _ state: inout State) -> Taken {
-        let offset = message.pointee.offset
+    private func handOut(_ message: consuming RdKafkaMessage, _ state: inout State) -> Taken {
+        let offset = message.view.offset
         let isCulprit = state.starts?.isCulprit(offset) ?? false
         let received = ReceivedMessage(
             message,
@@ -270,21 +269,18 @@ final class PartitionReader: ReadyPartition {
     /// - Returns: Why nothing more of it is handed out, where that is so.
     @inline(never)
     private func noteError(
-        _ message: UnsafeMutablePointer<rd_kafka_message_t>,
+        _ message: RdKafkaMessage.View,
         _ state: inout State,
         _ findings: inout Findings
     ) -> KafkaError? {
-        defer { rd_kafka_message_destroy(message) }
-        let code = message.pointee.err
-        if code == RD_KAFKA_RESP_ERR__PARTITION_EOF {
-            state.position = message.pointee.offset
+        if message.isPartitionEnd {
+            state.position = message.offset
             findings.isAtEnd = true
             state.starts?.reachedEnd(isEmpty: state.tracker.windowCount == 0)
             state.isAtEnd = true
             return nil
         }
-        let text = rd_kafka_message_errstr(message).map { String(cString: $0) } ?? code.text
-        let error = KafkaError(code, reason: "\(partition): \(text)")
+        let error = message.error(of: partition)
         guard error.kind == .offsetOutOfRange else {
             // Of named partitions that do not exist the consumer's thread tells, once.
             if error.isLocallyUnknown, !core.configuration.joinsGroup { return nil }
@@ -303,12 +299,12 @@ final class PartitionReader: ReadyPartition {
     ///   seen before.
     @inline(never)
     private func beginsAgain(
-        at message: UnsafeMutablePointer<rd_kafka_message_t>,
+        at message: RdKafkaMessage.View,
         _ state: inout State,
         _ findings: inout Findings
     ) -> Bool {
-        let offset = message.pointee.offset
-        let verdict = state.life.verdict(on: offset, epoch: leaderEpoch?(message) ?? -1)
+        let offset = message.offset
+        let verdict = state.life.verdict(on: offset, epoch: leaderEpoch(message))
         guard verdict == .anotherLog || verdict == .doubtful else { return false }
         let last = state.life.last
         // Where it is a repetition after all, what has no verdict yet has to come again, too.

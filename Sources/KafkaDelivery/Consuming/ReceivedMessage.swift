@@ -1,15 +1,16 @@
-internal import CRdKafka
 internal import Synchronization
 
-/// One attempt to hand out a received `rd_kafka_message_t`, and the right to say once what became of it.
+/// One attempt to hand out a received message, and the right to say once what became of it.
 ///
-/// Its bytes stay where librdkafka received them until somebody asks for a copy. The first attempt owns them; later ones
+/// Its bytes stay where librdkafka received them until the application asks for a copy. The first attempt owns them; later ones
 /// keep the first alive.
 @usableFromInline
 final class ReceivedMessage: @unchecked Sendable {
     // Sendable because a fetched message does not change, but for its headers, which are parsed on first use under
     // `headerLock`.
-    private let raw: UnsafeMutablePointer<rd_kafka_message_t>
+    private let view: RdKafkaMessage.View
+    // What `view` looks at; nil where the first attempt has it. Declared, and so destroyed, before the client.
+    private let own: RdKafkaMessage?
     private let headerLock = Mutex(())
     private let first: ReceivedMessage?
     // Set once, by the first verdict, under the reader's lock; anybody may look.
@@ -34,13 +35,14 @@ final class ReceivedMessage: @unchecked Sendable {
     }
 
     init(
-        _ raw: UnsafeMutablePointer<rd_kafka_message_t>,
+        _ message: consuming RdKafkaMessage,
         client: RdKafkaClient?,
         reader: PartitionReader,
         sequence: OffsetTracker.Sequence,
         fatalStarts: Int?
     ) {
-        self.raw = raw
+        self.view = message.view
+        self.own = consume message
         self.client = client
         self.reader = reader
         self.sequence = sequence
@@ -51,7 +53,8 @@ final class ReceivedMessage: @unchecked Sendable {
 
     /// The next attempt at the message of another.
     init(after previous: ReceivedMessage) {
-        self.raw = previous.raw
+        self.view = previous.view
+        self.own = nil
         self.client = nil
         self.reader = previous.reader
         self.sequence = previous.sequence
@@ -61,7 +64,6 @@ final class ReceivedMessage: @unchecked Sendable {
     }
 
     deinit {
-        if first == nil { rd_kafka_message_destroy(raw) }
         if verdict.load(ordering: .relaxed) == .none { reader.abandon(sequence) }
     }
 
@@ -108,44 +110,20 @@ final class ReceivedMessage: @unchecked Sendable {
     /// Whether the partition is still being read in this generation, and was not sought elsewhere.
     var isCurrent: Bool { reader.isCurrent(sequence) }
 
-    var offset: Int64 { raw.pointee.offset }
+    var offset: Int64 { view.offset }
 
     @usableFromInline
-    var key: UnsafeRawBufferPointer? {
-        raw.pointee.key.map { UnsafeRawBufferPointer(start: $0, count: raw.pointee.key_len) }
-    }
+    var key: UnsafeRawBufferPointer? { view.key }
 
     @usableFromInline
-    var value: UnsafeRawBufferPointer? {
-        raw.pointee.payload.map { UnsafeRawBufferPointer(start: $0, count: raw.pointee.len) }
-    }
+    var value: UnsafeRawBufferPointer? { view.value }
 
     var timestamp: (KafkaTimestamp, KafkaConsumer.Delivery.TimestampType)? {
-        var type = RD_KAFKA_TIMESTAMP_NOT_AVAILABLE
-        let timestamp = KafkaTimestamp(millisecondsSince1970: rd_kafka_message_timestamp(raw, &type))
-        return switch type {
-        case RD_KAFKA_TIMESTAMP_CREATE_TIME: (timestamp, .created)
-        case RD_KAFKA_TIMESTAMP_LOG_APPEND_TIME: (timestamp, .appended)
-        default: nil
-        }
+        view.timestamp.map { ($0, $1 ? .appended : .created) }
     }
 
     var headers: KafkaHeaders {
         // librdkafka keeps the parsed headers in the message, so the attempts at one share a lock.
-        (first ?? self).headerLock.withLock { _ in
-            var list: OpaquePointer?
-            guard rd_kafka_message_headers(raw, &list) == RD_KAFKA_RESP_ERR_NO_ERROR, let list else { return [] }
-            var headers: KafkaHeaders = []
-            var name: UnsafePointer<CChar>?
-            var value: UnsafeRawPointer?
-            var count = 0
-            while rd_kafka_header_get_all(list, headers.count, &name, &value, &count) == RD_KAFKA_RESP_ERR_NO_ERROR,
-                let name
-            {
-                let bytes = value.map { KafkaBytes(UnsafeRawBufferPointer(start: $0, count: count)) }
-                headers.append(KafkaHeader(String(cString: name), bytes))
-            }
-            return headers
-        }
+        (first ?? self).headerLock.withLock { _ in view.headers }
     }
 }

@@ -1,5 +1,3 @@
-internal import CRdKafka
-
 /// The fetched messages of one partition, until its generation ends. A queue keeps its client, and the application may keep what
 /// keeps the reader, a partition or the iterator of a loop: after the end of the generation neither keeps the client.
 ///
@@ -18,8 +16,9 @@ final class PartitionQueue: Sendable {
     var client: RdKafkaClient? { open?.client }
 
     /// The next fetched message or error, without waiting. See ``RdKafkaQueue/consume(_:)``.
-    func consume() -> UnsafeMutablePointer<rd_kafka_message_t>? {
-        raw.flatMap { RdKafkaQueue.consume($0) }
+    func consume() -> RdKafkaMessage? {
+        guard let raw else { return nil }
+        return RdKafkaQueue.consume(raw)
     }
 
     /// How many fetched messages, and whatever else librdkafka puts there, wait in it.

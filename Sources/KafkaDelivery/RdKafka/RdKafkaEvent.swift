@@ -31,9 +31,12 @@ struct RdKafkaEvent: ~Copyable {
         }
     }
 
-    var errorCode: rd_kafka_resp_err_t {
+    private var errorCode: rd_kafka_resp_err_t {
         rd_kafka_event_error(handle.raw)
     }
+
+    /// Whether a rebalance assigns partitions; otherwise it takes them back.
+    var isAssignment: Bool { errorCode == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS }
 
     /// What went wrong, where something did.
     var error: KafkaError? {

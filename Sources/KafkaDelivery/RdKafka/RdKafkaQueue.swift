@@ -59,8 +59,9 @@ final class RdKafkaQueue: Sendable {
     ///
     /// One at a time: in 2.0.2 a batch may drop messages that it already counted as consumed when a rebalance pauses
     /// the partition at that moment, and they would be skipped.
-    static func consume(_ raw: OpaquePointer) -> UnsafeMutablePointer<rd_kafka_message_t>? {
-        rd_kafka_consume_queue(raw, 0)
+    static func consume(_ raw: OpaquePointer) -> RdKafkaMessage? {
+        guard let message = rd_kafka_consume_queue(raw, 0) else { return nil }
+        return RdKafkaMessage(message)
     }
 
     /// How many fetched messages, and whatever else librdkafka puts there, wait in it.

@@ -12,11 +12,11 @@ internal import CRdKafka
 ///
 /// `rd_kafka_message_leader_epoch` is there from librdkafka 2.1.0 on. The least version to link against is older, so the
 /// function is looked up in the process.
-enum LeaderEpoch {
+struct LeaderEpoch: Sendable {
     typealias Function = @convention(c) (UnsafePointer<rd_kafka_message_t>?) -> Int32
 
     /// Says a message's leader epoch, or -1 where the broker did not; nil where this librdkafka has no such function.
-    static let function: Function? = {
+    private static let found: Function? = {
         #if canImport(Darwin)
             let everywhere = UnsafeMutableRawPointer(bitPattern: -2)
         #else
@@ -24,4 +24,7 @@ enum LeaderEpoch {
         #endif
         return dlsym(everywhere, "rd_kafka_message_leader_epoch").map { unsafeBitCast($0, to: Function.self) }
     }()
+
+    /// See ``found``. A copy, because each look at a static property first asks whether it is there yet.
+    let function = Self.found
 }
