@@ -107,7 +107,7 @@ enum RdKafkaProperty {
         automaticCommit: "nothing is committed that was not acknowledged",
         "auto.commit.enable": "nothing is committed that was not acknowledged",
         automaticOffsetStore: "nothing is committed that was not acknowledged",
-        offsetReset: "use `newGroupStart`",
+        offsetReset: "use `autoOffsetReset`",
         assignmentStrategy: "use `assignmentStrategies`",
         prefetchMessages: "use `prefetch`",
         prefetchKilobytes: "use `prefetch`",

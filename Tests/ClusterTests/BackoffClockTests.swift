@@ -37,7 +37,7 @@ struct BackoffClockTests {
         for delay in [1_000, 2_000] {
             announced.append(
                 try await events.first { event in
-                    if case .redelivery(_, _, let after) = event { after } else { nil }
+                    if case .retried(_, _, let after, _) = event { after } else { nil }
                 }
             )
             try await clock.advance(by: .milliseconds(delay - 1), consumer)
@@ -111,7 +111,7 @@ struct BackoffClockTests {
         // The other key and what comes before it: all there is to do while it backs off.
         try await handled.wait { $0.count == 12 }
         for attempt in 2...3 {
-            try await events.first { if case .redelivery(_, attempt, _) = $0 { () } else { nil } }
+            try await events.first { if case .retried(_, attempt, _, _) = $0 { () } else { nil } }
             #expect(handled.value.count == 12)
             try await clock.advance(by: .seconds(1), consumer)
         }

@@ -123,8 +123,8 @@ struct BatchSendTests {
             for (delivery, sent) in zip(deliveries, messages) {
                 var expected = sent
                 expected.partition = 0
-                if sent.timestamp == nil { expected.timestamp = delivery.content.timestamp }
-                #expect(delivery.content == expected)
+                if sent.timestamp == nil { expected.timestamp = delivery.message.timestamp }
+                #expect(delivery.message == expected)
             }
         }
     }

@@ -76,7 +76,7 @@ struct ConsumerAssignmentTests {
             #expect(offsets == [7, 8, 9])
         }
         configuration.start = .committed
-        configuration.newGroupStart = .end
+        configuration.autoOffsetReset = .end
         try await withKafkaConsumer(configuration, logger: .test) { consumer in
             let events = consumer.events
             let taken = Task { try await consumer.takeOffsets(1) }

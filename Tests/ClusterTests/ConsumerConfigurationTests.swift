@@ -41,7 +41,7 @@ struct ConsumerConfigurationTests {
                 configuration.topics = []
                 configuration.partitions = [KafkaTopicPartition(topic: "topic", partition: -1)]
             },
-            Mistake("maximumHandlingTime") { $0.maximumHandlingTime = .milliseconds(9) },
+            Mistake("handlerTimeout") { $0.handlerTimeout = .milliseconds(9) },
             Mistake("stuckHandling") { configuration in
                 configuration.topics = []
                 configuration.partitions = [KafkaTopicPartition(topic: "topic", partition: 0)]
@@ -52,11 +52,11 @@ struct ConsumerConfigurationTests {
                 configuration.partitions = [KafkaTopicPartition(topic: "topic", partition: 0)]
                 configuration.groupInstanceID = "one"
             },
-            Mistake("newGroupStart is failure") { configuration in
+            Mistake("autoOffsetReset is failure") { configuration in
                 configuration.topics = []
                 configuration.partitions = [KafkaTopicPartition(topic: "topic", partition: 0)]
                 configuration.group = ""
-                configuration.newGroupStart = .failure
+                configuration.autoOffsetReset = .failure
             },
             Mistake("assignmentStrategies") { $0.assignmentStrategies = [] },
             Mistake("cooperativeSticky") { $0.assignmentStrategies = [.range, .cooperativeSticky] },
@@ -75,7 +75,7 @@ struct ConsumerConfigurationTests {
             Mistake("nothing is committed that was not acknowledged") {
                 $0.additionalProperties["enable.auto.offset.store"] = "true"
             },
-            Mistake("`newGroupStart`") { $0.additionalProperties["auto.offset.reset"] = "latest" },
+            Mistake("`autoOffsetReset`") { $0.additionalProperties["auto.offset.reset"] = "latest" },
             Mistake("no.such.property = \"walrus\"") { $0.additionalProperties["no.such.property"] = "walrus" },
             Mistake("reconnect.backoff.ms = \"walrus\"") { $0.additionalProperties["reconnect.backoff.ms"] = "walrus" },
             Mistake("`sessionTimeout`") { $0.additionalProperties["session.timeout.ms"] = "6000" },

@@ -151,7 +151,7 @@ struct ConsumerSeekTests {
             }
         }
         let events = consumer.events
-        _ = try await events.first { event in if case .redelivery = event { true } else { nil } }
+        _ = try await events.first { event in if case .retried = event { true } else { nil } }
         try await consumer.seek(partition, to: .beginning)
         try await handled.wait { $0.count == 5 }
         #expect(handled.value == ["0", "0", "1", "2", "3"])
@@ -294,7 +294,7 @@ struct ConsumerSeekTests {
         try await cluster.fill(topic, partitions: 2, count: 10)
         let both = (0..<2).map { KafkaTopicPartition(topic: topic, partition: $0) }
         var configuration = cluster.quickConsumer(topic, strategy: strategy)
-        configuration.newGroupStart = .failure
+        configuration.autoOffsetReset = .failure
         configuration.start = .offset(1_000)
         let consumer = try KafkaConsumer(configuration, logger: .test)
         let refusal = await #expect(throws: KafkaError.self) { try await consumer.take(1) }
@@ -324,7 +324,7 @@ struct ConsumerSeekTests {
             bootstrapServers: cluster.bootstrapServers,
             partitions: [partition]
         )
-        configuration.newGroupStart = .failure
+        configuration.autoOffsetReset = .failure
         configuration.start = .offset(1_000)
         let consumer = try KafkaConsumer(configuration, logger: .test)
         let refusal = await #expect(throws: KafkaError.self) { try await consumer.take(1) }

@@ -20,7 +20,7 @@ struct ConsumerStartTests {
         let topic = try await cluster.makeTopic()
         try await cluster.fill(topic, count: 10)
         var configuration = cluster.quickConsumer(topic)
-        if ofANewGroupOnly { configuration.newGroupStart = .end } else { configuration.start = .end }
+        if ofANewGroupOnly { configuration.autoOffsetReset = .end } else { configuration.start = .end }
         try await withKafkaConsumer(configuration, logger: .test) { consumer in
             // What is sent before the end was looked up is not received, so there is always one more.
             let sending = Task {
@@ -94,7 +94,7 @@ struct ConsumerStartTests {
         try await cluster.fill(topic, count: 7)
         var configuration = cluster.quickConsumer(topic)
         configuration.start = .offset(8)
-        configuration.newGroupStart = .failure
+        configuration.autoOffsetReset = .failure
         try await withKafkaConsumer(configuration, logger: .test) { consumer in
             let error = try await #require(throws: KafkaError.self) { try await consumer.take(1) }
             #expect(error.kind == .offsetOutOfRange)
@@ -152,7 +152,7 @@ struct ConsumerStartTests {
         let topic = try await cluster.makeTopic()
         try await cluster.fill(topic, count: 3)
         var configuration = cluster.quickConsumer(topic)
-        configuration.newGroupStart = .failure
+        configuration.autoOffsetReset = .failure
         try await withKafkaConsumer(configuration, logger: .test) { consumer in
             for _ in 0..<2 {
                 let error = try await #require(throws: KafkaError.self) { try await consumer.take(1) }

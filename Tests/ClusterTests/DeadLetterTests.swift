@@ -84,7 +84,7 @@ struct DeadLetterTests {
                 #expect(letter.deadLetter?.originalOffset == Int64(round), "where it failed last")
                 #expect(letter.headers.all("kafka_dlt-original-offset").count == 1)
                 // As a tool that copies a topic would send it.
-                var copy = letter.content
+                var copy = letter.message
                 copy.topic = topic
                 try await producer.send(copy)
             }

@@ -32,6 +32,38 @@ struct DeduplicationTests {
         #expect(try await GroupOffsets(cluster, configuration.group).committed(topic) == 3)
     }
 
+    @Test func aBatchIsHandledWithoutWhatWasHandledBeforeAndRemembersNothingWhereItsHandlerThrows() async throws {
+        let cluster = try TestCluster()
+        let topic = try await cluster.makeTopic()
+        try await withKafkaProducer(cluster.producerConfiguration(), logger: .test) { producer in
+            let message = KafkaMessage(topic: topic, value: "twice").stampedWithIdempotencyKey()
+            for message in [message, KafkaMessage(topic: topic, value: "once"), message] {
+                try await producer.send(message)
+            }
+        }
+        let batches = Shared<[[String]]>([])
+        let configuration = cluster.quickConsumer(topic)
+        let consumer = try KafkaConsumer(configuration, logger: .test)
+        let running = Task {
+            try await consumer.forEachBatch(
+                maximumCount: 3,
+                maximumWait: .seconds(10),
+                retry: .fixed(.zero, maximumAttempts: nil),
+                deduplicating: .inMemory(maximumCount: 10)
+            ) { batch in
+                let count = batches.change { batches in
+                    batches.append(batch.map(\.text))
+                    return batches.count
+                }
+                if count == 1 { throw Regret() }
+                Task { await consumer.close() }
+            }
+        }
+        try await running.value
+        #expect(batches.value == [["twice", "once"], ["twice", "once"]])
+        #expect(try await GroupOffsets(cluster, configuration.group).committed(topic) == 3)
+    }
+
     @Test func aProducerStampsEveryMessageThatHasNoKey() async throws {
         let cluster = try TestCluster()
         let topic = try await cluster.makeTopic()

@@ -271,7 +271,7 @@ struct FailureHandlingTests {
                 }
             }
             for await event in events {
-                if case .redelivery(let source, _, _) = event {
+                if case .retried(let source, _, _, _) = event {
                     #expect(source.partition.partition == 0)
                     #expect(source.offset == 0)
                     break

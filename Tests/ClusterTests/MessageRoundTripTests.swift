@@ -41,7 +41,7 @@ struct MessageRoundTripTests {
             for (delivery, sent) in zip(deliveries, messages) {
                 var expected = sent
                 expected.partition = 0
-                #expect(delivery.content == expected)
+                #expect(delivery.message == expected)
                 #expect(delivery.timestampType == .created)
                 #expect(delivery.withValue { $0?.byteCount } == sent.value?.count)
                 #expect(delivery.withKey { $0?.byteCount } == sent.key?.count)

@@ -85,7 +85,7 @@ struct MetricsTests {
         var configuration = cluster.quickConsumer(topic)
         configuration.metricsFactory = metrics
         configuration.metricsInterval = .milliseconds(50)
-        configuration.maximumHandlingTime = .milliseconds(500)
+        configuration.handlerTimeout = .milliseconds(500)
         let labels = [("client_id", configuration.clientID), ("group", configuration.group)]
         let consumer = try KafkaConsumer(configuration, logger: .test)
         let deliveries = try await consumer.take(6)

@@ -351,11 +351,12 @@ struct RefusedLetterTests {
             await kafkaError { try await consumer.forEach(deadLetters: deadLetters) { _ in } },
             await kafkaError { try await consumer.forEach(deadLetters: spaced) { _ in } },
             await kafkaError { try await consumer.forEach(retry: .none, retryTopics: retryTopics) { _ in } },
+            await kafkaError { try await consumer.forEach(deadLetters: KafkaDeadLetters()) { _ in } },
             await kafkaError {
                 try await consumer.forEachBatch(maximumCount: 2, maximumWait: .zero, deadLetters: deadLetters) { _ in }
             },
             await kafkaError {
-                try await consumer.transform(through: transactional, deadLetterTopic: { $0 + "-dlt" }) { _ in [] }
+                try await consumer.transform(through: transactional, deadLetters: KafkaDeadLetters()) { _ in [] }
             },
         ]
         for error in errors { #expect(error?.kind == .invalidConfiguration) }

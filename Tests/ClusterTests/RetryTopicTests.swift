@@ -218,7 +218,7 @@ struct RetryTopicClusterTests {
                 deadLetters: KafkaDeadLetters(producer: producer)
             ) { _ in throw Failure() }
             let attempt = try await events.first { event -> Int? in
-                if case .retried(_, _, let attempt) = event { attempt } else { nil }
+                if case .retried(_, let attempt, _, _?) = event { attempt } else { nil }
             }
             #expect(attempt == 2)
             await consumer.close()

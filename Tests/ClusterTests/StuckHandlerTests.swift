@@ -10,7 +10,7 @@ struct StuckHandlerTests {
         let topic = try await cluster.makeTopic()
         try await cluster.fill(topic, count: 3)
         var configuration = cluster.quickConsumer(topic)
-        configuration.maximumHandlingTime = .milliseconds(200)
+        configuration.handlerTimeout = .milliseconds(200)
         let consumer = try KafkaConsumer(configuration, logger: .test)
         let events = consumer.events
         func nextStuck() async throws -> (Int64, Duration) {
@@ -47,7 +47,7 @@ struct StuckHandlerTests {
         // In the other protocol the brokers may give the partition to the second at once, and do not tell a member that it has none.
         configuration.useClassicGroupProtocol()
         let second = try KafkaConsumer(configuration, logger: .test)
-        configuration.maximumHandlingTime = .milliseconds(500)
+        configuration.handlerTimeout = .milliseconds(500)
         configuration.stuckHandling = .leaveGroup
         // Nothing in hand but what is stuck: nobody is to wait for this.
         configuration.revocationTimeout = .seconds(60)
@@ -107,7 +107,7 @@ struct StuckHandlerTests {
         let topic = try await cluster.makeTopic(partitions: 2)
         try await cluster.fill(topic, partitions: 2, count: 2)
         var configuration = cluster.quickConsumer(topic, strategy: .range)
-        configuration.maximumHandlingTime = .milliseconds(300)
+        configuration.handlerTimeout = .milliseconds(300)
         configuration.stuckHandling = .leaveGroup
         let consumer = try KafkaConsumer(configuration, logger: .test)
         let events = consumer.events
@@ -129,7 +129,7 @@ struct StuckHandlerTests {
         let topic = try await cluster.makeTopic()
         try await cluster.fill(topic, count: 1)
         var configuration = cluster.quickConsumer(topic)
-        configuration.maximumHandlingTime = .milliseconds(300)
+        configuration.handlerTimeout = .milliseconds(300)
         configuration.stuckHandling = .leaveGroup
         let consumer = try KafkaConsumer(configuration, logger: .test)
         let events = consumer.events

@@ -60,8 +60,7 @@ struct TransformLetterTests {
                     maximumCount: maximumCount,
                     maximumWait: maximumWait,
                     retry: .none,
-                    deadLetterTopic: { $0 + "-dlt" },
-                    onRefusal: onRefusal
+                    deadLetters: KafkaDeadLetters(onRefusal: onRefusal)
                 ) { delivery in
                     if let transform { return try transform(delivery) }
                     guard delivery.text.utf8.count < 1_000 else { throw Failure() }

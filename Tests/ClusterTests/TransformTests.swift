@@ -22,7 +22,7 @@ struct TransformTests {
         _ configuration: KafkaConsumer.Configuration,
         through producer: KafkaTransactionalProducer,
         retry: KafkaRetryPolicy = .fixed(.zero, maximumAttempts: nil),
-        deadLetterTopic: (@Sendable (String) -> String)? = nil,
+        deadLetters: KafkaDeadLetters? = nil,
         until isOver: () async throws -> Void,
         _ body: @escaping @Sendable (KafkaConsumer.Delivery) async throws -> [KafkaMessage]
     ) async throws {
@@ -32,7 +32,7 @@ struct TransformTests {
                 through: producer,
                 maximumCount: 50,
                 retry: retry,
-                deadLetterTopic: deadLetterTopic,
+                deadLetters: deadLetters,
                 body
             )
         }
@@ -104,7 +104,7 @@ struct TransformTests {
             configuration,
             through: producer,
             retry: .fixed(.zero, maximumAttempts: 2),
-            deadLetterTopic: { _ in letters }
+            deadLetters: KafkaDeadLetters(topicName: { _ in letters })
         ) {
             try await seen.wait { $0 == 9 }
         } _: { delivery in

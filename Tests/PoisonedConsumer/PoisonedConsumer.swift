@@ -7,7 +7,7 @@ import Logging
 /// Prints the value of each message that it handled, a line each, and aborts on the values it is told to. Ends in good order
 /// when its input ends.
 ///
-/// Arguments: bootstrap servers, group, topic, dead-letter topic, maximum starts, concurrency (`perPartition`, `perKey`,
+/// Arguments: bootstrap servers, group, topic, dead-letter topic, maximum crashes, concurrency (`perPartition`, `perKey`,
 /// `unordered` or `batch`), fatal values separated by commas, and librdkafka's properties as `name=value`.
 @main
 struct PoisonedConsumer {
@@ -15,8 +15,8 @@ struct PoisonedConsumer {
         // Without Swift's crash report, which takes seconds to say what is known.
         signal(SIGABRT, SIG_DFL)
         let arguments = CommandLine.arguments
-        guard arguments.count >= 8, let maximumStarts = Int(arguments[5]) else {
-            fatalError("usage: servers group topic letters starts concurrency values [name=value…]")
+        guard arguments.count >= 8, let maximumCrashes = Int(arguments[5]) else {
+            fatalError("usage: servers group topic letters crashes concurrency values [name=value…]")
         }
         let servers = arguments[1].split(separator: ",").map(String.init)
         let fatalValues = Set(arguments[7].split(separator: ",").map(String.init))
@@ -25,6 +25,7 @@ struct PoisonedConsumer {
             group: arguments[2],
             topics: [arguments[3]]
         )
+        configuration.maximumCrashes = maximumCrashes
         for property in arguments.dropFirst(8) {
             let parts = property.split(separator: "=", maxSplits: 1).map(String.init)
             guard parts.count == 2 else { continue }
@@ -41,8 +42,7 @@ struct PoisonedConsumer {
         let letters = arguments[4]
         let deadLetters = KafkaDeadLetters(
             producer: producer,
-            topicName: { _ in letters },
-            maximumStarts: maximumStarts
+            topicName: { _ in letters }
         )
         let consumer = try KafkaConsumer(configuration, logger: logger)
         Thread.detachNewThread {

@@ -14,7 +14,7 @@ protocol BackoffClock: Sendable {
     /// Now, as other machines say it.
     var timestamp: KafkaTimestamp { get }
 
-    /// Until when the consumer's thread may sleep for something that is due then; nil where somebody will interrupt it.
+    /// Until when the consumer's thread may sleep for something that is due then; nil where it will be interrupted.
     func wakeTime(for due: ContinuousClock.Instant) -> ContinuousClock.Instant?
 }
 

@@ -20,7 +20,7 @@ struct Committer {
         /// How many messages of the generation are settled with it.
         var settled: OffsetTracker.Sequence
         /// What is written beside it.
-        var note = StartNote.none
+        var note = CrashRecord.none
     }
 
     /// The commit under way; nil where there is none.
@@ -153,7 +153,7 @@ struct Committer {
         return failures
     }
 
-    /// Whether an error is a partition's own, and will not pass: then nobody has to wait for it.
+    /// Whether an error is a partition's own, and will not pass: then it is not waited for.
     func isGivenUp(_ partition: KafkaTopicPartition, _ error: KafkaError) -> Bool {
         guard error.recovery != .retry, let since = isolated[partition] else { return false }
         return since > .now

@@ -51,8 +51,8 @@ extension ConsumerCore {
                         continue
                     }
                     guard let error = move(reader, to: offset, until: deadline) else { continue }
-                    // It may have failed while nobody read it.
-                    if configuration.newGroupStart == .failure, error.isState {
+                    // It may have failed while no loop read it.
+                    if configuration.autoOffsetReset == .failure, error.isState {
                         stopped.append(reader)
                     } else {
                         failure = error
@@ -94,7 +94,7 @@ extension ConsumerCore {
                 return error
             }
             // What waits for the group's offset is not ready, and neither is what has failed.
-            if configuration.newGroupStart == .failure, error.isState, .now > patience { return error }
+            if configuration.autoOffsetReset == .failure, error.isState, .now > patience { return error }
             RdKafkaClient.pause()
         }
     }
@@ -109,13 +109,13 @@ extension ConsumerCore {
         case .offset(let offset):
             guard offset >= 0 else { throw .invalidArgument("offset \(offset) is less than 0", persistence: nil) }
             let bounds = try watermarks(of: partitions, until: deadline)
-            if configuration.newGroupStart == .failure,
+            if configuration.autoOffsetReset == .failure,
                 let missing = bounds.filter({ !$0.value.holds(offset) }).keys.min()
             {
                 throw KafkaError(
                     .offsetOutOfRange,
                     recovery: .fixRequest,
-                    reason: "\(missing) does not hold offset \(offset), and newGroupStart is failure"
+                    reason: "\(missing) does not hold offset \(offset), and autoOffsetReset is failure"
                 )
             }
             return bounds.mapValues { min(max(offset, $0.beginning), $0.end) }
@@ -136,7 +136,7 @@ extension ConsumerCore {
         case .committed:
             let committed = try configuration.hasGroup ? usableClient().committed(partitions, until: deadline) : [:]
             let missing = partitions.filter { committed[$0] == nil }
-            switch configuration.newGroupStart {
+            switch configuration.autoOffsetReset {
             case .beginning: return try complete(committed, of: partitions, with: PartitionOffset.beginning, deadline)
             case .end: return try complete(committed, of: partitions, with: PartitionOffset.end, deadline)
             case .failure:
@@ -144,7 +144,7 @@ extension ConsumerCore {
                 throw KafkaError(
                     .offsetOutOfRange,
                     recovery: .fixRequest,
-                    reason: "nothing is committed for \(first), and newGroupStart is failure"
+                    reason: "nothing is committed for \(first), and autoOffsetReset is failure"
                 )
             }
         }

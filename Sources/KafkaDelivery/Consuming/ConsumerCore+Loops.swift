@@ -46,7 +46,7 @@ extension ConsumerCore {
         if let resumption { resume([resumption]) }
     }
 
-    /// A loop has taken a delivery, and others wait for one. Not inlined: most have nobody to hand on to.
+    /// A loop has taken a delivery, and others wait for one. Not inlined: most have no loop to hand on to.
     @inline(never)
     func handOn(_ reader: PartitionReader) {
         guard reader.mayHaveMore else { return }
@@ -70,7 +70,7 @@ extension ConsumerCore {
         state.withLock { $0.ready.claim(reader, by: task) }
     }
 
-    /// A partition that was given to a loop over `partitions` has nobody any longer who could read it. A loop that is started
+    /// A partition that was given to a loop over `partitions` has no loop any longer that could read it. A loop that is started
     /// later gets it; not the same one, which did not want it.
     func release(_ reader: PartitionReader, from loop: UInt64) {
         resume(

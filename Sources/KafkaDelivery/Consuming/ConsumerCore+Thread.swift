@@ -24,9 +24,9 @@ extension ConsumerCore {
     }
 
     /// What deliveries are stamped with.
-    var stamp: HandlingWatch.Stamp { coarseNow.load(ordering: .relaxed) }
+    var stamp: StuckHandlerClock.Stamp { coarseNow.load(ordering: .relaxed) }
 
-    func setStamp(_ stamp: HandlingWatch.Stamp) {
+    func setStamp(_ stamp: StuckHandlerClock.Stamp) {
         coarseNow.store(stamp, ordering: .relaxed)
     }
 

@@ -13,8 +13,6 @@ final class ConsumerCore: Sendable {
         case commit(CommitWaiter)
         case cancelCommit(UInt64)
         case close(deadline: ContinuousClock.Instant)
-        /// Counts starts from the next assignment on.
-        case guardStarts(maximum: Int)
         /// The committed offsets of newly assigned partitions.
         case committed([PartitionReader], Result<[PartitionOffset], KafkaError>)
         /// A message waits for a commit, or for its turn.
@@ -29,7 +27,7 @@ final class ConsumerCore: Sendable {
         case startingOffset(PartitionReader, Result<Int64?, any Error>)
         /// A partition was brought to where the consumer was told to start.
         case started(PartitionReader)
-        /// Which of the named partitions do not exist; nil where nobody could say.
+        /// Which of the named partitions do not exist; nil where no broker said so.
         case found(missing: Set<KafkaTopicPartition>?)
         /// Partitions that librdkafka has given up are to be read again.
         case restart(PartitionRestart)
@@ -88,8 +86,8 @@ final class ConsumerCore: Sendable {
     let blocking = BlockingQueue("kafka-control")
     /// How often any partition began again at another offset.
     let restarts = Atomic(0)
-    /// Where the coarse clock stands, see ``HandlingWatch``.
-    let coarseNow = Atomic<HandlingWatch.Stamp>(0)
+    /// Where the coarse clock stands, see ``StuckHandlerClock``.
+    let coarseNow = Atomic<StuckHandlerClock.Stamp>(0)
     /// Acknowledgements since the last commit began.
     let uncommitted = Atomic(0)
     /// Verdicts that came after their partition had gone.
@@ -269,7 +267,7 @@ extension ConsumerCore {
     }
 
     func report(_ problem: KafkaError, of partition: KafkaTopicPartition? = nil) {
-        // A broker that is away comes back by itself; what has to be put right by somebody is a warning.
+        // A broker that is away comes back by itself; what a person has to put right is a warning.
         logger.log(
             level: problem.recovery == .retry ? .info : .warning,
             "Consumer trouble, it goes on",

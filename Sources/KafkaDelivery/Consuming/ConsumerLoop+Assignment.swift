@@ -5,7 +5,7 @@ extension ConsumerLoop {
     func assign(_ partitions: [PartitionOffset]) {
         committer.release()
         if closing?.isLeaving == true {
-            // It came while the group is being left: nothing is taken on any more, and nobody waits for an answer.
+            // It came while the group is being left: nothing is taken on any more, and the group waits for no answer.
             return
         }
         generation += 1
@@ -29,7 +29,7 @@ extension ConsumerLoop {
             readers[start.partition] = reader
             assigned.append(reader)
         }
-        beginCountingStarts(assigned)
+        beginCountingCrashes(assigned)
         let isAskedAbout = askForStartingOffsets(assigned)
         let sought = isAskedAbout ? [] : assigned.filter { isSought($0.partition) && $0.beginSeek() }
         if let error = client.assign(starts) {
@@ -49,8 +49,8 @@ extension ConsumerLoop {
             return
         }
         core.offer(assigned)
-        // The queue may hold markers of an earlier generation that nobody read any more: then it is not empty, and
-        // librdkafka does not say that it stops being so. Whoever looks clears them away.
+        // The queue may hold markers of an earlier generation that were not read any more: then it is not empty, and
+        // librdkafka does not say that it stops being so. The loop that looks clears them away.
         for reader in assigned { core.signal(reader) }
         if !sought.isEmpty { core.bring(sought, to: core.configuration.start) }
     }
@@ -62,7 +62,7 @@ extension ConsumerLoop {
         case .committed where core.configuration.hasGroup: return partitions
         // librdkafka would ask for the offsets of the group that it was given in place of none.
         case .committed:
-            offset = core.configuration.newGroupStart == .end ? PartitionOffset.end : PartitionOffset.beginning
+            offset = core.configuration.autoOffsetReset == .end ? PartitionOffset.end : PartitionOffset.beginning
         case .beginning: offset = PartitionOffset.beginning
         // Until it is known where that is, there is no need to fetch much.
         case .end, .timestamp, .offset, .last: offset = PartitionOffset.end
@@ -130,7 +130,7 @@ extension ConsumerLoop {
 
     /// Whether nothing in hand is worth waiting for: what made the consumer leave its group is not.
     private func isDrained(_ reader: PartitionReader) -> Bool {
-        surrender == nil ? reader.heldCount == 0 : reader.busyCount == 0
+        groupLeave == nil ? reader.heldCount == 0 : reader.busyCount == 0
     }
 
     private func finishRevocation(_ revocation: Revocation) {
@@ -224,7 +224,7 @@ extension ConsumerLoop {
             if rest.uncommitted > 0 { uncommitted[reader.partition] = rest.uncommitted }
             if readers[reader.partition] === reader { readers[reader.partition] = nil }
             committer.forget(reader.partition)
-            starts.turns.remove(reader.partition)
+            crashes.turns.remove(reader.partition)
         }
         let ended = Set(ending.map { ObjectIdentifier($0) })
         alarms.removeAll { ended.contains(ObjectIdentifier($0.reader)) }

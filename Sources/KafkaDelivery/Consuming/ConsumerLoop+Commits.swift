@@ -30,7 +30,7 @@ extension ConsumerLoop {
             // Before the offsets are read, so that what is acknowledged from here on starts the clock again.
             core.resetUncommittedCount()
             if let (offsets, id) = committer.begin(readers.values, at: now) {
-                starts.noteCommit(offsets)
+                crashes.noteCommit(offsets)
                 if let error = client.commit(offsets, resultTo: queue, opaque: id) { endCommit([], error) }
             }
         }
@@ -53,7 +53,7 @@ extension ConsumerLoop {
         metrics?.noteCommit(failed: !failures.isEmpty)
         releaseWaitersForEndOfCommit()
         if !failures.isEmpty {
-            if failures.contains(where: { $0.1.isMetadataTooLarge }) { stopCountingStarts() }
+            if failures.contains(where: { $0.1.isMetadataTooLarge }) { stopCountingCrashes() }
             for (reader, error) in failures where committer.isGivenUp(reader.partition, error) {
                 resume(committer.failedWaiters([ObjectIdentifier(reader)], error))
             }
@@ -71,7 +71,7 @@ extension ConsumerLoop {
         resume(committer.settledWaiters(at: clock.now))
     }
 
-    /// A consumer with partitions of its own is nobody's member, and the brokers take commits from those only while there
+    /// A consumer with partitions of its own is a member of no group, and the brokers take commits from those only while there
     /// are any. That does not pass by trying again soon.
     private func explainRefusal(_ error: KafkaError) -> KafkaError {
         guard error.kind == .assignmentEnded else { return error }

@@ -21,7 +21,7 @@ extension ConsumerLoop {
 }
 
 extension PartitionReader {
-    func snapshot(_ watch: HandlingWatch, at now: HandlingWatch.Instant) -> ConsumerSnapshot.Partition {
+    func snapshot(_ watch: StuckHandlerClock, at now: StuckHandlerClock.Instant) -> ConsumerSnapshot.Partition {
         let (totals, unsettled, oldest, unfinished) = state.withLock { state in
             let first = state.tracker.firstUnsettled
             return (

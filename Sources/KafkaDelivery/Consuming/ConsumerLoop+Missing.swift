@@ -2,7 +2,7 @@ internal import Logging
 
 /// Partitions that were named and do not exist.
 ///
-/// Nobody else says so: librdkafka waits for them, and a group, which finds out for itself which topics there are, is not asked.
+/// librdkafka does not say so: it waits for them, and a group, which finds out for itself which topics there are, is not asked.
 extension ConsumerLoop {
     /// Looks which of the named partitions exist, on a thread of its own, for the question blocks. librdkafka hears the answer
     /// too, and begins with those that have come to exist.

@@ -11,7 +11,7 @@ extension ConsumerLoop {
                 "The offset to be read next is not in the partition any more, going on elsewhere",
                 metadata: [
                     "kafka_partition": "\(reset.partition)", "kafka_offset": "\(reset.offset)",
-                    "kafka_start": "\(core.configuration.newGroupStart)",
+                    "kafka_start": "\(core.configuration.autoOffsetReset)",
                 ]
             )
             core.events.send(.offsetReset(reset.partition, from: reset.offset))
@@ -29,7 +29,7 @@ extension ConsumerLoop {
     /// there is no way back: what has come since would be skipped.
     func beginReturning() -> [PartitionReader] {
         tellResets()
-        guard closing == nil, core.configuration.newGroupStart == .beginning else { return [] }
+        guard closing == nil, core.configuration.autoOffsetReset == .beginning else { return [] }
         return readers.values.filter { $0.isUnresolved && $0.beginSeek() }
     }
 

@@ -2,9 +2,9 @@ internal import Logging
 
 /// Handlers that hang.
 extension ConsumerLoop {
-    /// The group was left because of deliveries that are in somebody's hands for too long.
-    struct Surrender {
-        /// The partitions they are from. When nobody holds those deliveries any longer the group is joined again.
+    /// The group was left because of deliveries that the application has held for too long.
+    struct GroupLeave {
+        /// The partitions they are from. When the application holds those deliveries no longer the group is joined again.
         var readers: [PartitionReader]
         /// Whether librdkafka was told: not while the group would not hear of it.
         var hasLeft = false
@@ -23,13 +23,13 @@ extension ConsumerLoop {
     /// Tells of the deliveries of a partition that became late.
     ///
     /// - Returns: Whether there are any.
-    private func reportStuck(of reader: PartitionReader, late: HandlingWatch.Stamp, at now: Instant) -> Bool {
+    private func reportStuck(of reader: PartitionReader, late: StuckHandlerClock.Stamp, at now: Instant) -> Bool {
         let stuck = reader.markStuck(before: late)
         for delivery in stuck {
             let age = watch.age(of: delivery.stamp, at: now)
             let source = KafkaConsumer.Event.Source(partition: reader.partition, offset: delivery.offset)
             core.logger.warning(
-                "A delivery has been in hand for longer than maximumHandlingTime",
+                "A delivery has been in hand for longer than handlerTimeout",
                 metadata: [
                     "kafka_delivery": "\(reader.partition) at \(delivery.offset)",
                     "kafka_generation": "\(reader.generation)",
@@ -45,11 +45,11 @@ extension ConsumerLoop {
     /// assignor would give it back.
     private func giveUp(_ stuck: [PartitionReader]) {
         guard core.configuration.stuckHandling == .leaveGroup, closing == nil else { return }
-        if surrender != nil {
-            surrender?.readers.append(contentsOf: stuck)
+        if groupLeave != nil {
+            groupLeave?.readers.append(contentsOf: stuck)
             return
         }
-        surrender = Surrender(readers: stuck)
+        groupLeave = GroupLeave(readers: stuck)
         core.logger.warning(
             "Leaving the group until what is stuck has ended",
             metadata: ["kafka_partitions": "\(stuck.map(\.partition))"]
@@ -58,19 +58,19 @@ extension ConsumerLoop {
     }
 
     private func leaveForNow() {
-        guard surrender?.hasLeft == false, maySayGoodbye else { return }
-        surrender?.hasLeft = true
+        guard groupLeave?.hasLeft == false, maySayGoodbye else { return }
+        groupLeave?.hasLeft = true
         isSubscribed = false
         if let error = client.unsubscribe() { core.report(error) }
     }
 
     /// Joins the group again when what was stuck has ended.
-    func advanceSurrender() {
+    func advanceGroupLeave() {
         if closing == nil { leaveForNow() }
-        guard let surrender, surrender.hasLeft, closing == nil, revocation == nil, readers.isEmpty,
-            surrender.readers.allSatisfy({ $0.stuckCount == 0 })
+        guard let groupLeave, groupLeave.hasLeft, closing == nil, revocation == nil, readers.isEmpty,
+            groupLeave.readers.allSatisfy({ $0.stuckCount == 0 })
         else { return }
-        self.surrender = nil
+        self.groupLeave = nil
         core.logger.notice("Joining the group again")
         begin()
     }

@@ -25,7 +25,7 @@ final class ConsumerLoop {
             /// Waits for the answer to a join that is under way, or for the coordinator: before it the group would not be told.
             case joining(until: Instant)
             case leaving
-            /// The time is up and nobody waits any longer. A client that is destroyed while it leaves its group waits for
+            /// The time is up, and `close` does not wait any longer. A client that is destroyed while it leaves its group waits for
             /// an answer to the last revocation, for ever and with a busy thread, so it gets that answer first.
             case leavingUnattended
         }
@@ -77,15 +77,15 @@ final class ConsumerLoop {
     var nextSearch: Instant?
     /// Partitions that librdkafka has given up, and that are to be read again.
     var restarts: [PartitionRestart] = []
-    var watch: HandlingWatch
+    var watch: StuckHandlerClock
     var metrics: ConsumerMetrics?
-    var surrender: Surrender?
+    var groupLeave: GroupLeave?
     var generation = 0
     /// Acknowledgements, in the life of the consumer, whose partition went before they were committed.
     var uncommitted: [KafkaTopicPartition: Int] = [:]
     /// Partitions that were assigned before: where the consumer was told to start counts only the first time.
     var known: Set<KafkaTopicPartition> = []
-    var starts = Starts()
+    var crashes: Crashes
     /// Topics that are read beside the configured ones.
     var moreTopics: Set<String> = []
     var isSubscribed = false
@@ -101,8 +101,9 @@ final class ConsumerLoop {
             factory: core.configuration.metricsFactory,
             interval: core.configuration.metricsInterval
         )
-        self.watch = HandlingWatch(
-            limit: core.configuration.maximumHandlingTime,
+        self.crashes = Crashes(maximum: core.configuration.maximumCrashes)
+        self.watch = StuckHandlerClock(
+            limit: core.configuration.handlerTimeout,
             otherInterval: metrics?.interval
         )
     }
@@ -112,16 +113,16 @@ final class ConsumerLoop {
             client.groupLog?.write(to: core.logger)
             tellResets()
             for command in core.takeCommands() { handle(command) }
-            soundAlarms()
+            wakeBackedOffPartitions()
             advanceStarts()
             advanceStartingOffsets()
             advanceRestarts()
             advanceSearch()
-            advanceStartCounts()
+            advanceCrashCounts()
             advanceCommits()
             advanceRevocation()
             advanceWatch()
-            advanceSurrender()
+            advanceGroupLeave()
             advanceMetrics()
             advanceClosing()
             if isFinished { return }
@@ -147,8 +148,6 @@ final class ConsumerLoop {
             if committer.inFlight == nil { wait.resume(true) } else { waitersForEndOfCommit.append(wait) }
         case .close(let deadline):
             beginClosing(by: deadline)
-        case .guardStarts(let maximum):
-            starts.maximum = maximum
         case .committed(let readers, let result):
             handleCommitted(readers, result)
         case .ask:
@@ -181,7 +180,7 @@ final class ConsumerLoop {
             event.log(to: core.logger)
         case .error:
             guard let error = event.error.map(client.explain) else { return }
-            // Without a group there is one all the same for librdkafka, and nobody has to be allowed to use it.
+            // Without a group there is one all the same for librdkafka, which the client need not be allowed to use.
             if !core.configuration.hasGroup, error.code == "GROUP_AUTHORIZATION_FAILED" { return }
             if event.isFatal {
                 let fatal = client.fatalError ?? error
@@ -234,7 +233,7 @@ final class ConsumerLoop {
     }
 
     /// Offers partitions whose back-off is over to their loops.
-    private func soundAlarms() {
+    private func wakeBackedOffPartitions() {
         guard let first = alarms.first, first.due <= core.backoff.now else { return }
         let now = core.backoff.now
         let count = alarms.prefix { $0.due <= now }.count

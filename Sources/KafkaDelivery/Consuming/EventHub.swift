@@ -2,7 +2,7 @@ internal import DequeModule
 internal import ServiceLifecycle
 internal import Synchronization
 
-/// Passes events on to everybody who listens.
+/// Passes events on to every listener.
 final class EventHub: Sendable {
     private struct State {
         var listeners: [UInt64: EventBuffer] = [:]
@@ -58,7 +58,7 @@ final class EventHub: Sendable {
     }
 }
 
-/// Somebody who listens. A class, because the hub has to know when nobody does any more.
+/// One listener. A class, because the hub has to know when it is let go of.
 final class EventListener: Sendable {
     private let buffer: EventBuffer
     private let hub: EventHub

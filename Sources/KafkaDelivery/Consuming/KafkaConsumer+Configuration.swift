@@ -5,7 +5,7 @@ extension KafkaConsumer {
     public struct Configuration: Sendable {
         /// Where a partition starts for which the group has committed nothing, or something that is no longer there
         /// (`auto.offset.reset`).
-        public enum NewGroupStart: String, Sendable {
+        public enum AutoOffsetReset: String, Sendable {
             /// The oldest message there is: nothing is missed.
             case beginning = "earliest"
             /// What is sent from now on.
@@ -23,7 +23,7 @@ extension KafkaConsumer {
             /// At what is sent from now on.
             case end
             /// At an offset. A partition that ends before it starts at its end, one that begins behind it at its beginning, and
-            /// ``KafkaConsumer/Event/problem(_:_:)`` with `offsetOutOfRange` says so for each; with ``NewGroupStart/failure``
+            /// ``KafkaConsumer/Event/problem(_:_:)`` with `offsetOutOfRange` says so for each; with ``AutoOffsetReset/failure``
             /// the consumer fails.
             case offset(Int64)
             /// So many offsets before the end, 0 or more: at the last messages that there are. Control records of transactions
@@ -72,7 +72,7 @@ extension KafkaConsumer {
             case readUncommitted = "read_uncommitted"
         }
 
-        /// What happens to a delivery that is in hand for longer than ``maximumHandlingTime``.
+        /// What happens to a delivery that is in hand for longer than ``handlerTimeout``.
         public enum StuckHandling: String, Sendable {
             /// It is told: ``KafkaConsumer/Event/stuck(_:for:)`` and a log line. The partition waits.
             case report
@@ -80,7 +80,7 @@ extension KafkaConsumer {
             /// to one of them. What other deliveries in hand come to is waited for and committed, as in every revocation;
             /// verdicts of the stuck one change nothing any more.
             ///
-            /// When nobody holds what was stuck any longer, because its handler ended or let go of it, the consumer joins
+            /// When the application holds nothing any longer of what was stuck, because its handler ended or let go of it, the consumer joins
             /// again. Until then it receives nothing; where its handler never ends, that is for good. A member of the
             /// classic group protocol cannot give up one partition and keep others, for the group would give it back.
             /// A static member (``groupInstanceID``) keeps its partitions until ``sessionTimeout`` has passed.
@@ -122,15 +122,15 @@ extension KafkaConsumer {
         public var partitions: [KafkaTopicPartition] = []
 
         /// Where a partition starts for which the group has committed nothing.
-        public var newGroupStart: NewGroupStart = .beginning
+        public var autoOffsetReset: AutoOffsetReset = .beginning
 
         /// Where this consumer starts, whatever the group has committed. Applies to a partition's first assignment in
         /// the consumer's life; later ones go on where the group was.
         public var start: Start = .committed
 
         /// Where a partition begins, for applications that keep offsets themselves: in the database, in the transaction of what a
-        /// message did. Called each time a partition is assigned, before anything of it is handed out; nil, the default, asks
-        /// nobody.
+        /// message did. Called each time a partition is assigned, before anything of it is handed out; nil, the default, does
+        /// not ask.
         ///
         /// ```swift
         /// configuration.startingOffset = { try await database.nextOffset(of: $0.partition) }
@@ -138,7 +138,7 @@ extension KafkaConsumer {
         ///
         /// What it returns is the offset of the next message to read; nil begins where the partition would begin without this
         /// (``start``). An offset that the partition does not hold leads to the end that is nearer, with
-        /// ``KafkaConsumer/Event/problem(_:_:)``; with ``NewGroupStart/failure`` the partition fails.
+        /// ``KafkaConsumer/Event/problem(_:_:)``; with ``AutoOffsetReset/failure`` the partition fails.
         ///
         /// Where it throws, the partition is not read, ``KafkaConsumer/Event/startingOffsetFailed(_:_:retryAfter:)`` says so, and it
         /// is called again after a while: 100 ms, then twice as long each time, at most 10 s. Other partitions are not held up.
@@ -161,7 +161,7 @@ extension KafkaConsumer {
         /// again without a rebalance (KIP-345, `group.instance.id`). Unique in the group.
         ///
         /// With ``AssignmentStrategy/cooperativeSticky``, a static member that is killed between being told to give
-        /// partitions up and joining again without them comes back without them and without a rebalance: they are nobody's
+        /// partitions up and joining again without them comes back without them and without a rebalance: no member has them
         /// until the group's next one. Where that matters, use ``AssignmentStrategy/range`` or
         /// ``AssignmentStrategy/roundRobin`` in the whole group.
         ///
@@ -213,13 +213,33 @@ extension KafkaConsumer {
         /// of which each takes a third at most, whatever is set here.
         public var revocationTimeout: Duration = .seconds(5)
 
-        /// How long a delivery may be in somebody's hands, from being handed out until its verdict, before that is told as
+        /// How long the application may hold a delivery, from being handed out until its verdict, before that is told as
         /// stuck: 10 ms or more; nil for as long as it takes. It is found a quarter to half of this later. Waiting for
         /// another attempt does not count, and each attempt counts for itself.
-        public var maximumHandlingTime: Duration? = .seconds(300)
+        public var handlerTimeout: Duration? = .seconds(300)
 
         /// What happens then.
         public var stuckHandling: StuckHandling = .report
+
+        /// How many times processes may begin at the same committed offset, and die before they get any further, until the message
+        /// that kills them is looked for; nil, the default, does not count, and costs nothing. Less than 2 counts as 2: a machine
+        /// may fail once without a message's fault. With dead letters `forEach` and its relatives make the message one, with a
+        /// ``KafkaPoisonMessage`` as its error; in a loop of your own ``Delivery/crashes`` says it.
+        ///
+        /// A crash that a message causes (a trap, `abort()`, memory that runs out) gives no verdict, and the next owner of the
+        /// partition is handed the same message. So each assignment commits the number of crashes beside the offset, before its
+        /// first message is handed out, and progress or an orderly end clears it. After too many the consumer hands out one message
+        /// at a time, of all its partitions, and commits which before it does so: the next process knows which one it was. It looks
+        /// among the first 64 messages, for after the first crash no more than that are handed out beyond what is committed.
+        ///
+        /// What it costs: one commit for each partition's assignment, and a pause of about a round trip before its first message.
+        /// What it cannot see: a handler that settles its delivery and brings the process down later. A process that is killed
+        /// from outside while messages are probed is taken for killed by the one in hand; its dead letter says so, and can be
+        /// sent again. The broker has to keep texts with offsets (`offset.metadata.max.bytes`, 4,096 where it was not changed);
+        /// where it does not, that is reported (``KafkaConsumer/Event/problem(_:_:)``) and nothing is counted.
+        ///
+        /// Needs a group, and ``Start/committed``.
+        public var maximumCrashes: Int?
 
         /// How often to ask the brokers which topics and partitions there are (`topic.metadata.refresh.interval.ms`), 10 ms to an
         /// hour: how soon topics that match a regular expression, partitions that were added, and named ``partitions`` that did
@@ -256,15 +276,15 @@ extension KafkaConsumer {
             self.topics = topics
         }
 
-        /// The safe settings for reading partitions that are named, without joining a group: nobody else takes them away,
-        /// there are no rebalances, and whoever else reads them reads all of them too.
+        /// The safe settings for reading partitions that are named, without joining a group: no member takes them away,
+        /// there are no rebalances, and other consumers that read them read all of them too.
         ///
         /// Those that do not exist are told (``KafkaConsumer/Event/problem(_:_:)`` of kind `unknownTopicOrPartition`, once), and
         /// read when they do, which is looked for every ``metadataRefreshInterval``; loops wait for them, and go on with the
         /// others.
         ///
         /// Without a group nothing is committed: an acknowledgement makes room for more deliveries, and that is all;
-        /// ``KafkaConsumer/commit()`` throws. ``start`` and ``newGroupStart`` say where to begin, each time.
+        /// ``KafkaConsumer/commit()`` throws. ``start`` and ``autoOffsetReset`` say where to begin, each time.
         ///
         /// With one, what is acknowledged is committed for it, and a consumer goes on there. The group must not have
         /// members: while it has, the brokers refuse the commits of others, which shows as
@@ -301,12 +321,12 @@ extension KafkaConsumer.Configuration {
         result.route = route
         try validate()
 
-        // librdkafka assigns nothing to a client without a group, so it gets one of which nobody is ever a member.
+        // librdkafka assigns nothing to a client without a group, so it gets one that never has a member.
         result.set(Property.group, hasGroup ? group : "kafka-delivery-without-a-group")
         if let groupInstanceID { result.set(Property.groupInstance, groupInstanceID) }
         result.set(Property.automaticCommit, false)
         result.set(Property.automaticOffsetStore, false)
-        result.set(Property.offsetReset, newGroupStart.rawValue)
+        result.set(Property.offsetReset, autoOffsetReset.rawValue)
         if groupProtocol == .classic {
             result.set(Property.assignmentStrategy, assignmentStrategies.map(\.rawValue).joined(separator: ","))
         } else {
@@ -397,13 +417,23 @@ extension KafkaConsumer.Configuration {
         guard maximumUncommitted >= 1 else {
             throw .invalidConfiguration("maximumUncommitted is \(maximumUncommitted), less than 1")
         }
-        if let maximumHandlingTime, maximumHandlingTime < .milliseconds(10) {
-            throw .invalidConfiguration("maximumHandlingTime is \(maximumHandlingTime), less than 10 ms")
+        if let handlerTimeout, handlerTimeout < .milliseconds(10) {
+            throw .invalidConfiguration("handlerTimeout is \(handlerTimeout), less than 10 ms")
         }
         guard joinsGroup || stuckHandling == .report else {
             throw .invalidConfiguration(
                 "stuckHandling is leaveGroup, and a consumer of named partitions is in no group"
             )
+        }
+        if maximumCrashes != nil {
+            guard hasGroup else {
+                throw .invalidConfiguration("maximumCrashes counts beside the group's offsets, and there is no group")
+            }
+            guard start == .committed else {
+                throw .invalidConfiguration(
+                    "maximumCrashes counts at the committed offset, and the consumer's start is \(start)"
+                )
+            }
         }
         guard commitInterval >= .milliseconds(1) else {
             throw .invalidConfiguration("commitInterval is \(commitInterval), less than 1 ms")
@@ -463,8 +493,8 @@ extension KafkaConsumer.Configuration {
         guard groupInstanceID == nil else {
             throw .invalidConfiguration("groupInstanceID is set, and a consumer of named partitions joins no group")
         }
-        if !hasGroup, start == .committed, newGroupStart == .failure {
-            throw .invalidConfiguration("newGroupStart is failure, and without a group nothing is committed")
+        if !hasGroup, start == .committed, autoOffsetReset == .failure {
+            throw .invalidConfiguration("autoOffsetReset is failure, and without a group nothing is committed")
         }
     }
 }

@@ -49,13 +49,13 @@ extension KafkaConsumer {
     ///
     /// A loop over the partition goes on with the new place; a paused partition stays paused. Where another seek of the
     /// same partition is under way, the later one counts. A partition that has failed (`offsetOutOfRange`, see
-    /// ``Configuration/NewGroupStart/failure``) goes on too.
+    /// ``Configuration/AutoOffsetReset/failure``) goes on too.
     ///
     /// - Parameters:
     ///   - partitions: Which; they have to be assigned to this consumer.
     ///   - start: Where to. A timestamp later than all messages means the end. An offset behind the end means the end, and one
-    ///     before the beginning the beginning; with ``Configuration/NewGroupStart/failure`` they are refused. `committed` where
-    ///     nothing is committed means what ``Configuration/newGroupStart`` says.
+    ///     before the beginning the beginning; with ``Configuration/AutoOffsetReset/failure`` they are refused. `committed` where
+    ///     nothing is committed means what ``Configuration/autoOffsetReset`` says.
     ///   - timeout: How long looking up the offsets and moving may take together.
     /// - Returns: The offsets at which the partitions go on.
     /// - Throws: ``KafkaError``. Where the offsets could not be looked up (`timedOut`, `brokersUnreachable`, …) the

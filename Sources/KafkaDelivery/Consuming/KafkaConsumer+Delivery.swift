@@ -3,60 +3,64 @@ extension KafkaConsumer {
     ///
     /// A delivery can be copied, stored and passed to other tasks; its verdict can be given once, from anywhere, in any
     /// order with others. One that is let go of without a verdict is never committed, and the message is delivered
-    /// again to whoever reads the partition next.
+    /// again to the consumer that reads the partition next.
     public struct Delivery: Sendable {
         /// Who set the timestamp.
         public enum TimestampType: String, Sendable, Hashable {
-            /// Whoever made the message.
+            /// The sender (`message.timestamp.type=CreateTime`).
             case created
-            /// The broker, when it stored the message (`message.timestamp.type=LogAppendTime`).
+            /// The broker, when it stored the message (`received.timestamp.type=LogAppendTime`).
             case appended
         }
 
-        @usableFromInline let message: ReceivedMessage
+        @usableFromInline let received: ReceivedMessage
 
-        init(_ message: ReceivedMessage) {
-            self.message = message
+        init(_ received: ReceivedMessage) {
+            self.received = received
         }
 
         // MARK: Where it comes from
 
         /// The topic.
-        public var topic: String { message.reader.partition.topic }
+        public var topic: String { received.reader.partition.topic }
 
         /// The partition.
-        public var partition: Int { message.reader.partition.partition }
+        public var partition: Int { received.reader.partition.partition }
 
         /// The message's offset in the partition.
-        public var offset: Int64 { message.offset }
+        public var offset: Int64 { received.offset }
 
         /// In which period of owning the partition it was delivered: counted from 1 in the life of the consumer, one
         /// for each assignment. A verdict counts only within its generation.
-        public var generation: Int { message.reader.generation }
+        public var generation: Int { received.reader.generation }
 
         /// How many times the message was handed over in this generation, from 1.
-        public var attempt: Int { message.attempt }
+        public var attempt: Int { received.attempt }
+
+        /// How many processes died while they handled this message, where ``Configuration/maximumCrashes`` is set and it was found
+        /// to be what kills them; nil for all others.
+        public var crashes: Int? { received.fatalCrashes }
 
         // MARK: What it says
 
         /// When the message was made or stored; nil for messages from before Kafka 0.10.
-        public var timestamp: KafkaTimestamp? { message.timestamp?.0 }
+        public var timestamp: KafkaTimestamp? { received.timestamp?.0 }
 
         /// Who set the timestamp.
-        public var timestampType: TimestampType? { message.timestamp?.1 }
+        public var timestampType: TimestampType? { received.timestamp?.1 }
 
         /// A copy of the key's bytes; nil where there is no key.
-        public var key: KafkaBytes? { message.key.map { KafkaBytes($0) } }
+        public var key: KafkaBytes? { received.key.map { KafkaBytes($0) } }
 
         /// A copy of the value's bytes; nil for a tombstone.
-        public var value: KafkaBytes? { message.value.map { KafkaBytes($0) } }
+        public var value: KafkaBytes? { received.value.map { KafkaBytes($0) } }
 
         /// The headers, in order.
-        public var headers: KafkaHeaders { message.headers }
+        public var headers: KafkaHeaders { received.headers }
 
         /// A copy of everything that was sent, its ``timestamp`` too. To send it on to another topic, set that to nil: the
         /// topic's retention counts from it.
-        public var content: KafkaMessage {
+        public var message: KafkaMessage {
             KafkaMessage(
                 topic: topic,
                 partition: partition,
@@ -70,13 +74,13 @@ extension KafkaConsumer {
         /// Lends the key's bytes, without copying them; nil where there is no key.
         @inlinable
         public func withKey<Result>(_ body: (RawSpan?) throws -> Result) rethrows -> Result {
-            try withExtendedLifetime(message) { try body(message.key?.bytes) }
+            try withExtendedLifetime(received) { try body(received.key?.bytes) }
         }
 
         /// Lends the value's bytes, without copying them; nil for a tombstone.
         @inlinable
         public func withValue<Result>(_ body: (RawSpan?) throws -> Result) rethrows -> Result {
-            try withExtendedLifetime(message) { try body(message.value?.bytes) }
+            try withExtendedLifetime(received) { try body(received.value?.bytes) }
         }
 
         // MARK: What becomes of it
@@ -88,7 +92,7 @@ extension KafkaConsumer {
         /// the partition was revoked it changes nothing, and the message is delivered again to the partition's next
         /// owner. Saying it again changes nothing.
         public func acknowledge() {
-            message.acknowledge()
+            received.acknowledge()
         }
 
         /// Says that handling the message failed: it is handed over again, with ``attempt`` increased, before anything
@@ -108,8 +112,8 @@ extension KafkaConsumer {
         }
 
         func reject(_ error: (any Error)?, after delay: Duration, holdingPartition: Bool) {
-            message.reader.noteRejection(self, error, delay)
-            message.reject(after: delay, holdingPartition: holdingPartition)
+            received.reader.noteRejection(self, error, delay)
+            received.reject(after: delay, holdingPartition: holdingPartition)
         }
     }
 }
@@ -117,6 +121,6 @@ extension KafkaConsumer {
 extension KafkaConsumer.Delivery: CustomStringConvertible {
     /// Where the message is: `orders [3] at 42`.
     public var description: String {
-        "\(message.reader.partition) at \(offset)"
+        "\(received.reader.partition) at \(offset)"
     }
 }

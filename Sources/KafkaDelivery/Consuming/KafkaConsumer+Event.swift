@@ -30,22 +30,21 @@ extension KafkaConsumer {
         case caughtUp(KafkaTopicPartition, generation: Int)
         /// The offset that was to be read next is not in the partition: retention has deleted it, also while the group was
         /// away; the log was cut (an unclean leader election); or the topic was deleted and made anew. The consumer goes on
-        /// where ``Configuration/newGroupStart`` says. Where the messages that come then have offsets that were seen before,
+        /// where ``Configuration/autoOffsetReset`` says. Where the messages that come then have offsets that were seen before,
         /// they are handed out all the same, and smaller offsets are committed than before. librdkafka says so in its log
         /// (`offset reset`). A topic that was made anew and holds as many messages already when the brokers are asked next
         /// cannot be told from the old one, in Kafka's protocol as librdkafka speaks it.
         case offsetReset(KafkaTopicPartition, from: Int64)
-        /// A delivery has been in somebody's hands for longer than ``Configuration/maximumHandlingTime``, and for about how
+        /// The application has held a delivery for longer than ``Configuration/handlerTimeout``, and for about how
         /// long. Said once for each attempt.
         case stuck(Source, for: Duration)
         /// ``Configuration/startingOffset`` threw: the partition is not read, and asked about again after a while.
         case startingOffsetFailed(KafkaTopicPartition, any Error, retryAfter: Duration)
         /// Offsets could not be committed. Where the partition is still ours, it is tried again.
         case commitFailed([KafkaTopicPartition], KafkaError)
-        /// Handling a message failed, and it is handed over again after a while.
-        case redelivery(Source, attempt: Int, after: Duration)
-        /// Handling a message failed, and it is stored in a retry topic, to be handed over from there.
-        case retried(Source, KafkaDeliveryReport, attempt: Int)
+        /// Handling a message failed, and it is handed over again after a while, as which attempt: in its place, or, where there is
+        /// a report, from the retry topic in which it is stored.
+        case retried(Source, attempt: Int, after: Duration, retryTopic: KafkaDeliveryReport? = nil)
         /// Handling a message failed, its copy could not be published to a retry topic, and that is tried again.
         case retryFailed(Source, KafkaError)
         /// A message was given up; its dead letter is stored.
@@ -59,8 +58,8 @@ extension KafkaConsumer {
         /// A message was given up, its dead letter can never be stored, and the application has stored it elsewhere.
         case handedOver(Source)
         /// So many processes began at the same offset and died that the message which kills them is looked for: the consumer
-        /// hands out one message at a time meanwhile. See ``KafkaDeadLetters/maximumStarts``.
-        case startsExceeded(KafkaTopicPartition, starts: Int)
+        /// hands out one message at a time meanwhile. See ``Configuration/maximumCrashes``.
+        case crashesExceeded(KafkaTopicPartition, crashes: Int)
         /// A delivery was acknowledged after it had been negatively acknowledged, or the other way round. The first verdict
         /// counts.
         case contradictingVerdict(Source)

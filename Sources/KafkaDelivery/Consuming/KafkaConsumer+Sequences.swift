@@ -46,7 +46,7 @@ extension KafkaConsumer {
     }
 
     /// Where a loop over all partitions is: which one it goes on with. That does not keep others from reading it, see
-    /// ``ReadyPartitions``. A class, because the partition of a loop that was left is somebody else's turn.
+    /// ``ReadyPartitions``. A class, because the partition of a loop that was left is another loop's turn.
     @usableFromInline
     final class Cursor {
         /// After so many deliveries of one partition, others that are ready come first.
@@ -85,7 +85,7 @@ extension KafkaConsumer {
                     if taken == Self.turn {
                         leave()
                     } else if core.loopsWait.load(ordering: .relaxed) {
-                        core.handOn(delivery.message.reader)
+                        core.handOn(delivery.received.reader)
                     }
                     return delivery
                 case .empty, .full:
@@ -309,7 +309,7 @@ extension KafkaConsumer {
     }
 
     /// A partition in the hands of a loop over ``partitions``. A class, because a partition that was let go of while it
-    /// is still assigned has to be given back: it would otherwise stand still, and nobody would notice.
+    /// is still assigned has to be given back: it would otherwise stand still unnoticed.
     final class Claim: Sendable {
         let core: ConsumerCore
         let reader: PartitionReader

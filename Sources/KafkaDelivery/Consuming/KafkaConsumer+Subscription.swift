@@ -7,7 +7,7 @@
 #endif
 
 extension KafkaConsumer {
-    /// All partitions of the configured topics, whoever has them: of those that are named, and of those that are there and
+    /// All partitions of the configured topics, whichever member has them: of those that are named, and of those that are there and
     /// match a pattern. A topic that is not there has none.
     ///
     /// - Throws: ``KafkaError``: `timedOut` and others that may pass after `timeout`; `authorization`; `cancelled`.

@@ -37,7 +37,7 @@ public final class KafkaConsumer: Service, Sendable {
         self.core = try ConsumerCore(configuration, logger: logger, backoff: backoff)
     }
 
-    /// A consumer whose acknowledgements are committed by somebody else.
+    /// A consumer whose acknowledgements are committed by its caller.
     init(
         committedElsewhere configuration: Configuration,
         logger: Logger
@@ -100,14 +100,14 @@ public final class KafkaConsumer: Service, Sendable {
 
     /// Hands out nothing more, waits for the deliveries in hand, commits what was acknowledged, and leaves the group.
     ///
-    /// A delivery that nobody holds any longer is not waited for. Ends by the deadline, whatever the brokers do. Closing
+    /// A delivery that the application holds no longer is not waited for. Ends by the deadline, whatever the brokers do. Closing
     /// again, or from several tasks, is allowed; the earliest deadline counts.
     ///
     /// Within that time librdkafka's threads have ended too, and the process may, where the consumer has left its group and the
     /// application holds no delivery any longer. Deliveries keep the client: closing does not wait for these, and its threads
     /// end when the last one is let go of.
     ///
-    /// Called by a handler of ``forEach(concurrency:retry:retryTopics:deadLetters:deduplicating:_:)``, of ``forEachBatch(maximumCount:maximumWait:retry:retryTopics:deadLetters:_:)``
+    /// Called by a handler of ``forEach(concurrency:retry:retryTopics:deadLetters:deduplicating:_:)``, of ``forEachBatch(maximumCount:maximumWait:retry:retryTopics:deadLetters:deduplicating:_:)``
     /// or of `transform`, it begins all of that and returns at once, with an empty summary: the delivery that the handler has
     /// in hand is waited for, too, and would wait for this. `forEach` then ends with what is in hand, and closing again after
     /// it waits for the commit. In a loop of your own, give the delivery in hand its verdict before you close: without one

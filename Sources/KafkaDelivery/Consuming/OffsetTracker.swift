@@ -11,18 +11,18 @@ struct OffsetTracker {
     private struct Entry {
         let offset: Int64
         /// When it was handed out last.
-        var stamp: HandlingWatch.Stamp
+        var stamp: StuckHandlerClock.Stamp
         var state: State
-        /// Whether it has been in somebody's hands for too long.
+        /// Whether the application has held it for too long.
         var isStuck = false
     }
 
     private enum State: UInt8 {
-        /// In somebody's hands.
+        /// Held by the application.
         case held
-        /// Part of a transaction that has not ended: as good as in somebody's hands, and not for a plain commit.
+        /// Part of a transaction that has not ended: as good as held by the application, and not for a plain commit.
         case claimed
-        /// Nobody holds it any longer, and nobody said what became of it: it cannot be settled any more.
+        /// The application let go of it without a verdict: it cannot be settled any more.
         case abandoned
         /// Negatively acknowledged, and waiting to be handed out again.
         case rejected
@@ -48,7 +48,7 @@ struct OffsetTracker {
 
     /// How many deliveries are handed out and not settled.
     private(set) var unsettledCount = 0
-    /// How many of those are still in somebody's hands, or part of a transaction.
+    /// How many of those the application still holds, or are part of a transaction.
     private(set) var heldCount = 0
     /// How many of those have been for too long, see ``markStuck(before:)``.
     private(set) var stuckCount = 0
@@ -69,7 +69,7 @@ struct OffsetTracker {
     var nextSequence: Sequence { firstSequence + Sequence(entries.count) }
 
     /// The earliest delivery that is not settled, and when it was handed out last.
-    var firstUnsettled: (offset: Int64, stamp: HandlingWatch.Stamp)? { entries.first.map { ($0.offset, $0.stamp) } }
+    var firstUnsettled: (offset: Int64, stamp: StuckHandlerClock.Stamp)? { entries.first.map { ($0.offset, $0.stamp) } }
 
     /// Kafka commits the offset to read next.
     static func nextToRead(after offset: Int64) -> Int64 {
@@ -77,7 +77,7 @@ struct OffsetTracker {
     }
 
     /// Notes that a message is given out. Offsets only ever grow.
-    mutating func handOut(_ offset: Int64, at stamp: HandlingWatch.Stamp = 0) -> Sequence {
+    mutating func handOut(_ offset: Int64, at stamp: StuckHandlerClock.Stamp = 0) -> Sequence {
         entries.append(Entry(offset: offset, stamp: stamp, state: .held))
         unsettledCount += 1
         heldCount += 1
@@ -122,12 +122,12 @@ struct OffsetTracker {
         return index < entries.count && entries[index].state != .settled
     }
 
-    /// Notes that a delivery was let go of without a verdict: it stays unsettled, and nobody has to wait for it.
+    /// Notes that a delivery was let go of without a verdict: it stays unsettled, and is not to be waited for.
     mutating func abandon(_ sequence: Sequence) {
         _ = change(sequence, from: .held, to: .abandoned)
     }
 
-    /// Notes that a delivery is to be handed out again: it stays unsettled, and in nobody's hands.
+    /// Notes that a delivery is to be handed out again: it stays unsettled, and the application does not hold it.
     mutating func reject(_ sequence: Sequence) -> Verdict {
         guard change(sequence, from: .held, to: .rejected) else { return .repeated }
         totals.rejected += 1
@@ -135,22 +135,22 @@ struct OffsetTracker {
     }
 
     /// Notes that a rejected delivery is handed out again.
-    mutating func handOutAgain(_ sequence: Sequence, at stamp: HandlingWatch.Stamp = 0) {
+    mutating func handOutAgain(_ sequence: Sequence, at stamp: StuckHandlerClock.Stamp = 0) {
         guard change(sequence, from: .rejected, to: .held) else { return }
         totals.redelivered += 1
         entries[Int(sequence - firstSequence)].stamp = stamp
     }
 
-    /// A delivery that has been in somebody's hands for too long.
-    typealias Stuck = (offset: Int64, stamp: HandlingWatch.Stamp)
+    /// A delivery that the application has held for too long.
+    typealias Stuck = (offset: Int64, stamp: StuckHandlerClock.Stamp)
 
-    /// Finds the deliveries that were handed out before a moment and are in somebody's hands still; each is found once.
-    mutating func markStuck(before late: HandlingWatch.Stamp) -> [Stuck] {
+    /// Finds the deliveries that were handed out before a moment and that the application still holds; each is found once.
+    mutating func markStuck(before late: StuckHandlerClock.Stamp) -> [Stuck] {
         guard heldCount > stuckCount else { return [] }
         var found: [Stuck] = []
         for index in entries.indices {
             let entry = entries[index]
-            guard entry.state == .held, !entry.isStuck, HandlingWatch.isBefore(entry.stamp, late) else { continue }
+            guard entry.state == .held, !entry.isStuck, StuckHandlerClock.isBefore(entry.stamp, late) else { continue }
             entries[index].isStuck = true
             stuckCount += 1
             found.append((entry.offset, entry.stamp))
@@ -216,7 +216,7 @@ struct OffsetTracker {
         releaseClaims(to: .rejected)
     }
 
-    /// Nobody will find out whether the transaction was committed: what it claimed can neither be settled nor handed out.
+    /// It will not be found out whether the transaction was committed: what it claimed can neither be settled nor handed out.
     mutating func abandonClaims() {
         releaseClaims(to: .abandoned)
     }

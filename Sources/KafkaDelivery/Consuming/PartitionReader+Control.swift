@@ -15,7 +15,7 @@ extension PartitionReader {
             defer { state.isPaused = false }
             return state.isPaused
         }
-        // Where nobody looked meanwhile the queue did not become empty, and librdkafka says nothing.
+        // Where no loop looked meanwhile the queue did not become empty, and librdkafka says nothing.
         if wasPaused { core.signal(self) }
     }
 
@@ -144,15 +144,15 @@ extension PartitionReader {
 
     // MARK: Committing
 
-    /// Finds the deliveries that were handed out before a moment and are in somebody's hands still; each is found once.
-    func markStuck(before late: HandlingWatch.Stamp) -> [OffsetTracker.Stuck] {
+    /// Finds the deliveries that were handed out before a moment and that the application still holds; each is found once.
+    func markStuck(before late: StuckHandlerClock.Stamp) -> [OffsetTracker.Stuck] {
         state.withLock { $0.tracker.markStuck(before: late) }
     }
 
-    /// How many of those are in somebody's hands still.
+    /// How many of those the application still holds.
     var stuckCount: Int { state.withLock { $0.tracker.stuckCount } }
 
-    /// How many deliveries are in somebody's hands and may still get their verdict before long.
+    /// How many deliveries the application holds that may still get their verdict before long.
     var busyCount: Int { state.withLock { $0.tracker.heldCount - $0.tracker.stuckCount } }
 
     var heldCount: Int { state.withLock { $0.tracker.heldCount } }
@@ -201,9 +201,9 @@ extension PartitionReader {
 }
 
 extension PartitionReader.State {
-    /// Whether what could be committed belongs to a log that may be gone. Where starts are counted, handing out may wait for a
+    /// Whether what could be committed belongs to a log that may be gone. Where crashes are counted, handing out may wait for a
     /// commit, and so does not wait for this; ``PartitionReader/commitTarget(_:)`` looks at the end.
-    fileprivate var holdsCommits: Bool { starts == nil && holdsProgress }
+    fileprivate var holdsCommits: Bool { detector == nil && holdsProgress }
 
     var holdsProgress: Bool { life.holdsCommit(tracker.committable) }
 }

@@ -3,7 +3,7 @@ internal import Synchronization
 /// Deliveries that are part of a transaction of some producer.
 ///
 /// While there are any, nothing of the partition is committed the plain way, a revocation waits for them as it does for
-/// deliveries in somebody's hands, and no other transaction can have deliveries of the same partition.
+/// deliveries that the application holds, and no other transaction can have deliveries of the same partition.
 extension PartitionReader {
     /// What putting a delivery into a transaction came to.
     enum Claim {
@@ -20,7 +20,7 @@ extension PartitionReader {
         state.withLock { state in
             guard state.phase != .ended else { return .ended }
             guard state.transaction ?? transaction == transaction else { return .otherTransaction }
-            // Of an attempt that has its verdict the next one may be in somebody's hands, which is the same to the tracker.
+            // Of an attempt that has its verdict the application may hold the next one, which is the same to the tracker.
             guard !message.hasVerdict, state.tracker.claim(message.sequence) == .settled else { return .repeated }
             _ = message.give(.claimed)
             if state.transaction == nil {
@@ -79,7 +79,7 @@ extension PartitionReader {
         }
     }
 
-    /// Nobody will find out whether the transaction was committed. Its deliveries are nobody's until the partition is read
+    /// It will not be found out whether the transaction was committed. Its deliveries are handed to no loop until the partition is read
     /// anew, from where the group says.
     func abandonClaims() {
         endTransaction { $0.tracker.abandonClaims() }

@@ -111,7 +111,7 @@ extension PartitionReader {
 }
 
 extension PartitionReader.State {
-    /// Nobody holds a delivery any longer.
+    /// The application does not hold a delivery any longer.
     ///
     /// - Returns: Whether it was the last that was stuck of a partition that was given up: the consumer's thread may wait
     ///   for that.

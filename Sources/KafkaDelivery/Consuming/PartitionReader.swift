@@ -58,8 +58,8 @@ final class PartitionReader: ReadyPartition {
         var isFetchStopped = false
         /// Negatively acknowledged and to be handed out again, in the order of the partition.
         var rejected: [Rejected] = []
-        /// Counts starts, where that is asked for; see ``StartGuard``.
-        var starts: StartGuard?
+        /// Looks for messages that kill processes, where that is asked for; see ``PoisonDetector``.
+        var detector: PoisonDetector?
         /// Read, and not to be handed out before the guard says so.
         var pending: FetchedMessage?
         /// How many of the messages that were handed out are committed.
@@ -73,7 +73,7 @@ final class PartitionReader: ReadyPartition {
         /// - Returns: What was kept to be handed out again, to be let go of outside of the lock: each owns a C object.
         mutating func beginAgain() -> [Rejected] {
             tracker.restart()
-            starts?.restart()
+            detector?.restart()
             committedSequence = tracker.nextSequence
             pending = nil
             life.beginAgain()
@@ -189,9 +189,9 @@ final class PartitionReader: ReadyPartition {
 
     /// What was negatively acknowledged comes first, when its time has come.
     private func takeRejected(_ state: inout State) -> Taken? {
-        let isOneAtATime = state.starts?.isOneAtATime ?? false
-        // Another message may be on trial, which nothing else may be blamed for.
-        if isOneAtATime, state.starts?.isTurnOut == true { return .empty }
+        let isOneAtATime = state.detector?.isOneAtATime ?? false
+        // Another message may be being probed, which nothing else may be blamed for.
+        if isOneAtATime, state.detector?.isProbeOut == true { return .empty }
         let now = core.backoff.now
         for (index, rejected) in state.rejected.enumerated() {
             if rejected.due <= now {
@@ -242,13 +242,13 @@ final class PartitionReader: ReadyPartition {
 
     private func handOut(_ message: consuming RdKafkaMessage, _ state: inout State) -> Taken {
         let offset = message.view.offset
-        let isCulprit = state.starts?.isCulprit(offset) ?? false
+        let isSuspect = state.detector?.isSuspect(offset) ?? false
         let received = ReceivedMessage(
             message,
             client: queue.client,
             reader: self,
             sequence: state.tracker.handOut(offset, at: core.stamp),
-            fatalStarts: isCulprit ? state.starts?.earlierStarts : nil
+            fatalCrashes: isSuspect ? state.detector?.earlierCrashes : nil
         )
         return .delivery(KafkaConsumer.Delivery(received))
     }
@@ -259,8 +259,8 @@ final class PartitionReader: ReadyPartition {
         KafkaError(
             .client,
             recovery: .fixRequest,
-            reason: "\(partition) stands still: \(window) deliveries are unsettled or wait for one that is, and nobody "
-                + "holds one that could be settled. Give every delivery its verdict"
+            reason: "\(partition) stands still: \(window) deliveries are unsettled or wait for one that is, and none "
+                + "that could be settled is held. Give every delivery its verdict"
         )
     }
 
@@ -276,7 +276,7 @@ final class PartitionReader: ReadyPartition {
         if message.isPartitionEnd {
             state.position = message.offset
             findings.isAtEnd = true
-            state.starts?.reachedEnd(isEmpty: state.tracker.windowCount == 0)
+            state.detector?.reachedEnd(isEmpty: state.tracker.windowCount == 0)
             state.isAtEnd = true
             return nil
         }

@@ -13,7 +13,7 @@ final class ReceivedMessage: @unchecked Sendable {
     private let own: RdKafkaMessage?
     private let headerLock = Mutex(())
     private let first: ReceivedMessage?
-    // Set once, by the first verdict, under the reader's lock; anybody may look.
+    // Set once, by the first verdict, under the reader's lock; looked at without.
     private let verdict = Atomic(GivenVerdict.none)
     // Kept alive for as long as it has a message out: rd_kafka_destroy waits for all of them. Of later attempts the first does.
     private let client: RdKafkaClient?
@@ -22,13 +22,13 @@ final class ReceivedMessage: @unchecked Sendable {
     /// From 1.
     let attempt: Int
     /// How many processes began with this message in their way and died, where it was found to be what killed them.
-    let fatalStarts: Int?
+    let fatalCrashes: Int?
 
     enum GivenVerdict: UInt8, AtomicRepresentable {
         case none
         case acknowledged
         case rejected
-        /// Not handed to anybody yet, and due later.
+        /// Not handed to a handler yet, and due later.
         case postponed
         /// Part of a transaction, whose end is its verdict.
         case claimed
@@ -39,14 +39,14 @@ final class ReceivedMessage: @unchecked Sendable {
         client: RdKafkaClient?,
         reader: PartitionReader,
         sequence: OffsetTracker.Sequence,
-        fatalStarts: Int?
+        fatalCrashes: Int?
     ) {
         self.view = message.view
         self.own = consume message
         self.client = client
         self.reader = reader
         self.sequence = sequence
-        self.fatalStarts = fatalStarts
+        self.fatalCrashes = fatalCrashes
         self.attempt = 1
         self.first = nil
     }
@@ -58,7 +58,7 @@ final class ReceivedMessage: @unchecked Sendable {
         self.client = nil
         self.reader = previous.reader
         self.sequence = previous.sequence
-        self.fatalStarts = previous.fatalStarts
+        self.fatalCrashes = previous.fatalCrashes
         self.attempt = previous.attempt + (previous.verdict.load(ordering: .relaxed) == .postponed ? 0 : 1)
         self.first = previous.first ?? previous
     }
@@ -104,7 +104,7 @@ final class ReceivedMessage: @unchecked Sendable {
     /// Whether a transaction has the message, or had it.
     var isClaimed: Bool { verdict.load(ordering: .relaxed) == .claimed }
 
-    /// Whether somebody said what became of this attempt.
+    /// Whether this attempt has its verdict.
     var hasVerdict: Bool { verdict.load(ordering: .relaxed) != .none }
 
     /// Whether the partition is still being read in this generation, and was not sought elsewhere.

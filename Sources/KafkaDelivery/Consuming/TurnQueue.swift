@@ -1,5 +1,5 @@
-/// Which partition hands out the next message while a consumer is on trial: one at a time, in the order in which they asked,
-/// those with a culprit first. A value without threads.
+/// Which partition hands out the next message while a consumer is being probed: one at a time, in the order in which they asked,
+/// those with a suspect first. A value without threads.
 struct TurnQueue {
     private var waiting: [KafkaTopicPartition] = []
     /// Whose turn it is.
@@ -10,7 +10,7 @@ struct TurnQueue {
         if isUrgent { waiting.insert(partition, at: 0) } else { waiting.append(partition) }
     }
 
-    /// Begins the next turn; nil while there is one, and where nobody waits.
+    /// Begins the next turn; nil while there is one, and where no partition waits.
     mutating func begin() -> KafkaTopicPartition? {
         guard current == nil, !waiting.isEmpty else { return nil }
         current = waiting.removeFirst()

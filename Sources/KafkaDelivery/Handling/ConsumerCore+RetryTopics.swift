@@ -12,8 +12,12 @@ extension ConsumerCore {
                 "with a retry policy that never gives up no message goes to a retry topic: set its maximumAttempts"
             )
         }
+        if let deadLetters, deadLetters.copies == nil {
+            throw .invalidConfiguration(
+                "deadLetters has no producer: only transform publishes dead letters with its own"
+            )
+        }
         try refuseTopics(retryTopics, deadLetterTopic: deadLetters?.topicName)
-        try countStarts(deadLetters?.maximumStarts)
         try subscribeToRetries(retryTopics)
     }
 
@@ -25,7 +29,7 @@ extension ConsumerCore {
         guard configuration.joinsGroup else {
             let unread = topics.topics(of: Set(configuration.partitions.map(\.topic)).sorted())
             guard unread.isEmpty else {
-                throw .invalidConfiguration("nobody would read \(unread): partitions has none of these retry topics")
+                throw .invalidConfiguration("\(unread) would not be read: partitions has none of these retry topics")
             }
             return
         }

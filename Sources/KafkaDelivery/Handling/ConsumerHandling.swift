@@ -24,13 +24,13 @@ struct ConsumerHandling: HandlingHost {
     /// due later still.
     func holdsBack(_ delivery: Delivery) -> Bool {
         guard let wait = retryTopics?.wait(of: delivery, now: core.backoff.timestamp) else { return false }
-        delivery.message.postpone(for: wait)
+        delivery.received.postpone(for: wait)
         return true
     }
 
     func failureBeforeHandling(_ delivery: Delivery) -> (any Error)? {
-        guard let starts = delivery.message.fatalStarts, deadLetters != nil else { return nil }
-        return KafkaPoisonMessage(starts: starts)
+        guard let crashes = delivery.received.fatalCrashes, deadLetters != nil else { return nil }
+        return KafkaPoisonMessage(crashes: crashes)
     }
 
     func record(_ error: any Error, of delivery: Delivery) -> Record {
@@ -74,9 +74,9 @@ struct ConsumerHandling: HandlingHost {
 
     func publishDeadLetter(_ record: Record, of delivery: Delivery) async -> ConfirmedCopy.Outcome {
         // Asked only where there are dead letters.
-        guard let deadLetters else { return .cancelled }
+        guard let deadLetters, let copies = deadLetters.copies else { return .cancelled }
         let group = core.configuration.group
-        return await deadLetters.copies.send(deadLetters.copy(of: delivery, record.origin, record.error, group: group))
+        return await copies.send(deadLetters.copy(of: delivery, record.origin, record.error, group: group))
     }
 
     var handsOverRefusedLetters: Bool {
@@ -96,7 +96,7 @@ extension ConsumerHandling {
         let (logger, events) = (core.logger, core.events)
         switch note {
         case .redelivery(let attempt, let delay):
-            events.send(.redelivery(delivery.source, attempt: attempt, after: delay))
+            events.send(.retried(delivery.source, attempt: attempt, after: delay))
         case .storedForRetry(let record, let report):
             logger.debug(
                 "Message failed, to be handed over again from its retry topic",
@@ -106,7 +106,10 @@ extension ConsumerHandling {
                     "kafka_retry": "\(report.topic) [\(report.partition)] at \(report.offset)",
                 ]
             )
-            events.send(.retried(delivery.source, report, attempt: record.attempts + 1))
+            let delay = retryTopics?.delay(of: report.topic, original: record.origin.topic) ?? .zero
+            events.send(
+                .retried(delivery.source, attempt: record.attempts + 1, after: delay, retryTopic: report)
+            )
         case .retryCopyFailed(let error):
             events.send(.retryFailed(delivery.source, error))
         case .retryCopyRefused(let error, let route):
@@ -174,20 +177,20 @@ extension PartitionReader: DeliverySource {}
 
 extension KafkaConsumer.Delivery: SettleableDelivery {
     @usableFromInline
-    package var deliverySource: any DeliverySource { message.reader }
+    package var deliverySource: any DeliverySource { received.reader }
     @usableFromInline
-    package var deliverySequence: DeliverySequence { message.sequence }
+    package var deliverySequence: DeliverySequence { received.sequence }
     @usableFromInline
-    package var isCurrent: Bool { message.isCurrent }
+    package var isCurrent: Bool { received.isCurrent }
     @usableFromInline
     package var orderKey: KafkaBytes? { key }
     @usableFromInline
-    package var isPartOfTransaction: Bool { message.isClaimed }
+    package var isPartOfTransaction: Bool { received.isClaimed }
 
     @usableFromInline
     package var settlement: HandlingOutcome? {
-        guard message.hasVerdict else { return nil }
-        return message.reader.isUnsettled(message.sequence) ? .backsOff : .settled
+        guard received.hasVerdict else { return nil }
+        return received.reader.isUnsettled(received.sequence) ? .backsOff : .settled
     }
 
     @usableFromInline
@@ -201,11 +204,11 @@ extension KafkaConsumer.Delivery: SettleableDelivery {
 
     @usableFromInline
     package func postpone(for delay: Duration, holdingOthers holdsOthers: Bool) -> VerdictEffect {
-        message.postpone(for: delay, holdingPartition: holdsOthers)
+        received.postpone(for: delay, holdingPartition: holdsOthers)
     }
 
     /// Where it is from, without keeping its bytes.
     var source: KafkaConsumer.Event.Source {
-        KafkaConsumer.Event.Source(partition: message.reader.partition, offset: offset)
+        KafkaConsumer.Event.Source(partition: received.reader.partition, offset: offset)
     }
 }

@@ -46,8 +46,7 @@ extension KafkaConsumer {
     ///   - deduplicator: Remembers what was handled: a message that comes again is acknowledged and not handled again.
     ///   - handler: Handles one delivery. May settle it itself; what it does not settle, its end does.
     /// - Throws: ``KafkaError`` where the consumer cannot go on, and the handler's error where a message is given up and
-    ///   there are no dead letters. `invalidConfiguration` where ``KafkaDeadLetters/maximumStarts`` is set and the consumer
-    ///   does not start where its group has committed, where its partitions are named and the retry topics' are not, where
+    ///   there are no dead letters. `invalidConfiguration` where the consumer's partitions are named and the retry topics' are not, where
     ///   there are retry topics and the policy never gives up, and where the name of a dead-letter or retry topic of a configured topic is not possible.
     public func forEach(
         concurrency: Concurrency = .perPartition,
@@ -143,17 +142,27 @@ extension KafkaConsumer {
     ///     letters; nil for straight to those. What is not worth retrying does not go there. Needs a policy
     ///     that gives up, `.none` for instance.
     ///   - deadLetters: Where messages go that are given up.
+    ///   - deduplicator: Remembers what was handled: of a batch, what comes again is acknowledged with it and not given to the
+    ///     handler. The keys of a batch are remembered when its handler has returned, and none when it throws.
     ///   - handler: Handles one batch.
     /// - Throws: As ``forEach(concurrency:retry:retryTopics:deadLetters:deduplicating:_:)``.
     public func forEachBatch(
-        maximumCount: Int,
-        maximumWait: Duration,
+        maximumCount: Int = 1_000,
+        maximumWait: Duration = .milliseconds(50),
         retry: KafkaRetryPolicy = .exponential(maximumAttempts: nil),
         retryTopics: KafkaRetryTopics? = nil,
         deadLetters: KafkaDeadLetters? = nil,
+        deduplicating deduplicator: (any KafkaDeduplicator)? = nil,
         _ handler: @escaping @Sendable ([Delivery]) async throws -> Void
     ) async throws {
         try core.prepareHandling(retry, retryTopics, deadLetters)
+        let given = handler
+        let handler: @Sendable ([Delivery]) async throws -> Void
+        if let deduplicator {
+            handler = { try await deduplicator.handleOnce($0, given) }
+        } else {
+            handler = given
+        }
         let host = ConsumerHandling(core: core, retryTopics: retryTopics, deadLetters: deadLetters)
         let handling = FailureHandling(host: host, retry: retry, holdsOthers: true)
         try await forEachPartition { partition in
@@ -183,9 +192,9 @@ extension KafkaConsumer {
                 var isHeld = false
                 do {
                     try await handler(batch)
-                    for delivery in batch where !delivery.message.hasVerdict { delivery.acknowledge() }
+                    for delivery in batch where !delivery.received.hasVerdict { delivery.acknowledge() }
                 } catch {
-                    for delivery in batch where !delivery.message.hasVerdict {
+                    for delivery in batch where !delivery.received.hasVerdict {
                         guard case .givenUp(let givenUp) = try handling.failed(delivery, error) else { continue }
                         if isHeld {
                             handling.putBack(givenUp, delivery)
@@ -196,7 +205,7 @@ extension KafkaConsumer {
                 }
                 guard let givenUp else { continue }
                 if isHeld {
-                    givenUp.message.postpone(for: .zero)
+                    givenUp.received.postpone(for: .zero)
                 } else {
                     _ = try await handling.run(givenUp) { try await handler([$0]) }
                 }

@@ -104,8 +104,8 @@ extension KafkaDeadLetter {
         self.originalConsumerGroup = first == nil ? (group.isEmpty ? nil : group) : first?.group
         self.exceptionType = String(reflecting: type(of: error))
         self.exceptionMessage = String(describing: error).shortened(toBytes: Self.maximumMessageBytes)
-        // Who died of it cannot say how often it was handed over; how often somebody began with it is known.
-        self.attempts = (error as? KafkaPoisonMessage)?.starts ?? origin.attempts
+        // A process that died of it cannot say how often it was handed over; how many began with it is known.
+        self.attempts = (error as? KafkaPoisonMessage)?.crashes ?? origin.attempts
     }
 
     /// Whether a topic is where dead letters of another go, or their dead letters, and so on. Headers alone do not say that a

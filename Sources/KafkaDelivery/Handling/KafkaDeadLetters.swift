@@ -35,32 +35,12 @@ public struct KafkaDeadLetters: Sendable {
         )
     }
 
-    let copies: ConfirmedCopy
+    /// Nil where a transaction publishes them.
+    let copies: ConfirmedCopy?
     let topicName: @Sendable (_ original: String) -> String
 
     /// What becomes of a message whose dead letter can never be stored.
     public var onRefusal: Refusal
-
-    /// How many times processes may begin at the same committed offset, and die before they get any further, until the
-    /// message that kills them is looked for and becomes a dead letter itself, with a ``KafkaPoisonMessage`` as its error;
-    /// nil, the default, does not count. Less than 2 counts as 2: a machine may fail once without a message's fault.
-    ///
-    /// A crash that a message causes (a trap, `abort()`, memory that runs out) leaves nobody to give a verdict, and whoever
-    /// takes over is handed the same message. So each assignment commits the number of starts beside the offset, before its
-    /// first message is handed out, and progress or an orderly end clears it. After too many starts the consumer hands out
-    /// one message at a time, of all its partitions, and commits which before it does so: the next process knows which one
-    /// it was. It looks among the first 64 messages, for after the first of such starts no more than that are handed out
-    /// beyond what is committed.
-    ///
-    /// What it costs: one commit for each partition's assignment, and a pause of about a round trip before its first message.
-    /// What it cannot see: a handler that settles its delivery and brings the process down later. A process that is killed
-    /// from outside while messages are on trial is taken for killed by the one in hand; its dead letter says so, and can be
-    /// sent again. The broker has to keep texts with offsets (`offset.metadata.max.bytes`, 4,096 where nobody changed it);
-    /// where it does not, that is reported (``KafkaConsumer/Event/problem(_:_:)``) and nothing is counted.
-    ///
-    /// Counting begins with the first assignment after `forEach` was called, and needs
-    /// ``KafkaConsumer/Configuration/Start/committed``.
-    public var maximumStarts: Int?
 
     /// Publishes through a producer, which stays the caller's to close.
     ///
@@ -70,16 +50,27 @@ public struct KafkaDeadLetters: Sendable {
     ///   - topicName: The dead-letter topic of a topic. Loops refuse to begin where it is no possible name of a topic, of those
     ///     topics that the consumer's configuration names.
     ///   - onRefusal: What becomes of a message whose dead letter can never be stored.
-    ///   - maximumStarts: How often processes may die before the message that kills them is looked for, see
-    ///     ``maximumStarts``.
     public init(
         producer: KafkaProducer,
         topicName: @escaping @Sendable (_ original: String) -> String = { $0 + "-dlt" },
-        onRefusal: Refusal = .hold,
-        maximumStarts: Int? = nil
+        onRefusal: Refusal = .hold
     ) {
-        self.maximumStarts = maximumStarts
         self.copies = ConfirmedCopy(producer: producer)
+        self.topicName = topicName
+        self.onRefusal = onRefusal
+    }
+
+    /// Dead letters that are part of the transaction of ``KafkaConsumer/transform(through:maximumCount:maximumWait:retry:deadLetters:_:)``,
+    /// which has a producer of its own. Other loops refuse to begin with them.
+    ///
+    /// - Parameters:
+    ///   - topicName: The dead-letter topic of a topic.
+    ///   - onRefusal: What becomes of a message whose dead letter can never be stored.
+    public init(
+        topicName: @escaping @Sendable (_ original: String) -> String = { $0 + "-dlt" },
+        onRefusal: Refusal = .hold
+    ) {
+        self.copies = nil
         self.topicName = topicName
         self.onRefusal = onRefusal
     }
@@ -93,7 +84,7 @@ public struct KafkaDeadLetters: Sendable {
         _ error: any Error,
         group: String
     ) -> MessageCopy {
-        let content = delivery.content
+        let content = delivery.message
         let letter = KafkaDeadLetter(origin, content.headers, group: group, error: error, topicName: topicName)
         var copy = MessageCopy(letter, of: content, to: topicName(origin.topic), partition: origin.partition)
         // Sent again, it begins anew.

@@ -169,6 +169,36 @@ extension KafkaConsumer.Delivery {
     }
 }
 
+extension KafkaDeduplicator {
+    /// Runs `body` with those deliveries that were not handled before, unless that leaves none.
+    func handleOnce(
+        _ batch: [KafkaConsumer.Delivery],
+        _ body: ([KafkaConsumer.Delivery]) async throws -> Void
+    ) async throws {
+        // Of two in a batch with the same key the first counts. In the order of their keys, so that no two batches wait for each
+        // other.
+        var first: [KafkaBytes: Int] = [:]
+        for (index, delivery) in batch.enumerated() where first[delivery.deduplicationKey] == nil {
+            first[delivery.deduplicationKey] = index
+        }
+        let keys = first.sorted { $0.key.array.lexicographicallyPrecedes($1.key.array) }
+        try await handleOnce(keys[...], []) { indices in
+            let fresh = indices.sorted().map { batch[$0] }
+            if !fresh.isEmpty { try await body(fresh) }
+        }
+    }
+
+    private func handleOnce(
+        _ keys: ArraySlice<(key: KafkaBytes, value: Int)>,
+        _ fresh: [Int],
+        _ body: ([Int]) async throws -> Void
+    ) async throws {
+        guard let (key, index) = keys.first else { return try await body(fresh) }
+        let isFresh = try await handleOnce(key) { try await handleOnce(keys.dropFirst(), fresh + [index], body) }
+        if !isFresh { try await handleOnce(keys.dropFirst(), fresh, body) }
+    }
+}
+
 /// FNV-1a of 64 bits: the same in every process, which `Hasher` is not.
 private struct Checksum {
     private(set) var value: UInt64 = 0xcbf2_9ce4_8422_2325

@@ -69,7 +69,7 @@ extension KafkaRedrive {
 
 extension KafkaRedrive.Letter {
     init(_ delivery: KafkaConsumer.Delivery) {
-        self.init(partition: delivery.partition, offset: delivery.offset, message: delivery.content)
+        self.init(partition: delivery.partition, offset: delivery.offset, message: delivery.message)
     }
 
     init(partition: Int, offset: Int64, message: KafkaMessage) {

@@ -70,6 +70,11 @@ public struct KafkaRetryTopics: Sendable {
         delays.map { topicName(original, $0) }
     }
 
+    /// How long messages wait in a retry topic; nil where it is none of the original topic's.
+    func delay(of retryTopic: String, original: String) -> Duration? {
+        topics(of: original).firstIndex(of: retryTopic).map { delays[$0] }
+    }
+
     /// The retry topics of those of a subscription that are not retry topics themselves.
     func topics(of subscription: [String]) -> [String] {
         let named = subscription.filter { !$0.hasPrefix("^") }
@@ -78,7 +83,7 @@ public struct KafkaRetryTopics: Sendable {
         return Set(originals.flatMap { topics(of: $0) }).subtracting(subscription).sorted()
     }
 
-    /// Where a delivery comes from. Headers alone do not say that it was retried: somebody may have copied them along.
+    /// Where a delivery comes from. Headers alone do not say that it was retried: they may have been copied along.
     func origin(of delivery: KafkaConsumer.Delivery) -> (MessageOrigin, KafkaRetriedMessage?) {
         guard let retried = delivery.retried,
             let stage = topics(of: retried.originalTopic).firstIndex(of: delivery.topic)
@@ -111,7 +116,7 @@ public struct KafkaRetryTopics: Sendable {
         _ error: any Error,
         group: String
     ) -> MessageCopy {
-        let content = delivery.content
+        let content = delivery.message
         let retried = KafkaRetriedMessage(origin, due: due, group: group, error: error)
         return MessageCopy(retried, of: content, to: topic, partition: content.partition)
     }

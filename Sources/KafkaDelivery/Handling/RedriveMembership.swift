@@ -1,6 +1,6 @@
 /// Which partitions a redrive has still to go through.
 ///
-/// Where each ends is known from the beginning, so one that was gone through stays so, whoever has it.
+/// Where each ends is known from the beginning, so one that was gone through stays so, whichever member has it.
 struct RedriveMembership {
     /// Nil before the first assignment.
     private var assigned: Set<Int>?

@@ -69,7 +69,7 @@ final class RedrivePartition {
         }
     }
 
-    /// Once the partition is ours nobody else commits it, so this is the last word.
+    /// Once the partition is ours no other member commits it, so this is the last word.
     private func readRecord() async throws {
         let (run, number) = (run, partition.partition)
         let extents = try await run.interruptible { try await run.extents(of: number) }
@@ -205,7 +205,7 @@ final class RedrivePartition {
             run.count { _ = $0.scatteredPartitions.insert(partition.partition) }
             return .stopped
         }
-        if run.isStopping || !delivery.message.isCurrent { return .stopped }
+        if run.isStopping || !delivery.received.isCurrent { return .stopped }
         do {
             let pending = try await run.interruptible(isPatient: true) { try await producer.enqueue(message) }
             sent.append(

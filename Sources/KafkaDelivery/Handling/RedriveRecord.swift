@@ -8,7 +8,7 @@ struct RedriveRecord: Sendable, Hashable {
     /// Redriven behind `base`: in order, apart from each other and from `base`.
     private(set) var stretches: [Range<Int64>] = []
 
-    /// Brokers take 4,096 bytes of metadata where nobody changed that (`offset.metadata.max.bytes`).
+    /// Brokers take 4,096 bytes of metadata where that was not changed (`offset.metadata.max.bytes`).
     static let maximumMetadataBytes = 4_000
 
     private static let prefix = "redriven-1:"

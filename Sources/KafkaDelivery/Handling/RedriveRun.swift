@@ -37,7 +37,7 @@ final class RedriveRun: Sendable {
     let observer: KafkaRedrive.Observer
     let logger: Logger
     let consumer: KafkaConsumer
-    // The partitions' tasks, the listener to events and whoever cancels the run meet here.
+    // The partitions' tasks, the listener to events and the task that cancels the run meet here.
     private let state: Mutex<State>
 
     /// How long the questions to the brokers may take.
@@ -82,7 +82,7 @@ final class RedriveRun: Sendable {
             let extents = try await interruptible { try await self.extents() }
             if begin(extents) { await goThroughPartitions() }
         } catch let error as KafkaError where error.recovery == .retry {
-            // That nobody answered in time says less than why nobody could be reached.
+            // That no broker answered in time says less than why none could be reached.
             stop(state.withLock { $0.problem } ?? error)
         } catch {
             stop(error)
@@ -207,7 +207,7 @@ final class RedriveRun: Sendable {
             state.withLock { $0.membership.revoke(partitions.map(\.partition)) }
         case .problem(let error, _):
             switch error.kind {
-            // What somebody has to put right. A broker that is away comes back, and the topic was seen to be there.
+            // What a person has to put right. A broker that is away comes back, and the topic was seen to be there.
             case .authentication, .authorization, .fatal: stop(error)
             default: state.withLock { $0.problem = $0.problem ?? error }
             }

@@ -28,18 +28,16 @@ extension KafkaConsumer {
     ///   - maximumWait: How long the first delivery of a batch waits for others.
     ///   - retry: What to do where `transform` throws. A message that is to be tried again holds back its partition; the rest
     ///     of the batch goes on. There are no retry topics: a message that left its partition would not be in its order.
-    ///   - deadLetterTopic: The dead-letter topic of a topic, for messages that are given up. The dead letter is sent in the
-    ///     batch's transaction, to the partition that its key chooses, with the time of its sending. Without one the error
-    ///     ends the loop.
-    ///   - onRefusal: What becomes of a message that was given up and whose dead letter can never be stored, even without the
-    ///     headers that can be left out. Where it is held, its partition is, and the others go on. Where it is handed over, it
-    ///     is part of the transaction that follows. When the closure throws, only it is tried again, and not the letter; once
-    ///     it has returned it is not called again for the message, even where the transaction is aborted, unless the
-    ///     partition goes to another member or the process ends before that is committed.
+    ///   - deadLetters: Where messages go that are given up; nil ends the loop with the error. A dead letter is sent in the batch's
+    ///     transaction, through its producer and no other, to the partition that its key chooses, with the time of its sending.
+    ///     Where one can never be stored and is held, its partition is, and the others go on. Where it is handed over
+    ///     (``KafkaDeadLetters/Refusal/handOver(_:)``), it is part of the transaction that follows. When that closure throws, only it
+    ///     is tried again, and not the letter; once it has returned it is not called again for the message, even where the
+    ///     transaction is aborted, unless the partition goes to another member or the process ends before that is committed.
     ///   - transform: Makes the messages to send of one delivery; none is possible. Called in the order of each partition.
     /// - Throws: ``KafkaError`` where the consumer or the producer cannot go on, and of kind
     ///   `invalidConfiguration` where the name of a dead-letter topic of a configured topic is not possible; and
-    ///   `transform`'s error where a message is given up and there is no dead-letter topic. What was made of a message may be
+    ///   `transform`'s error where a message is given up and there are no dead letters. What was made of a message may be
     ///   refused by the producer or the brokers, because it is too large for instance: that is such an error, and not worth
     ///   another attempt. What was not committed is handed out again to the next loop.
     public func transform(
@@ -47,20 +45,19 @@ extension KafkaConsumer {
         maximumCount: Int = 1_000,
         maximumWait: Duration = .milliseconds(50),
         retry: KafkaRetryPolicy = .exponential(maximumAttempts: nil),
-        deadLetterTopic: (@Sendable (_ original: String) -> String)? = nil,
-        onRefusal: KafkaDeadLetters.Refusal = .hold,
+        deadLetters: KafkaDeadLetters? = nil,
         _ transform: @escaping @Sendable (Delivery) async throws -> [KafkaMessage]
     ) async throws {
-        try core.refuseTopics(nil, deadLetterTopic: deadLetterTopic)
+        try core.refuseTopics(nil, deadLetterTopic: deadLetters?.topicName)
         var loop = TransformLoop(
             consumer: self,
             producer: producer,
             retry: retry,
-            deadLetters: deadLetterTopic.map { topicName in
+            deadLetters: deadLetters.map { letters in
                 TransformLetters(
                     core: core,
-                    topicName: topicName,
-                    onRefusal: onRefusal,
+                    topicName: letters.topicName,
+                    onRefusal: letters.onRefusal,
                     isCompressed: producer.core.configuration.producer.compression != .none
                 )
             },

@@ -236,7 +236,7 @@ extension KafkaTransactionalProducer {
         ///
         /// For loops of your own and ``KafkaConsumer/forEachBatch(maximumCount:maximumWait:retry:deadLetters:_:)``. In the
         /// handler of a `forEach` a transaction that is aborted hands its delivery out again at once, whatever the retry
-        /// policy says, and when the policy gives up the loop ends; ``KafkaConsumer/transform(through:maximumCount:maximumWait:retry:deadLetterTopic:onRefusal:_:)``
+        /// policy says, and when the policy gives up the loop ends; ``KafkaConsumer/transform(through:maximumCount:maximumWait:retry:deadLetters:_:)``
         /// does better.
         ///
         /// - Parameters:

@@ -16,7 +16,7 @@ struct TransactionClaims: Sendable {
         from consumer: KafkaConsumer,
         transaction: UInt64
     ) throws(KafkaError) {
-        let message = delivery.message
+        let message = delivery.received
         let reader = message.reader
         guard reader.core === consumer.core else {
             throw .invalidArgument("\(delivery) does not come from the consumer that was named")

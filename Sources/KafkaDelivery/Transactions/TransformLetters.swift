@@ -82,7 +82,7 @@ struct TransformLetters {
 
     /// Gives a message up.
     mutating func add(_ delivery: KafkaConsumer.Delivery, attempts: Int, _ error: any Error) {
-        let content = delivery.content
+        let content = delivery.message
         var origin = MessageOrigin(delivery)
         // Its attempts count too how often it was part of a batch that was undone for another's sake.
         origin.attempts = attempts
@@ -95,7 +95,7 @@ struct TransformLetters {
         )
         // In a transaction a partition that does not exist could not be taken back.
         let copy = MessageCopy(letter, of: content, to: topicName(delivery.topic), partition: nil)
-        entries[Place(delivery)] = Entry(copy: copy, reader: delivery.message.reader)
+        entries[Place(delivery)] = Entry(copy: copy, reader: delivery.received.reader)
     }
 
     /// What to send for a message that was given up; or what became of it instead.

@@ -1,6 +1,6 @@
 internal import Logging
 
-/// What ``KafkaConsumer/transform(through:maximumCount:maximumWait:retry:deadLetterTopic:onRefusal:_:)`` does with its batches.
+/// What ``KafkaConsumer/transform(through:maximumCount:maximumWait:retry:deadLetters:_:)`` does with its batches.
 struct TransformLoop {
     typealias Delivery = KafkaConsumer.Delivery
 
@@ -10,8 +10,8 @@ struct TransformLoop {
         let sequence: OffsetTracker.Sequence
 
         init(_ delivery: Delivery) {
-            reader = ObjectIdentifier(delivery.message.reader)
-            sequence = delivery.message.sequence
+            reader = ObjectIdentifier(delivery.received.reader)
+            sequence = delivery.received.sequence
         }
     }
 
@@ -71,7 +71,7 @@ struct TransformLoop {
     mutating func handle(_ batch: [Delivery]) async throws -> Bool {
         // Whatever is left at the end goes to the next batch, or to the next loop.
         defer {
-            for delivery in batch where !delivery.message.hasVerdict { handBack(delivery) }
+            for delivery in batch where !delivery.received.hasVerdict { handBack(delivery) }
             failures = failures.isEmpty ? failures : failures.filter { $0.value.reader.isReading }
             deadLetters?.removeEnded()
         }
@@ -117,7 +117,7 @@ struct TransformLoop {
         /// Partitions that are held back until an earlier message of theirs is tried again, and how long.
         var heldBack: [ObjectIdentifier: Duration] = [:]
         for delivery in batch {
-            let reader = ObjectIdentifier(delivery.message.reader)
+            let reader = ObjectIdentifier(delivery.received.reader)
             if let delay = heldBack[reader] {
                 handBack(delivery, after: delay)
                 continue
@@ -132,14 +132,14 @@ struct TransformLoop {
                 } catch {
                     if Task.isCancelled { return yield }
                     let count = (failures[Place(delivery)]?.count ?? 0) + 1
-                    failures[Place(delivery)] = (count, delivery.message.reader)
+                    failures[Place(delivery)] = (count, delivery.received.reader)
                     let decision: KafkaRetryPolicy.Decision =
                         error is RefusedOutput ? .giveUp : retry.decide(attempt: count, error: error)
                     switch decision {
                     case .retry(let delay):
                         delivery.reject(error, after: delay, holdingPartition: true)
                         consumer.core.events.send(
-                            .redelivery(delivery.source, attempt: delivery.attempt + 1, after: delay)
+                            .retried(delivery.source, attempt: delivery.attempt + 1, after: delay)
                         )
                         heldBack[reader] = delay
                         continue
@@ -288,7 +288,7 @@ struct TransformLoop {
     }
 
     private func handBack(_ delivery: Delivery, after delay: Duration = .zero) {
-        delivery.message.reject(after: delay, holdingPartition: true)
+        delivery.received.reject(after: delay, holdingPartition: true)
     }
 }
 

@@ -12,7 +12,7 @@ struct ExperimentReader {
         let partition = KafkaTopicPartition(topic: topic, partition: 0)
         var configuration = KafkaConsumer.Configuration(bootstrapServers: servers, partitions: [partition])
         configuration.start = .beginning
-        configuration.newGroupStart = .failure
+        configuration.autoOffsetReset = .failure
         try properties(&configuration)
         return try await withKafkaConsumer(configuration, logger: logger) { consumer in
             let events = consumer.events

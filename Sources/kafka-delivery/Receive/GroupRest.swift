@@ -27,7 +27,7 @@ struct GroupRest: Sendable {
         var unread: Unread = [:]
         for (partition, bounds) in bounds {
             // Where a new group begins at the end there is nothing to be read of what was there before.
-            let start = configuration.newGroupStart == .end ? bounds.end : bounds.beginning
+            let start = configuration.autoOffsetReset == .end ? bounds.end : bounds.beginning
             let count = bounds.end - (committed[partition] ?? start)
             if count > 0 { unread[partition] = count }
         }

@@ -180,7 +180,7 @@ extension KafkaConsumer.Configuration {
         case "client.id": clientID = property.value
         case "group.instance.id": groupInstanceID = property.value
         case "auto.offset.reset":
-            newGroupStart = property.value == "beginning" ? .beginning : try property.choice(NewGroupStart.self)
+            autoOffsetReset = property.value == "beginning" ? .beginning : try property.choice(AutoOffsetReset.self)
         case "session.timeout.ms": sessionTimeout = try property.milliseconds()
         case "heartbeat.interval.ms": heartbeatInterval = try property.milliseconds()
         case "group.protocol": groupProtocol = try property.choice(GroupProtocol.self)

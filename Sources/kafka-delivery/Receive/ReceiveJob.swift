@@ -114,7 +114,7 @@ private final class ReceiveRun: Sendable {
     private func read() async throws {
         for try await delivery in consumer.deliveries {
             let bytes = job.format.bytes(
-                of: delivery.content,
+                of: delivery.message,
                 partition: delivery.partition,
                 offset: delivery.offset
             )
@@ -154,7 +154,7 @@ extension ReceiveRun {
         case .commitFailed(_, let error): tell(error, "a commit failed: ")
         case .uncommitted(let counts): tellUncommitted(counts)
         case .offsetReset(let partition, let offset):
-            let place = job.configuration.newGroupStart == .end ? "end" : "beginning"
+            let place = job.configuration.autoOffsetReset == .end ? "end" : "beginning"
             StandardError.say("\(partition) does not hold offset \(offset) any more, and goes on at its \(place)")
         case .problem(let error, let partition):
             // Where a partition starts is its own affair.
@@ -163,8 +163,8 @@ extension ReceiveRun {
             if job.untilEnd, isMissing, state.withLock({ !$0.ends.hasPartitions }) {
                 endReading(ToolFailure("stopped, because --until-end needs topics that are there"))
             }
-        case .redelivery, .retried, .retryFailed, .deadLettered, .deadLetterFailed, .deadLetterRefused, .handedOver,
-            .startsExceeded, .contradictingVerdict, .stuck, .startingOffsetFailed:
+        case .retried, .retryFailed, .deadLettered, .deadLetterFailed, .deadLetterRefused, .handedOver,
+            .crashesExceeded, .contradictingVerdict, .stuck, .startingOffsetFailed:
             break
         }
     }

@@ -1,14 +1,14 @@
 internal import Synchronization
 
-/// Counting starts: the shell around ``StartGuard``. Without one, nothing here does anything.
+/// Looking for messages that kill processes: the shell around ``PoisonDetector``. Without one, nothing here does anything.
 extension PartitionReader {
     // MARK: Under the lock
 
     /// Whether a message that was read for the first time may be handed out now.
     func mayHandOut(_ offset: Int64, _ state: inout State, _ asksThread: inout Bool) -> Bool {
-        guard state.starts != nil else { return true }
+        guard state.detector != nil else { return true }
         let uncommitted = state.tracker.nextSequence - state.committedSequence
-        switch state.starts?.offer(offset, uncommitted: uncommitted) {
+        switch state.detector?.offer(offset, uncommitted: uncommitted) {
         case .handOut, nil: return true
         case .wait: return false
         case .ask:
@@ -21,21 +21,21 @@ extension PartitionReader {
     ///
     /// - Returns: Whether the thread should commit at once, because handing out waits for it.
     func noteSettled(_ state: inout State) -> Bool {
-        guard state.starts != nil else { return false }
-        if state.tracker.windowCount == 0 { state.starts?.settledAll() }
-        return state.starts?.isLimited == true && state.tracker.commitTarget != nil
+        guard state.detector != nil else { return false }
+        if state.tracker.windowCount == 0 { state.detector?.settledAll() }
+        return state.detector?.isLimited == true && state.tracker.commitTarget != nil
     }
 
     /// Whether the thread waits until nothing of this partition is in hand, and that is so.
     func isWaitedFor(_ state: inout State) -> Bool {
-        (state.phase == .stopped || state.starts?.isOneAtATime == true) && state.tracker.heldCount == 0
+        (state.phase == .stopped || state.detector?.isOneAtATime == true) && state.tracker.heldCount == 0
     }
 
     func commitTarget(_ state: State) -> Committer.Target? {
         // Nothing waits for this one any more, and in another log the offset would skip messages.
         let isHeld = state.phase != .reading && state.holdsProgress
         let progress = isHeld ? nil : state.tracker.commitTarget
-        guard let starts = state.starts else {
+        guard let detector = state.detector else {
             return progress.map {
                 Committer.Target(reader: self, offset: $0, run: state.run, settled: state.tracker.firstSequence)
             }
@@ -43,11 +43,11 @@ extension PartitionReader {
         let isCleanEnd = state.phase == .stopped && state.tracker.heldCount == 0
         // A clean end takes back what earlier processes noted, also where there was nothing to hand out.
         guard
-            let offset = progress ?? state.tracker.committed ?? (isHeld ? nil : starts.position)
-                ?? (isCleanEnd ? starts.storedOffset : nil)
+            let offset = progress ?? state.tracker.committed ?? (isHeld ? nil : detector.position)
+                ?? (isCleanEnd ? detector.storedOffset : nil)
         else { return nil }
-        let note = starts.note(at: offset, isCleanEnd: isCleanEnd)
-        guard progress != nil || note != starts.stored else { return nil }
+        let note = detector.record(at: offset, isCleanEnd: isCleanEnd)
+        guard progress != nil || note != detector.stored else { return nil }
         return Committer.Target(
             reader: self,
             offset: offset,
@@ -62,28 +62,28 @@ extension PartitionReader {
     /// - Returns: Whether handing out may have waited for it.
     func noteCommitted(_ target: Committer.Target, _ state: inout State) -> Bool {
         state.committedSequence = max(state.committedSequence, target.settled)
-        guard state.starts != nil else { return false }
-        state.starts?.didCommit(target.offset, target.note, settled: state.committedSequence)
+        guard state.detector != nil else { return false }
+        state.detector?.didCommit(target.offset, target.note, settled: state.committedSequence)
         return state.pending != nil
     }
 
     /// A transaction committed the partition, with no text beside the offset.
     func noteTransaction(at offset: Int64, _ state: inout State) {
-        guard state.starts != nil else { return }
-        if state.tracker.windowCount == 0 { state.starts?.settledAll() }
-        state.starts?.didCommit(offset, .none, settled: state.committedSequence)
+        guard state.detector != nil else { return }
+        if state.tracker.windowCount == 0 { state.detector?.settledAll() }
+        state.detector?.didCommit(offset, .none, settled: state.committedSequence)
     }
 
     // MARK: For the consumer's thread
 
-    /// Counts starts from the beginning of this generation on.
-    func guardStarts(maximum: Int) {
-        state.withLock { $0.starts = StartGuard(maximumStarts: maximum) }
+    /// Counts crashes from the beginning of this generation on.
+    func detectPoison(maximumCrashes maximum: Int) {
+        state.withLock { $0.detector = PoisonDetector(maximumCrashes: maximum) }
     }
 
     /// Goes on without counting: what would have to be noted cannot be.
-    func stopGuarding() {
-        state.withLock { $0.starts = nil }
+    func stopDetecting() {
+        state.withLock { $0.detector = nil }
         core.signal(self)
     }
 
@@ -92,76 +92,76 @@ extension PartitionReader {
     /// - Parameter isOwn: Whether this process wrote it.
     /// - Returns: How many processes have died here, where that is too many.
     func read(_ entry: PartitionOffset, isOwn: Bool) -> Int? {
-        let note = StartNote(metadata: entry.metadata)
+        let note = CrashRecord(metadata: entry.metadata)
         let offset = entry.offset >= 0 ? entry.offset : nil
-        let starts = state.withLock { state -> Int? in
-            state.starts?.read(note, at: offset, isOwn: isOwn)
-            return state.starts?.isSuspect == true ? state.starts?.earlierStarts : nil
+        let crashes = state.withLock { state -> Int? in
+            state.detector?.read(note, at: offset, isOwn: isOwn)
+            return state.detector?.needsProbing == true ? state.detector?.earlierCrashes : nil
         }
         core.signal(self)
-        return starts
+        return crashes
     }
 
-    var isSuspect: Bool {
-        state.withLock { $0.phase == .reading && $0.starts?.isSuspect == true }
+    var needsProbing: Bool {
+        state.withLock { $0.phase == .reading && $0.detector?.needsProbing == true }
     }
 
     /// Whether the consumer hands out one message at a time.
     var isOneAtATime: Bool {
-        state.withLock { $0.starts?.isOneAtATime == true }
+        state.withLock { $0.detector?.isOneAtATime == true }
     }
 
     func setOneAtATime(_ isOneAtATime: Bool) {
-        state.withLock { $0.starts?.setOneAtATime(isOneAtATime) }
+        state.withLock { $0.detector?.setOneAtATime(isOneAtATime) }
         if !isOneAtATime { core.signal(self) }
     }
 
     /// Whether a message waits for its turn.
     var wantsTurn: Bool {
         state.withLock { state in
-            guard state.phase == .reading, case .wanted = state.starts?.turn else { return false }
+            guard state.phase == .reading, case .wanted = state.detector?.turn else { return false }
             return true
         }
     }
 
-    /// Whether the message that waits is a culprit's: nothing else should come before it.
-    var hasCulprit: Bool {
-        state.withLock { state in state.pending.map { state.starts?.isCulprit($0.offset) ?? false } ?? false }
+    /// Whether the message that waits is a suspect's: nothing else should come before it.
+    var hasSuspect: Bool {
+        state.withLock { state in state.pending.map { state.detector?.isSuspect($0.offset) ?? false } ?? false }
     }
 
-    /// Some partition's message is on trial, or none is any more: then what was rejected may come again, and what was read
+    /// Some partition's message is being probed, or none is any more: then what was rejected may come again, and what was read
     /// may ask for its turn.
-    func setTurnOut(_ isTurnOut: Bool) {
+    func setProbeOut(_ isProbeOut: Bool) {
         let isAwaited = state.withLock { state in
-            state.starts?.isTurnOut = isTurnOut
-            return !isTurnOut && !(state.rejected.isEmpty && state.pending == nil)
+            state.detector?.isProbeOut = isProbeOut
+            return !isProbeOut && !(state.rejected.isEmpty && state.pending == nil)
         }
         if isAwaited { core.signal(self) }
     }
 
     func beginTurn() {
-        state.withLock { $0.starts?.beginTurn() }
+        state.withLock { $0.detector?.beginTurn() }
     }
 
-    /// Whether the broker has been told of a message on trial here.
-    var isTrialStored: Bool {
-        state.withLock { $0.starts?.stored.trial != nil }
+    /// Whether the broker has been told of a message being probed here.
+    var isProbeStored: Bool {
+        state.withLock { $0.detector?.stored.probe != nil }
     }
 
-    /// Hands out the message whose trial is noted.
+    /// Hands out the message whose probe is noted.
     func grantTurn() {
-        if state.withLock({ $0.starts?.grantTurn() ?? false }) { core.signal(self) }
+        if state.withLock({ $0.detector?.grantTurn() ?? false }) { core.signal(self) }
     }
 
     /// Whether the turn came to its end: the message has its verdict, or will not be handed out.
     func hasEndedTurn() -> Bool {
         state.withLock { state in
             guard state.phase == .reading else { return state.tracker.heldCount == 0 }
-            // Nobody can take it meanwhile, and the others would wait. It asks again.
-            if state.isPaused || state.pendingSeeks > 0 { state.starts?.returnTurn() }
-            switch state.starts?.turn {
+            // No loop can take it meanwhile, and the other partitions would wait. It asks again.
+            if state.isPaused || state.pendingSeeks > 0 { state.detector?.returnTurn() }
+            switch state.detector?.turn {
             case .taken where state.tracker.heldCount == 0:
-                state.starts?.endTurn()
+                state.detector?.endTurn()
                 return true
             case .none?, nil: return true
             case .wanted, .noting, .granted, .taken: return false

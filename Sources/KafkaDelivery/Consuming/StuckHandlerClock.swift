@@ -1,17 +1,17 @@
 internal import DequeModule
 
-/// The coarse clock that deliveries are stamped with, and by which is told how long they have been in somebody's hands.
+/// The coarse clock that deliveries are stamped with, and by which is told how long the application has held them.
 ///
 /// The consumer's thread moves it on every so often (a pulse), and handing out a message copies where it stands: nothing
 /// on the way of a message asks the system for the time. A delivery that is stamped with one pulse was handed out before
 /// the next; so it is found to be late not before it is, and at most two pulses after that.
-struct HandlingWatch {
+struct StuckHandlerClock {
     typealias Instant = ContinuousClock.Instant
 
     /// Milliseconds since the consumer began. It wraps after 49 days, so stamps are compared by their difference.
     typealias Stamp = UInt32
 
-    /// How long a delivery may be in somebody's hands; nil where nobody wants to know.
+    /// How long the application may hold a delivery; nil where that is not watched.
     let limit: Duration?
     /// How often to move the clock on; nil where nothing needs it.
     let interval: Duration?
@@ -21,8 +21,8 @@ struct HandlingWatch {
     private var pulses: Deque<(instant: Instant, stamp: Stamp)> = []
 
     /// - Parameters:
-    ///   - limit: How long a delivery may be in somebody's hands.
-    ///   - otherInterval: How often somebody else needs the clock to move on.
+    ///   - limit: How long the application may hold a delivery.
+    ///   - otherInterval: How often metrics need the clock to move on.
     init(limit: Duration?, otherInterval: Duration? = nil, start: Instant = .now) {
         self.limit = limit
         self.interval = [limit.map { $0 / 4 }, otherInterval].compactMap(\.self).min()
@@ -53,7 +53,7 @@ struct HandlingWatch {
         return pulses[pulses.count - 1].stamp
     }
 
-    /// What was stamped before this has been in somebody's hands for longer than the limit: the last pulse that is at least
+    /// What was stamped before this has been held for longer than the limit: the last pulse that is at least
     /// as long ago. Nil where there is none yet.
     func lateStamp(at now: Instant) -> Stamp? {
         guard let limit, let first = pulses.first, first.instant <= now.advanced(by: .zero - limit) else { return nil }

@@ -2,7 +2,7 @@ import Testing
 
 @testable import KafkaDelivery
 
-struct HandlingWatchTests {
+struct StuckHandlerClockTests {
     private let start = ContinuousClock.now
 
     private func after(_ milliseconds: Int) -> ContinuousClock.Instant {
@@ -10,15 +10,15 @@ struct HandlingWatchTests {
     }
 
     @Test func whatIsHandedOutIsLateNotBeforeItsTimeAndAtMostTwoPulsesAfter() {
-        var watch = HandlingWatch(limit: .milliseconds(400), start: start)
+        var watch = StuckHandlerClock(limit: .milliseconds(400), start: start)
         #expect(watch.interval == .milliseconds(100))
-        var stamps: [Int: HandlingWatch.Stamp] = [:]
+        var stamps: [Int: StuckHandlerClock.Stamp] = [:]
         var found: [Int: Int] = [:]
         for time in stride(from: 0, through: 2_000, by: 100) {
             let stamp = watch.pulse(at: after(time))
             for handedOut in stride(from: time, to: time + 100, by: 10) { stamps[handedOut] = stamp }
             guard let late = watch.lateStamp(at: after(time)) else { continue }
-            for (handedOut, stamp) in stamps where HandlingWatch.isBefore(stamp, late) && found[handedOut] == nil {
+            for (handedOut, stamp) in stamps where StuckHandlerClock.isBefore(stamp, late) && found[handedOut] == nil {
                 found[handedOut] = time
             }
         }
@@ -31,37 +31,39 @@ struct HandlingWatchTests {
 
     /// A thread that was held up moves the clock on late; nothing is called late for that.
     @Test func aClockThatStoodStillCallsNothingLateTooEarly() {
-        var watch = HandlingWatch(limit: .milliseconds(400), start: start)
+        var watch = StuckHandlerClock(limit: .milliseconds(400), start: start)
         let stamp = watch.pulse(at: after(0))
         // Handed out just before this, with the old stamp.
         _ = watch.pulse(at: after(5_000))
-        #expect(watch.lateStamp(at: after(5_000)).map { HandlingWatch.isBefore(stamp, $0) } == false)
+        #expect(watch.lateStamp(at: after(5_000)).map { StuckHandlerClock.isBefore(stamp, $0) } == false)
         _ = watch.pulse(at: after(5_400))
-        #expect(watch.lateStamp(at: after(5_400)).map { HandlingWatch.isBefore(stamp, $0) } == true)
+        #expect(watch.lateStamp(at: after(5_400)).map { StuckHandlerClock.isBefore(stamp, $0) } == true)
     }
 
     @Test func stampsGoOnWhereTheyWrap() {
-        let almost = HandlingWatch.Stamp.max - 5
-        #expect(HandlingWatch.isBefore(almost, almost &+ 20))
-        #expect(!HandlingWatch.isBefore(almost &+ 20, almost))
-        var watch = HandlingWatch(limit: .seconds(1), start: start)
+        let almost = StuckHandlerClock.Stamp.max - 5
+        #expect(StuckHandlerClock.isBefore(almost, almost &+ 20))
+        #expect(!StuckHandlerClock.isBefore(almost &+ 20, almost))
+        var watch = StuckHandlerClock(limit: .seconds(1), start: start)
         // 49 days and 17 hours.
-        let late = start.advanced(by: .milliseconds(Int64(HandlingWatch.Stamp.max) - 100))
+        let late = start.advanced(by: .milliseconds(Int64(StuckHandlerClock.Stamp.max) - 100))
         let stamp = watch.pulse(at: late)
         _ = watch.pulse(at: late.advanced(by: .milliseconds(500)))
         #expect(watch.age(of: stamp, at: late.advanced(by: .milliseconds(600))) == .milliseconds(600))
     }
 
     @Test func pulsesAreToldApartWhateverTheClock() {
-        var watch = HandlingWatch(limit: .milliseconds(10), start: start)
+        var watch = StuckHandlerClock(limit: .milliseconds(10), start: start)
         let stamps = (0..<5).map { _ in watch.pulse(at: after(1)) }
         #expect(Set(stamps).count == 5)
     }
 
     @Test func nobodyWatchesWhereNobodyAsks() {
-        let watch = HandlingWatch(limit: nil, start: start)
+        let watch = StuckHandlerClock(limit: nil, start: start)
         #expect(watch.next == nil)
-        #expect(HandlingWatch(limit: .seconds(60), otherInterval: .seconds(5), start: start).interval == .seconds(5))
+        #expect(
+            StuckHandlerClock(limit: .seconds(60), otherInterval: .seconds(5), start: start).interval == .seconds(5)
+        )
     }
 
     @Test func eachStuckDeliveryIsFoundOnceAndOnlyInSomebodysHands() {

@@ -1,18 +1,22 @@
 internal import Logging
 
-/// Counting starts, so that a message that kills the process is found; see ``StartGuard``.
+/// Counting crashes, so that a message that kills the process is found; see ``PoisonDetector``.
 extension ConsumerLoop {
     /// What the thread knows of it.
-    struct Starts {
-        /// How many starts without progress are one too few for a trial; nil where nobody asked for counting.
+    struct Crashes {
+        /// After how many crashes at the same offset messages are probed; nil where that is not asked for.
         var maximum: Int?
         /// Whether the whole consumer hands out one message at a time.
-        var isTrial = false
+        var isProbing = false
         var turns = TurnQueue()
         /// Readers whose committed offsets have to be asked for again, and when.
         var unread: [(due: Instant, readers: [PartitionReader])] = []
         /// What this process committed last: what it finds again after it lost an assignment says nothing of others.
         private var written: [KafkaTopicPartition: PartitionOffset] = [:]
+
+        init(maximum: Int?) {
+            self.maximum = maximum
+        }
 
         mutating func noteCommit(_ offsets: [PartitionOffset]) {
             guard maximum != nil else { return }
@@ -31,11 +35,11 @@ extension ConsumerLoop {
     private static let readInterval = Duration.milliseconds(500)
 
     /// New partitions: what they may hand out depends on what is noted beside their offsets.
-    func beginCountingStarts(_ assigned: [PartitionReader]) {
-        guard let maximum = starts.maximum else { return }
+    func beginCountingCrashes(_ assigned: [PartitionReader]) {
+        guard let maximum = crashes.maximum else { return }
         for reader in assigned {
-            reader.guardStarts(maximum: maximum)
-            reader.setOneAtATime(starts.isTrial)
+            reader.detectPoison(maximumCrashes: maximum)
+            reader.setOneAtATime(crashes.isProbing)
         }
         readNotes(of: assigned)
     }
@@ -47,7 +51,7 @@ extension ConsumerLoop {
         let isStarted = BlockingThread.start("kafka-committed") {
             core.send(.committed(readers, client.committed(partitions, within: Self.readTimeout)))
         }
-        if !isStarted { starts.unread.append((clock.now.advanced(by: Self.readInterval), readers)) }
+        if !isStarted { crashes.unread.append((clock.now.advanced(by: Self.readInterval), readers)) }
     }
 
     func handleCommitted(_ asked: [PartitionReader], _ result: Result<[PartitionOffset], KafkaError>) {
@@ -65,72 +69,72 @@ extension ConsumerLoop {
                     failure = error
                     return false
                 }
-                if let died = reader.read(entry, isOwn: starts.isOwn(entry)) { reportSuspicion(reader, died) }
+                if let died = reader.read(entry, isOwn: crashes.isOwn(entry)) { reportSuspicion(reader, died) }
                 return true
             }
         }
         guard !unread.isEmpty else { return }
         if let failure { core.report(failure, of: unread.first?.partition) }
-        starts.unread.append((clock.now.advanced(by: Self.readInterval), unread))
+        crashes.unread.append((clock.now.advanced(by: Self.readInterval), unread))
     }
 
     private func reportSuspicion(_ reader: PartitionReader, _ died: Int) {
         core.logger.warning(
             "Processes died again and again at the same offset, messages are handed out one at a time",
-            metadata: ["kafka_partition": "\(reader.partition)", "kafka_starts": "\(died)"]
+            metadata: ["kafka_partition": "\(reader.partition)", "kafka_crashes": "\(died)"]
         )
-        core.events.send(.startsExceeded(reader.partition, starts: died))
+        core.events.send(.crashesExceeded(reader.partition, crashes: died))
     }
 
     /// When the committed offsets have to be asked for again.
-    var nextNoteReading: Instant? { starts.unread.map(\.due).min() }
+    var nextNoteReading: Instant? { crashes.unread.map(\.due).min() }
 
-    /// Takes the next step of counting starts.
-    func advanceStartCounts() {
-        guard starts.maximum != nil else { return }
+    /// Takes the next step of counting crashes.
+    func advanceCrashCounts() {
+        guard crashes.maximum != nil else { return }
         let now = clock.now
-        if starts.unread.contains(where: { $0.due <= now }) {
-            let due = starts.unread.filter { $0.due <= now }.flatMap(\.readers)
-            starts.unread.removeAll { $0.due <= now }
+        if crashes.unread.contains(where: { $0.due <= now }) {
+            let due = crashes.unread.filter { $0.due <= now }.flatMap(\.readers)
+            crashes.unread.removeAll { $0.due <= now }
             readNotes(of: due.filter { readers[$0.partition] === $0 })
         }
-        let isTrial = readers.values.contains(where: \.isSuspect)
-        if isTrial != starts.isTrial {
-            starts.isTrial = isTrial
-            starts.turns.removeAll()
-            for reader in readers.values { reader.setOneAtATime(isTrial) }
-            if !isTrial {
+        let isProbing = readers.values.contains(where: \.needsProbing)
+        if isProbing != crashes.isProbing {
+            crashes.isProbing = isProbing
+            crashes.turns.removeAll()
+            for reader in readers.values { reader.setOneAtATime(isProbing) }
+            if !isProbing {
                 core.logger.notice("Messages are handed out freely again")
                 committer.schedule(at: now)
             }
         }
-        if isTrial { advanceTrial() }
+        if isProbing { advanceProbe() }
     }
 
     /// One message at a time: the last one's end, then the next one's beginning, which is committed before it is handed out.
-    private func advanceTrial() {
-        if let current = starts.turns.current {
+    private func advanceProbe() {
+        if let current = crashes.turns.current {
             guard let reader = readers[current], !reader.hasEndedTurn() else {
-                starts.turns.end()
-                for reader in readers.values { reader.setTurnOut(false) }
-                // What has survived is not to be blamed for what happens next, also where nobody else wants a turn.
+                crashes.turns.end()
+                for reader in readers.values { reader.setProbeOut(false) }
+                // What has survived is not to be blamed for what happens next, also where no other partition wants a turn.
                 committer.schedule(at: clock.now)
-                return advanceTrial()
+                return advanceProbe()
             }
             // Only when no other message is noted any more: two would both be blamed.
-            let isOnlyOne = readers.values.allSatisfy { $0 === reader || !$0.isTrialStored }
+            let isOnlyOne = readers.values.allSatisfy { $0 === reader || !$0.isProbeStored }
             if isOnlyOne { reader.grantTurn() }
             return
         }
         for reader in readers.values where reader.wantsTurn {
-            starts.turns.add(reader.partition, isUrgent: reader.hasCulprit)
+            crashes.turns.add(reader.partition, isUrgent: reader.hasSuspect)
         }
-        guard let next = starts.turns.begin() else { return }
+        guard let next = crashes.turns.begin() else { return }
         // What was handed out before is waited for. No message is handed out again meanwhile, or it would be blamed.
-        for reader in readers.values { reader.setTurnOut(true) }
+        for reader in readers.values { reader.setProbeOut(true) }
         guard readers.values.allSatisfy({ $0.heldCount == 0 }) else {
-            starts.turns.postpone()
-            for reader in readers.values { reader.setTurnOut(false) }
+            crashes.turns.postpone()
+            for reader in readers.values { reader.setProbeOut(false) }
             return
         }
         readers[next]?.beginTurn()
@@ -144,11 +148,11 @@ extension ConsumerLoop {
     }
 
     /// The broker does not keep what would have to be noted (`offset.metadata.max.bytes` is too small): then offsets are
-    /// committed without it, and starts are not counted.
-    func stopCountingStarts() {
-        guard starts.maximum != nil else { return }
-        starts = Starts()
-        for reader in readers.values { reader.stopGuarding() }
+    /// committed without it, and crashes are not counted.
+    func stopCountingCrashes() {
+        guard crashes.maximum != nil else { return }
+        crashes = Crashes(maximum: nil)
+        for reader in readers.values { reader.stopDetecting() }
         core.report(
             KafkaError(
                 .broker,
@@ -158,21 +162,5 @@ extension ConsumerLoop {
                 code: "OFFSET_METADATA_TOO_LARGE"
             )
         )
-    }
-}
-
-extension ConsumerCore {
-    /// Counts starts from the next assignment on, where a maximum is given.
-    func countStarts(_ maximum: Int?) throws(KafkaError) {
-        guard let maximum else { return }
-        guard configuration.hasGroup else {
-            throw .invalidConfiguration("maximumStarts counts beside the group's offsets, and there is no group")
-        }
-        guard configuration.start == .committed else {
-            throw .invalidConfiguration(
-                "maximumStarts counts starts at the committed offset, and the consumer's start is \(configuration.start)"
-            )
-        }
-        send(.guardStarts(maximum: maximum))
     }
 }

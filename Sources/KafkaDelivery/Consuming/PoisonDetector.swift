@@ -5,11 +5,11 @@
 ///
 /// 1. Before the first message of a generation: one start more at this offset. Progress and a clean end take it back.
 /// 2. Where the generation before died without progress, this one is *cautious*: it hands out no more than
-///    ``suspectCount`` messages beyond what is committed. Should it die too, the culprit is among those.
-/// 3. Where too many starts made no progress, those messages are *suspects*: the whole consumer hands out one message at a
-///    time, whose offset is committed before as the one on trial.
-/// 4. A generation that finds a trial noted knows the culprit, which is handed out marked as such, for the dead letters.
-struct StartGuard {
+///    ``candidateCount`` messages beyond what is committed. Should it die too, the suspect is among those.
+/// 3. Where too many starts made no progress, those messages are *candidates*: the whole consumer hands out one message at a
+///    time, whose offset is committed before as the one being probed.
+/// 4. A generation that finds a probe noted knows the suspect, which is handed out marked as such, for the dead letters.
+struct PoisonDetector {
     enum Stage: Equatable {
         /// What is committed is not known yet.
         case reading
@@ -17,7 +17,7 @@ struct StartGuard {
         case marking
         case free
         case cautious
-        case suspect
+        case probing
     }
 
     /// What to do with a message that could be handed out.
@@ -29,7 +29,7 @@ struct StartGuard {
         case ask
     }
 
-    /// A partition's turn to hand out one message while the consumer is on trial.
+    /// A partition's turn to hand out one message while the consumer is being probed.
     enum Turn: Equatable {
         case none
         /// A message waits for its turn.
@@ -43,35 +43,35 @@ struct StartGuard {
     }
 
     /// How many messages beyond the committed offset a cautious generation hands out at most.
-    static let suspectCount: UInt64 = 64
+    static let candidateCount: UInt64 = 64
     /// After so many messages were committed since, a generation need not be cautious any more: more than any generation
     /// hands out beyond what it commits, with the default settings.
     static let cautiousCount: UInt64 = 20_000
 
-    let maximumStarts: Int
+    let maximumCrashes: Int
     private(set) var stage = Stage.reading
     private(set) var turn = Turn.none
     /// Where the first message of this generation is.
     private(set) var position: Int64?
     /// What the broker has.
-    private(set) var stored = StartNote.none
+    private(set) var stored = CrashRecord.none
     /// … and beside which offset it was, when this generation began.
     private(set) var storedOffset: Int64?
     /// How many processes began where this one began, and died.
-    private(set) var earlierStarts = 0
+    private(set) var earlierCrashes = 0
     /// Handing out waits for a commit, because too much is uncommitted.
     private(set) var isLimited = false
-    private var culprits: [Int64] = []
+    private var suspects: [Int64] = []
     private var isAtEnd = false
     private var hasCandidate = false
     /// Whether the whole consumer hands out one message at a time.
     private(set) var isOneAtATime = false
-    /// Whether a message of some partition is on trial: then none is handed out again either.
-    var isTurnOut = false
+    /// Whether a message of some partition is being probed: then none is handed out again either.
+    var isProbeOut = false
 
-    init(maximumStarts: Int) {
-        // Two at least: the last start before a trial has to have been a cautious one, or its suspects are too many.
-        self.maximumStarts = max(maximumStarts, 2)
+    init(maximumCrashes: Int) {
+        // Two at least: the last start before a probe has to have been a cautious one, or its candidates are too many.
+        self.maximumCrashes = max(maximumCrashes, 2)
     }
 
     // MARK: What was
@@ -81,32 +81,32 @@ struct StartGuard {
     /// - Parameters:
     ///   - offset: Beside which offset the note was; nil where the group has none.
     ///   - isOwn: Whether this very process wrote it, in a generation that it lost: then the last start it counts has not
-    ///     died, nor did the message on trial kill anybody.
-    mutating func read(_ note: StartNote, at offset: Int64? = nil, isOwn: Bool = false) {
+    ///     died, nor did the message being probed kill a process.
+    mutating func read(_ note: CrashRecord, at offset: Int64? = nil, isOwn: Bool = false) {
         guard stage == .reading else { return }
         stored = note
         storedOffset = offset
-        earlierStarts = isOwn ? max(note.starts - 1, 0) : note.starts
-        culprits = Array(Set(note.culprits + (isOwn ? [] : [note.trial]).compactMap(\.self)).sorted())
+        earlierCrashes = isOwn ? max(note.crashes - 1, 0) : note.crashes
+        suspects = Array(Set(note.suspects + (isOwn ? [] : [note.probe]).compactMap(\.self)).sorted())
         stage = .marking
         if isAtEnd, !hasCandidate { forgive() }
     }
 
     /// Whether the partition's messages have to be handed out one at a time, and no other's at the same time.
-    var isSuspect: Bool {
+    var needsProbing: Bool {
         switch stage {
-        case .suspect: true
-        case .marking: nextStage == .suspect
+        case .probing: true
+        case .marking: nextStage == .probing
         case .reading, .free, .cautious: false
         }
     }
 
     /// Whether a message killed a process.
-    func isCulprit(_ offset: Int64) -> Bool { culprits.contains(offset) }
+    func isSuspect(_ offset: Int64) -> Bool { suspects.contains(offset) }
 
     private var nextStage: Stage {
-        if !culprits.isEmpty || earlierStarts >= maximumStarts { return .suspect }
-        return earlierStarts > 0 ? .cautious : .free
+        if !suspects.isEmpty || earlierCrashes >= maximumCrashes { return .probing }
+        return earlierCrashes > 0 ? .cautious : .free
     }
 
     // MARK: Handing out
@@ -124,8 +124,8 @@ struct StartGuard {
             guard position == nil else { return .wait }
             position = offset
             return .ask
-        case .cautious, .suspect:
-            if uncommitted >= Self.suspectCount {
+        case .cautious, .probing:
+            if uncommitted >= Self.candidateCount {
                 defer { isLimited = true }
                 return isLimited ? .wait : .ask
             }
@@ -166,15 +166,15 @@ struct StartGuard {
     }
 
     private mutating func forgive() {
-        earlierStarts = 0
-        culprits = []
+        earlierCrashes = 0
+        suspects = []
         if stage != .marking { stage = .free }
     }
 
     /// The partition's log was made anew: nothing that was known of its offsets holds.
     mutating func restart() {
-        earlierStarts = 0
-        culprits = []
+        earlierCrashes = 0
+        suspects = []
         position = nil
         storedOffset = nil
         turn = .none
@@ -182,13 +182,13 @@ struct StartGuard {
         if stage != .reading { stage = .free }
     }
 
-    // MARK: The whole consumer's trial
+    // MARK: The whole consumer's probe
 
     mutating func setOneAtATime(_ isOneAtATime: Bool) {
         self.isOneAtATime = isOneAtATime
         if !isOneAtATime {
             turn = .none
-            isTurnOut = false
+            isProbeOut = false
         }
     }
 
@@ -198,7 +198,7 @@ struct StartGuard {
 
     /// Lets the message go that waits for it, if that is what the broker has been told.
     mutating func grantTurn() -> Bool {
-        guard case .noting(let offset) = turn, stored.trial == offset else { return false }
+        guard case .noting(let offset) = turn, stored.probe == offset else { return false }
         turn = .granted(offset)
         return true
     }
@@ -221,37 +221,37 @@ struct StartGuard {
     /// What to commit along with an offset.
     ///
     /// - Parameter isCleanEnd: Whether the partition is given back with nothing in hand.
-    func note(at offset: Int64, isCleanEnd: Bool) -> StartNote {
-        let rest = culprits.filter { $0 >= offset }
-        if isCleanEnd { return StartNote(culprits: rest) }
+    func record(at offset: Int64, isCleanEnd: Bool) -> CrashRecord {
+        let rest = suspects.filter { $0 >= offset }
+        if isCleanEnd { return CrashRecord(suspects: rest) }
         let hasProgress = position.map { offset > $0 } ?? false
-        let starts =
+        let crashes =
             switch stage {
-            case .reading, .free: hasProgress || position == nil ? 0 : earlierStarts + 1
+            case .reading, .free: hasProgress || position == nil ? 0 : earlierCrashes + 1
             // Should this process die, it was the first one here.
-            case .cautious: hasProgress ? 1 : earlierStarts + 1
-            case .marking, .suspect: earlierStarts + 1
+            case .cautious: hasProgress ? 1 : earlierCrashes + 1
+            case .marking, .probing: earlierCrashes + 1
             }
-        let trial: Int64? =
+        let probe: Int64? =
             switch turn {
             case .none, .wanted: nil
             case .noting(let offset), .granted(let offset), .taken(let offset): offset
             }
-        return StartNote(starts: starts, trial: trial, culprits: rest)
+        return CrashRecord(crashes: crashes, probe: probe, suspects: rest)
     }
 
     /// Takes the broker's word.
     ///
     /// - Parameter settled: How many messages of this generation are committed.
-    mutating func didCommit(_ offset: Int64, _ note: StartNote, settled: UInt64) {
+    mutating func didCommit(_ offset: Int64, _ note: CrashRecord, settled: UInt64) {
         stored = note
         isLimited = false
-        culprits.removeAll { $0 < offset }
+        suspects.removeAll { $0 < offset }
         switch stage {
         case .marking where position != nil: stage = nextStage
-        case .suspect where culprits.isEmpty && settled >= Self.suspectCount: stage = .cautious
+        case .probing where suspects.isEmpty && settled >= Self.candidateCount: stage = .cautious
         case .cautious where settled >= Self.cautiousCount: stage = .free
-        case .reading, .marking, .suspect, .cautious, .free: break
+        case .reading, .marking, .probing, .cautious, .free: break
         }
     }
 }
