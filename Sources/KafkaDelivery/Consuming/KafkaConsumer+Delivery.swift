@@ -13,50 +13,130 @@ extension KafkaConsumer {
             case appended
         }
 
-        @usableFromInline let received: ReceivedMessage
+        @usableFromInline
+        enum Content: Sendable {
+            case received(ReceivedMessage)
+            case made(MadeDelivery)
+        }
+
+        @usableFromInline let content: Content
 
         init(_ received: ReceivedMessage) {
-            self.received = received
+            content = .received(received)
+        }
+
+        /// A delivery that no consumer has received.
+        package init(made: MadeDelivery) {
+            content = .made(made)
+        }
+
+        /// What a consumer has received; nil of a delivery that was made by hand.
+        var received: ReceivedMessage? {
+            switch content {
+            case .received(let received): received
+            case .made: nil
+            }
+        }
+
+        /// Its partition.
+        var place: KafkaTopicPartition {
+            switch content {
+            case .received(let received): received.reader.partition
+            case .made(let made): made.partition
+            }
+        }
+
+        /// Whether this attempt has its verdict.
+        var hasVerdict: Bool {
+            switch content {
+            case .received(let received): received.hasVerdict
+            case .made(let made): made.verdict != nil
+            }
         }
 
         // MARK: Where it comes from
 
         /// The topic.
-        public var topic: String { received.reader.partition.topic }
+        public var topic: String { place.topic }
 
         /// The partition.
-        public var partition: Int { received.reader.partition.partition }
+        public var partition: Int { place.partition }
 
         /// The message's offset in the partition.
-        public var offset: Int64 { received.offset }
+        public var offset: Int64 {
+            switch content {
+            case .received(let received): received.offset
+            case .made(let made): made.offset
+            }
+        }
 
         /// In which period of owning the partition it was delivered: counted from 1 in the life of the consumer, one
         /// for each assignment. A verdict counts only within its generation.
-        public var generation: Int { received.reader.generation }
+        public var generation: Int {
+            switch content {
+            case .received(let received): received.reader.generation
+            case .made(let made): made.generation
+            }
+        }
 
         /// How many times the message was handed over in this generation, from 1.
-        public var attempt: Int { received.attempt }
+        public var attempt: Int {
+            switch content {
+            case .received(let received): received.attempt
+            case .made(let made): made.attempt
+            }
+        }
 
         /// How many processes died while they handled this message, where ``Configuration/maximumCrashes`` is set and it was found
         /// to be what kills them; nil for all others.
-        public var crashes: Int? { received.fatalCrashes }
+        public var crashes: Int? {
+            switch content {
+            case .received(let received): received.fatalCrashes
+            case .made(let made): made.crashes
+            }
+        }
 
         // MARK: What it says
 
         /// When the message was made or stored; nil for messages from before Kafka 0.10.
-        public var timestamp: KafkaTimestamp? { received.timestamp?.0 }
+        public var timestamp: KafkaTimestamp? {
+            switch content {
+            case .received(let received): received.timestamp?.0
+            case .made(let made): made.message.timestamp
+            }
+        }
 
         /// Who set the timestamp.
-        public var timestampType: TimestampType? { received.timestamp?.1 }
+        public var timestampType: TimestampType? {
+            switch content {
+            case .received(let received): received.timestamp?.1
+            case .made(let made): made.isAppendTime.map { $0 ? .appended : .created }
+            }
+        }
 
         /// A copy of the key's bytes; nil where there is no key.
-        public var key: KafkaBytes? { received.key.map { KafkaBytes($0) } }
+        public var key: KafkaBytes? {
+            switch content {
+            case .received(let received): received.key.map { KafkaBytes($0) }
+            case .made(let made): made.message.key
+            }
+        }
 
         /// A copy of the value's bytes; nil for a tombstone.
-        public var value: KafkaBytes? { received.value.map { KafkaBytes($0) } }
+        public var value: KafkaBytes? {
+            switch content {
+            case .received(let received): received.value.map { KafkaBytes($0) }
+            case .made(let made): made.message.value
+            }
+        }
 
         /// The headers, in order.
-        public var headers: KafkaHeaders { received.headers }
+        public var headers: KafkaHeaders {
+            switch content {
+            case .received(let received): received.headers
+            case .made(let made): made.message.headers
+            }
+        }
 
         /// A copy of everything that was sent, its ``timestamp`` too. To send it on to another topic, set that to nil: the
         /// topic's retention counts from it.
@@ -74,13 +154,19 @@ extension KafkaConsumer {
         /// Lends the key's bytes, without copying them; nil where there is no key.
         @inlinable
         public func withKey<Result>(_ body: (RawSpan?) throws -> Result) rethrows -> Result {
-            try withExtendedLifetime(received) { try body(received.key?.bytes) }
+            switch content {
+            case .received(let received): try withExtendedLifetime(received) { try body(received.key?.bytes) }
+            case .made(let made): try withExtendedLifetime(made) { try body(made.key?.bytes) }
+            }
         }
 
         /// Lends the value's bytes, without copying them; nil for a tombstone.
         @inlinable
         public func withValue<Result>(_ body: (RawSpan?) throws -> Result) rethrows -> Result {
-            try withExtendedLifetime(received) { try body(received.value?.bytes) }
+            switch content {
+            case .received(let received): try withExtendedLifetime(received) { try body(received.value?.bytes) }
+            case .made(let made): try withExtendedLifetime(made) { try body(made.value?.bytes) }
+            }
         }
 
         // MARK: What becomes of it
@@ -92,7 +178,10 @@ extension KafkaConsumer {
         /// the partition was revoked it changes nothing, and the message is delivered again to the partition's next
         /// owner. Saying it again changes nothing.
         public func acknowledge() {
-            received.acknowledge()
+            switch content {
+            case .received(let received): received.acknowledge()
+            case .made(let made): made.give(.acknowledged)
+            }
         }
 
         /// Says that handling the message failed: it is handed over again, with ``attempt`` increased, before anything
@@ -112,8 +201,13 @@ extension KafkaConsumer {
         }
 
         func reject(_ error: (any Error)?, after delay: Duration, holdingPartition: Bool) {
-            received.reader.noteRejection(self, error, delay)
-            received.reject(after: delay, holdingPartition: holdingPartition)
+            switch content {
+            case .received(let received):
+                received.reader.noteRejection(self, error, delay)
+                received.reject(after: delay, holdingPartition: holdingPartition)
+            case .made(let made):
+                made.give(.rejected(error, after: delay))
+            }
         }
     }
 }
@@ -121,6 +215,6 @@ extension KafkaConsumer {
 extension KafkaConsumer.Delivery: CustomStringConvertible {
     /// Where the message is: `orders [3] at 42`.
     public var description: String {
-        "\(received.reader.partition) at \(offset)"
+        "\(place) at \(offset)"
     }
 }

@@ -85,7 +85,7 @@ extension KafkaConsumer {
                     if taken == Self.turn {
                         leave()
                     } else if core.loopsWait.load(ordering: .relaxed) {
-                        core.handOn(delivery.received.reader)
+                        core.handOn(reader.takeUnretainedValue())
                     }
                     return delivery
                 case .empty, .full:

@@ -24,12 +24,12 @@ struct ConsumerHandling: HandlingHost {
     /// due later still.
     func holdsBack(_ delivery: Delivery) -> Bool {
         guard let wait = retryTopics?.wait(of: delivery, now: core.backoff.timestamp) else { return false }
-        delivery.received.postpone(for: wait)
+        _ = delivery.postpone(for: wait, holdingOthers: true)
         return true
     }
 
     func failureBeforeHandling(_ delivery: Delivery) -> (any Error)? {
-        guard let crashes = delivery.received.fatalCrashes, deadLetters != nil else { return nil }
+        guard let crashes = delivery.crashes, deadLetters != nil else { return nil }
         return KafkaPoisonMessage(crashes: crashes)
     }
 
@@ -175,22 +175,38 @@ extension KafkaError {
 
 extension PartitionReader: DeliverySource {}
 
+extension MadeDelivery: DeliverySource {
+    @usableFromInline
+    package func isCurrent(_ sequence: DeliverySequence) -> Bool { true }
+}
+
 extension KafkaConsumer.Delivery: SettleableDelivery {
     @usableFromInline
-    package var deliverySource: any DeliverySource { received.reader }
+    package var deliverySource: any DeliverySource {
+        switch content {
+        case .received(let received): received.reader
+        case .made(let made): made
+        }
+    }
+
     @usableFromInline
-    package var deliverySequence: DeliverySequence { received.sequence }
+    package var deliverySequence: DeliverySequence { received?.sequence ?? 0 }
     @usableFromInline
-    package var isCurrent: Bool { received.isCurrent }
+    package var isCurrent: Bool { received?.isCurrent ?? true }
     @usableFromInline
     package var orderKey: KafkaBytes? { key }
     @usableFromInline
-    package var isPartOfTransaction: Bool { received.isClaimed }
+    package var isPartOfTransaction: Bool { received?.isClaimed ?? false }
 
     @usableFromInline
     package var settlement: HandlingOutcome? {
-        guard received.hasVerdict else { return nil }
-        return received.reader.isUnsettled(received.sequence) ? .backsOff : .settled
+        switch content {
+        case .received(let received):
+            guard received.hasVerdict else { return nil }
+            return received.reader.isUnsettled(received.sequence) ? .backsOff : .settled
+        case .made(let made):
+            return made.verdict.map { if case .acknowledged = $0 { .settled } else { .backsOff } }
+        }
     }
 
     @usableFromInline
@@ -204,11 +220,14 @@ extension KafkaConsumer.Delivery: SettleableDelivery {
 
     @usableFromInline
     package func postpone(for delay: Duration, holdingOthers holdsOthers: Bool) -> VerdictEffect {
-        received.postpone(for: delay, holdingPartition: holdsOthers)
+        switch content {
+        case .received(let received): received.postpone(for: delay, holdingPartition: holdsOthers)
+        case .made(let made): made.give(.rejected(nil, after: delay)) ? .settled : .repeated
+        }
     }
 
     /// Where it is from, without keeping its bytes.
     var source: KafkaConsumer.Event.Source {
-        KafkaConsumer.Event.Source(partition: received.reader.partition, offset: offset)
+        KafkaConsumer.Event.Source(partition: place, offset: offset)
     }
 }

@@ -192,9 +192,9 @@ extension KafkaConsumer {
                 var isHeld = false
                 do {
                     try await handler(batch)
-                    for delivery in batch where !delivery.received.hasVerdict { delivery.acknowledge() }
+                    for delivery in batch where !delivery.hasVerdict { delivery.acknowledge() }
                 } catch {
-                    for delivery in batch where !delivery.received.hasVerdict {
+                    for delivery in batch where !delivery.hasVerdict {
                         guard case .givenUp(let givenUp) = try handling.failed(delivery, error) else { continue }
                         if isHeld {
                             handling.putBack(givenUp, delivery)
@@ -205,7 +205,7 @@ extension KafkaConsumer {
                 }
                 guard let givenUp else { continue }
                 if isHeld {
-                    givenUp.received.postpone(for: .zero)
+                    _ = givenUp.postpone(for: .zero, holdingOthers: true)
                 } else {
                     _ = try await handling.run(givenUp) { try await handler([$0]) }
                 }

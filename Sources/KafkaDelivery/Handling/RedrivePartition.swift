@@ -205,7 +205,7 @@ final class RedrivePartition {
             run.count { _ = $0.scatteredPartitions.insert(partition.partition) }
             return .stopped
         }
-        if run.isStopping || !delivery.received.isCurrent { return .stopped }
+        if run.isStopping || !delivery.isCurrent { return .stopped }
         do {
             let pending = try await run.interruptible(isPatient: true) { try await producer.enqueue(message) }
             sent.append(

@@ -16,11 +16,10 @@ struct TransactionClaims: Sendable {
         from consumer: KafkaConsumer,
         transaction: UInt64
     ) throws(KafkaError) {
-        let message = delivery.received
-        let reader = message.reader
-        guard reader.core === consumer.core else {
+        guard let message = delivery.received, message.reader.core === consumer.core else {
             throw .invalidArgument("\(delivery) does not come from the consumer that was named")
         }
+        let reader = message.reader
         switch message.claim(for: transaction) {
         case .taken:
             partitions[ObjectIdentifier(reader), default: Partition(reader: reader)].messages.append(message)

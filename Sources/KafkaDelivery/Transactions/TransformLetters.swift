@@ -23,7 +23,7 @@ struct TransformLetters {
     private struct Entry {
         let copy: MessageCopy
         /// Keeps its identity from being another's.
-        let reader: PartitionReader
+        let source: any DeliverySource
         var shedding = MessageCopy.Shedding.nothing
         /// Why it can never be stored.
         var refusal: KafkaError?
@@ -95,7 +95,7 @@ struct TransformLetters {
         )
         // In a transaction a partition that does not exist could not be taken back.
         let copy = MessageCopy(letter, of: content, to: topicName(delivery.topic), partition: nil)
-        entries[Place(delivery)] = Entry(copy: copy, reader: delivery.received.reader)
+        entries[Place(delivery)] = Entry(copy: copy, source: delivery.deliverySource)
     }
 
     /// What to send for a message that was given up; or what became of it instead.
@@ -168,6 +168,6 @@ struct TransformLetters {
 
     /// What went away with its partition is given up where that is now.
     mutating func removeEnded() {
-        if !entries.isEmpty { entries = entries.filter { $0.value.reader.isReading } }
+        if !entries.isEmpty { entries = entries.filter { $0.value.source.isCurrent($0.key.sequence) } }
     }
 }

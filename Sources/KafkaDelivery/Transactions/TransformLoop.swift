@@ -6,12 +6,12 @@ struct TransformLoop {
 
     /// A message of its partition in a generation.
     struct Place: Hashable {
-        let reader: ObjectIdentifier
+        let source: ObjectIdentifier
         let sequence: OffsetTracker.Sequence
 
         init(_ delivery: Delivery) {
-            reader = ObjectIdentifier(delivery.received.reader)
-            sequence = delivery.received.sequence
+            source = ObjectIdentifier(delivery.deliverySource)
+            sequence = delivery.deliverySequence
         }
     }
 
@@ -38,7 +38,7 @@ struct TransformLoop {
     let transform: @Sendable (Delivery) async throws -> [KafkaMessage]
     /// How often a message failed. Its ``Delivery/attempt`` counts too how often it was part of a batch that was undone for
     /// another's sake.
-    private var failures: [Place: (count: Int, reader: PartitionReader)] = [:]
+    private var failures: [Place: (count: Int, source: any DeliverySource)] = [:]
     /// How often in a row a transaction failed.
     private var setbacks = 0
     /// Of how many deliveries what comes of them is still to be sent one after the other, each awaited: it was refused
@@ -71,8 +71,8 @@ struct TransformLoop {
     mutating func handle(_ batch: [Delivery]) async throws -> Bool {
         // Whatever is left at the end goes to the next batch, or to the next loop.
         defer {
-            for delivery in batch where !delivery.received.hasVerdict { handBack(delivery) }
-            failures = failures.isEmpty ? failures : failures.filter { $0.value.reader.isReading }
+            for delivery in batch where !delivery.hasVerdict { handBack(delivery) }
+            failures = failures.isEmpty ? failures : failures.filter { $0.value.source.isCurrent($0.key.sequence) }
             deadLetters?.removeEnded()
         }
         let yield = try await transform(batch)
@@ -117,7 +117,7 @@ struct TransformLoop {
         /// Partitions that are held back until an earlier message of theirs is tried again, and how long.
         var heldBack: [ObjectIdentifier: Duration] = [:]
         for delivery in batch {
-            let reader = ObjectIdentifier(delivery.received.reader)
+            let reader = ObjectIdentifier(delivery.deliverySource)
             if let delay = heldBack[reader] {
                 handBack(delivery, after: delay)
                 continue
@@ -132,7 +132,7 @@ struct TransformLoop {
                 } catch {
                     if Task.isCancelled { return yield }
                     let count = (failures[Place(delivery)]?.count ?? 0) + 1
-                    failures[Place(delivery)] = (count, delivery.received.reader)
+                    failures[Place(delivery)] = (count, delivery.deliverySource)
                     let decision: KafkaRetryPolicy.Decision =
                         error is RefusedOutput ? .giveUp : retry.decide(attempt: count, error: error)
                     switch decision {
@@ -288,7 +288,7 @@ struct TransformLoop {
     }
 
     private func handBack(_ delivery: Delivery, after delay: Duration = .zero) {
-        delivery.received.reject(after: delay, holdingPartition: true)
+        delivery.received?.reject(after: delay, holdingPartition: true)
     }
 }
 
