@@ -16,7 +16,7 @@ enum TopicReader {
     static func all(_ topic: String, partitions count: Int, servers: [String]) async throws -> [Record] {
         let partitions = (0..<count).map { KafkaTopicPartition(topic: topic, partition: $0) }
         var configuration = KafkaConsumer.Configuration(bootstrapServers: servers, partitions: partitions)
-        configuration.newGroupStart = .beginning
+        configuration.autoOffsetReset = .beginning
         let consumer = try KafkaConsumer(configuration)
         let marks = try await consumer.watermarks(of: partitions)
         var left = Set(marks.filter { $0.value.end > $0.value.beginning }.map(\.key))
