@@ -112,7 +112,7 @@ struct ReceiveProcessTests {
         let cluster = try TestCluster()
         let topic = try await cluster.makeTopic()
         try await cluster.fill(topic, count: 1)
-        let configuration = cluster.quickConsumer(topic, strategy: .cooperativeSticky)
+        let configuration = cluster.quickConsumer(topic, strategy: .cooperativeSticky, groupProtocol: .classic)
         try await withKafkaConsumer(configuration, logger: .test) { consumer in
             _ = try await consumer.take(1)
             let process = try receive(
