@@ -58,7 +58,11 @@ struct ReceiveProcessTests {
         // It has the partitions, and does not get on: a pipe takes less than there is. When the other joins, it keeps the
         // group waiting for a third of max.poll.interval.ms; a mock broker puts it out where that is longer than a session.
         let ghost = try receive(
-            topic, group, cluster, ["--from", "beginning", "-X", "max.poll.interval.ms=6000"], errors: "ghost"
+            topic,
+            group,
+            cluster,
+            ["--from", "beginning", "-X", "max.poll.interval.ms=6000"],
+            errors: "ghost"
         )
         _ = try await onThread { ghost.nextOutput() }
         let process = try receive(topic, group, cluster, ["--until-end", "--format", "%p %o\\n"])
