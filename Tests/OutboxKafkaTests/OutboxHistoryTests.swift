@@ -2,7 +2,8 @@ import Foundation
 import Synchronization
 import Testing
 
-@Suite(.serialized)
+// A part that hangs ends the run, and says so.
+@Suite(.serialized, .timeLimit(.minutes(30)))
 struct OutboxHistoryTests {
     private static let environment = ProcessInfo.processInfo.environment
     private static let seeds: [UInt64] = {

@@ -3,6 +3,7 @@ import OutboxDelivery
 import OutboxPostgres
 import Testing
 
+@Suite(.timeLimit(.minutes(2)))
 struct PublishingTests {
     @Test func whatIsCommittedIsPublishedInOrderAndDeleted() async throws {
         let test = try await TestOutbox.make()

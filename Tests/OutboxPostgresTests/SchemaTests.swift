@@ -2,6 +2,7 @@ import OutboxDelivery
 import OutboxPostgres
 import Testing
 
+@Suite(.timeLimit(.minutes(2)))
 struct SchemaTests {
     @Test func migratingTwiceOrAtTheSameTimeDoesItOnce() async throws {
         let database = try await TestDatabase.make()

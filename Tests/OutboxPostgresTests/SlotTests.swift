@@ -2,6 +2,7 @@ import OutboxDelivery
 import OutboxPostgres
 import Testing
 
+@Suite(.timeLimit(.minutes(2)))
 struct SlotTests {
     private func slots(_ session: PostgresSession, busy: Set<Int> = []) async throws -> OutboxShare {
         try await session.balance(busy: busy)
