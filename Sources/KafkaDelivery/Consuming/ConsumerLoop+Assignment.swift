@@ -130,7 +130,7 @@ extension ConsumerLoop {
 
     /// Whether nothing in hand is worth waiting for: what made the consumer leave its group is not.
     private func isDrained(_ reader: PartitionReader) -> Bool {
-        groupLeave == nil ? reader.heldCount == 0 : reader.busyCount == 0
+        groupLeave.isUnderWay ? reader.busyCount == 0 : reader.heldCount == 0
     }
 
     private func finishRevocation(_ revocation: Revocation) {
@@ -227,7 +227,7 @@ extension ConsumerLoop {
             crashes.turns.remove(reader.partition)
         }
         let ended = Set(ending.map { ObjectIdentifier($0) })
-        alarms.removeAll { ended.contains(ObjectIdentifier($0.reader)) }
+        backedOff.remove(ended)
         resume(committer.failedWaiters(ended, error))
         self.uncommitted.merge(uncommitted, uniquingKeysWith: +)
         return (unsettled, uncommitted)

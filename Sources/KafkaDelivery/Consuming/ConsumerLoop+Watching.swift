@@ -2,14 +2,6 @@ internal import Logging
 
 /// Handlers that hang.
 extension ConsumerLoop {
-    /// The group was left because of deliveries that the application has held for too long.
-    struct GroupLeave {
-        /// The partitions they are from. When the application holds those deliveries no longer the group is joined again.
-        var readers: [PartitionReader]
-        /// Whether librdkafka was told: not while the group would not hear of it.
-        var hasLeft = false
-    }
-
     /// Moves the coarse clock on where that is due, and looks for deliveries that are late.
     func advanceWatch() {
         let now = clock.now
@@ -41,37 +33,31 @@ extension ConsumerLoop {
         return !stuck.isEmpty
     }
 
-    /// Leaves the group, where the consumer was told to: a member cannot give up one partition, because the group's
-    /// assignor would give it back.
+    /// Leaves the group, where the consumer was told to.
     private func giveUp(_ stuck: [PartitionReader]) {
-        guard core.configuration.stuckHandling == .leaveGroup, closing == nil else { return }
-        if groupLeave != nil {
-            groupLeave?.readers.append(contentsOf: stuck)
+        guard core.configuration.stuckHandling == .leaveGroup, closing == nil, groupLeave.noteStuck(stuck) else {
             return
         }
-        groupLeave = GroupLeave(readers: stuck)
         core.logger.warning(
             "Leaving the group until what is stuck has ended",
             metadata: ["kafka_partitions": "\(stuck.map(\.partition))"]
         )
-        leaveForNow()
+        advanceGroupLeave()
     }
 
-    private func leaveForNow() {
-        guard groupLeave?.hasLeft == false, maySayGoodbye else { return }
-        groupLeave?.hasLeft = true
-        isSubscribed = false
-        if let error = client.unsubscribe() { core.report(error) }
-    }
-
-    /// Joins the group again when what was stuck has ended.
+    /// Leaves the group because of a stuck handler, and joins again when what was stuck has ended.
     func advanceGroupLeave() {
-        if closing == nil { leaveForNow() }
-        guard let groupLeave, groupLeave.hasLeft, closing == nil, revocation == nil, readers.isEmpty,
-            groupLeave.readers.allSatisfy({ $0.stuckCount == 0 })
-        else { return }
-        self.groupLeave = nil
-        core.logger.notice("Joining the group again")
-        begin()
+        guard groupLeave.isUnderWay, closing == nil else { return }
+        let isOut = revocation == nil && readers.isEmpty
+        switch groupLeave.advance(mayLeave: maySayGoodbye, isOut: isOut, isStuck: { $0.stuckCount > 0 }) {
+        case .leave:
+            isSubscribed = false
+            if let error = client.unsubscribe() { core.report(error) }
+        case .rejoin:
+            core.logger.notice("Joining the group again")
+            begin()
+        case nil:
+            break
+        }
     }
 }

@@ -65,8 +65,7 @@ final class ConsumerLoop {
     var waitersForEndOfCommit: [TimedWait<Bool>] = []
     var revocation: Revocation?
     var closing: Closing?
-    /// Partitions to look at again, soonest first.
-    var alarms: [(due: Instant, reader: PartitionReader)] = []
+    var backedOff = BackedOffPartitions<PartitionReader>()
     /// Partitions to be brought elsewhere, often to where the consumer was told to start, tried before in vain.
     var lateStarts: [(due: Instant, readers: [PartitionReader], start: KafkaConsumer.Configuration.Start)] = []
     /// Partitions that the application is asked about, and the tasks in which it answers.
@@ -79,7 +78,7 @@ final class ConsumerLoop {
     var restarts: [PartitionRestart] = []
     var watch: StuckHandlerClock
     var metrics: ConsumerMetrics?
-    var groupLeave: GroupLeave?
+    var groupLeave = GroupLeave<PartitionReader>()
     var generation = 0
     /// Acknowledgements, in the life of the consumer, whose partition went before they were committed.
     var uncommitted: [KafkaTopicPartition: Int] = [:]
@@ -153,7 +152,7 @@ final class ConsumerLoop {
         case .ask:
             handleAsk()
         case .wake(let reader, let due):
-            alarms.insert((due, reader), at: alarms.firstIndex { $0.due > due } ?? alarms.endIndex)
+            backedOff.add(reader, due: due)
         case .found(let missing):
             handleFound(missing)
         case .restart(let restart):
@@ -234,11 +233,8 @@ final class ConsumerLoop {
 
     /// Offers partitions whose back-off is over to their loops.
     private func wakeBackedOffPartitions() {
-        guard let first = alarms.first, first.due <= core.backoff.now else { return }
-        let now = core.backoff.now
-        let count = alarms.prefix { $0.due <= now }.count
-        for alarm in alarms.prefix(count) { core.signal(alarm.reader) }
-        alarms.removeFirst(count)
+        guard let next = backedOff.next, next <= core.backoff.now else { return }
+        for case .offer(let reader) in backedOff.advance(at: core.backoff.now) { core.signal(reader) }
     }
 
     /// Milliseconds until something is due, -1 where nothing is.
@@ -261,7 +257,7 @@ final class ConsumerLoop {
             case .leavingUnattended: break
             }
         }
-        if let alarm = alarms.first { consider(core.backoff.wakeTime(for: alarm.due)) }
+        if let due = backedOff.next { consider(core.backoff.wakeTime(for: due)) }
         // Reading a partition makes librdkafka count the time since then towards max.poll.interval.ms, whatever this
         // thread waits for. So where there is something to lose, it shows up in good time.
         if !readers.isEmpty { consider(watch.next) }
