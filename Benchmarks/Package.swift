@@ -23,6 +23,31 @@ let package = Package(
             dependencies: ["CLibrdkafka"],
             cSettings: [.unsafeFlags(["-O2"], .when(configuration: .release))]
         ),
+        .systemLibrary(
+            name: "CLibrabbitmq",
+            pkgConfig: "librabbitmq",
+            providers: [.apt(["librabbitmq-dev"]), .brew(["rabbitmq-c"])]
+        ),
+        .target(
+            name: "BareRabbit",
+            dependencies: ["CLibrabbitmq"],
+            cSettings: [.unsafeFlags(["-O2"], .when(configuration: .release))]
+        ),
+        .executableTarget(
+            name: "RabbitThroughput",
+            dependencies: [
+                "BareRabbit",
+                .product(name: "RabbitDelivery", package: "KafkaDelivery"),
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            swiftSettings: [
+                .enableUpcomingFeature("InternalImportsByDefault"),
+                .enableUpcomingFeature("MemberImportVisibility"),
+                .enableUpcomingFeature("ExistentialAny"),
+                .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+            ]
+        ),
         // malloc and its relatives, counted. In a target of its own, because it has to come first in the link.
         .target(name: "AllocationCount"),
         .executableTarget(
