@@ -68,8 +68,8 @@ struct RabbitThroughput: AsyncParsableCommand {
     }
 
     func run() async throws {
-        print("| | queue | library/s | C loop/s | ratio | at least | library's processor, µs a message | C loop's |")
-        print("|---|---|---|---|---|---|---|---|")
+        say("| | queue | library/s | C loop/s | ratio | at least | library's processor, µs a message | C loop's |")
+        say("|---|---|---|---|---|---|---|---|")
         for row in Self.rows {
             for kind in [RabbitTopology.Queue.Kind.classic, .quorum] {
                 try await measure(
@@ -103,10 +103,15 @@ struct RabbitThroughput: AsyncParsableCommand {
         let (ours, theirs) = (Self.median(library), Self.median(loop))
         let ratio = ours.rate / theirs.rate
         func text(_ number: Double, _ digits: Int) -> String { String(format: "%.\(digits)f", number) }
-        print(
+        say(
             "| \(row.name) | \(queue.kind) | \(text(ours.rate, 0)) | \(text(theirs.rate, 0)) | \(text(ratio, 2)) "
                 + "| \(text(row.target, 2)) | \(text(ours.processor, 2)) | \(text(theirs.processor, 2)) |"
         )
+    }
+
+    /// A line, at once: a pipe is told nothing for minutes otherwise.
+    private func say(_ line: String) {
+        FileHandle.standardOutput.write(Data((line + "\n").utf8))
     }
 
     struct Failed: Error {

@@ -60,6 +60,7 @@ extension ConnectionLoop {
             timeout = left <= 0 ? 0 : Int32(min(left.rounded(.up), 3_600_000))
         }
         let count = poll(&descriptors, nfds_t(descriptors.count), timeout)
+        isRung = count > 0 && descriptors[0].revents != 0
         return count > 0 && descriptors.count > 1 && descriptors[1].revents != 0
     }
 

@@ -38,6 +38,8 @@ final class ConnectionLoop {
     var assembler = ContentAssembler()
     let pool = AMQPPool()
     let wire = Wire()
+    /// Whether the last sleep ended with the bell.
+    var isRung = false
     /// Whether the TLS greeting goes on when the socket can be written to.
     var tlsWaitsForWriting = false
     private var generation = 0
@@ -71,7 +73,7 @@ final class ConnectionLoop {
     }
 
     private func turn() {
-        wakeUp.clear()
+        wakeUp.clear(isReadable: isRung)
         let now = Moment.now
         var next = client.advance(isOpen ? wire : nil, at: now)
         if client.wantsEnd { beginEnd(at: now) }

@@ -40,8 +40,11 @@ final class WakeUp: Sendable {
     }
 
     /// The thread is awake, and looks at everything after this.
-    func clear() {
-        guard isRung.load(ordering: .acquiring) else { return }
+    ///
+    /// - Parameter isReadable: Whether `poll` found the pipe readable. Its byte may come after the thread woke for something else and
+    ///   cleared the mark: not read then, it would end every further sleep at once.
+    func clear(isReadable: Bool) {
+        guard isReadable || isRung.load(ordering: .acquiring) else { return }
         var bytes: (UInt64, UInt64) = (0, 0)
         _ = withUnsafeMutableBytes(of: &bytes) { read(readEnd, $0.baseAddress, $0.count) }
         _ = isRung.exchange(false, ordering: .acquiringAndReleasing)
