@@ -170,6 +170,19 @@ let package = Package(
             swiftSettings: settings
         ),
         // PostgreSQL's half of it, over libpq of the system.
+        // A member of a group that ClusterTests kill. Not a product.
+        .executableTarget(
+            name: "InboxMember",
+            dependencies: [
+                "KafkaDelivery",
+                "OutboxKafka",
+                "OutboxSQLite",
+                .product(name: "GRDB", package: "GRDB.swift", condition: .when(traits: ["SQLite"])),
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            path: "Tests/InboxMember",
+            swiftSettings: settings
+        ),
         // A target of its own, so that HTTP users link no outbox and outbox users no HTTP.
         .target(name: "OutboxHTTP", dependencies: ["HTTPDelivery", "OutboxDelivery"], swiftSettings: settings),
         .target(
@@ -214,10 +227,16 @@ let package = Package(
             ],
             swiftSettings: settings
         ),
-        // Kafka as an outbox's destination.
+        // What Kafka and databases have together, an outbox's destination and a consumer's inbox: a target of its own, so that users of
+        // Kafka alone link no outbox, and others no librdkafka.
         .target(
             name: "OutboxKafka",
-            dependencies: ["KafkaDelivery", "OutboxDelivery", .product(name: "Logging", package: "swift-log")],
+            dependencies: [
+                "DeliveryCore",
+                "KafkaDelivery",
+                "OutboxDelivery",
+                .product(name: "Logging", package: "swift-log"),
+            ],
             swiftSettings: settings
         ),
         // A publisher that OutboxKafkaTests kill. Not a product.
@@ -362,6 +381,12 @@ let package = Package(
         .testTarget(
             name: "ClusterTests",
             dependencies: [
+                "DeliveryTesting",
+                "InboxMember",
+                "OutboxDelivery",
+                "OutboxKafka",
+                "OutboxSQLite",
+                .product(name: "GRDB", package: "GRDB.swift", condition: .when(traits: ["SQLite"])),
                 "CRdKafka",
                 "KafkaDelivery",
                 "KafkaDeliveryTesting",

@@ -45,6 +45,9 @@ public final class KafkaConsumer: Service, Sendable {
         self.core = try ConsumerCore(configuration, logger: logger, backoff: SystemBackoffClock(), commits: false)
     }
 
+    /// Whether the application says where partitions begin (``Configuration/startingOffset``).
+    package var asksForStartingOffsets: Bool { core.configuration.startingOffset != nil }
+
     deinit {
         core.beginClosing(within: core.configuration.closeTimeout)
     }

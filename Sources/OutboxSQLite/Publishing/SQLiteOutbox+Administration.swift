@@ -12,27 +12,15 @@
         /// Makes the tables, or brings them to this library's version, in one transaction.
         @discardableResult
         public func migrate() async throws(OutboxError) -> [Int] {
-            try await database.transaction { db in
-                let version = try schemaVersion(db)
-                guard version <= SQLiteMigration.version else {
-                    throw OutboxError(
-                        kind: .schemaVersion,
-                        persistence: .notPersisted,
-                        recovery: .fixRequest,
-                        reason:
-                            "the outbox's tables have version \(version), which is newer than this library's \(SQLiteMigration.version)"
-                    )
-                }
-                for statement in migrations(from: version) { try db.execute(sql: statement) }
-                return Array((version + 1)..<(SQLiteMigration.version + 1))
-            }
+            let schema = schema
+            return try await database.transaction { db in try schema.migrate(db) }
         }
 
         /// How much waits, what is parked, and who has the lease.
         public func status() async throws(OutboxError) -> OutboxStatus {
             let table = table
             return try await database.perform { db in
-                try checkSchema(db)
+                try schema.check(db)
                 let waiting = try Row.fetchAll(
                     db,
                     sql: """
@@ -67,7 +55,7 @@
                         """
                 )
                 return OutboxStatus(
-                    schemaVersion: try schemaVersion(db),
+                    schemaVersion: try schema.version(db),
                     waiting: waiting,
                     publishers: publishers,
                     parkedCount: parked.map { Int(SQLiteRows.integer($0, 0)) } ?? 0,
@@ -81,7 +69,7 @@
         public func parked(key: [UInt8]?, limit: Int) async throws(OutboxError) -> [OutboxParkedEvent] {
             let table = table
             return try await database.perform { db in
-                try checkSchema(db)
+                try schema.check(db)
                 return try Row.fetchAll(
                     db,
                     sql: """
@@ -109,7 +97,7 @@
         ) async throws(OutboxError) -> Int {
             let table = table
             return try await database.transaction { db in
-                try checkSchema(db)
+                try schema.check(db)
                 let (condition, argument): (String, DatabaseValue) =
                     switch selection {
                     case .all: ("?2 IS NULL", .null)

@@ -13,8 +13,8 @@
             try await database.perform { db in
                 try Durability.check(db)
                 try Durability.checkJournal(db)
-                try checkSchema(db)
-                session.observe(db)
+                try schema.check(db)
+                try session.observe(db)
             }
             return session
         }
@@ -44,8 +44,15 @@
             )
         }
 
-        func observe(_ db: Database) {
+        /// From here on no commit is missed.
+        func observe(_ db: Database) throws {
             db.add(transactionObserver: watch, extent: .observerLifetime)
+            let version = try Self.dataVersion(db)
+            state.withLock { $0.dataVersion = version }
+        }
+
+        private static func dataVersion(_ db: Database) throws -> Int? {
+            try Int.fetchOne(db.cachedStatement(sql: "PRAGMA data_version"))
         }
 
         /// A third of the lease.
@@ -181,12 +188,10 @@
         /// Whether another connection has committed since the last look (`PRAGMA data_version`).
         private func sawOtherProcess() async -> Bool {
             do {
-                let version = try await outbox.database.perform { db in
-                    try Int.fetchOne(db.cachedStatement(sql: "PRAGMA data_version"))
-                }
+                let version = try await outbox.database.perform(Self.dataVersion)
                 return state.withLock { state in
                     defer { state.dataVersion = version }
-                    return state.dataVersion != nil && state.dataVersion != version
+                    return state.dataVersion != version
                 }
             } catch {
                 // The next call says what is wrong.

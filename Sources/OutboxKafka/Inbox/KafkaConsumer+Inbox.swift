@@ -1,0 +1,170 @@
+public import KafkaDelivery
+public import Logging
+public import OutboxDelivery
+
+extension KafkaConsumer.Configuration {
+    /// Lets partitions begin at the offset that an inbox has stored, whatever the group has committed in Kafka: the effects are in
+    /// the database, and so is how far they have come. Where the inbox has stored none, a partition begins where it would.
+    ///
+    /// A topic that is deleted and made anew counts its offsets from 0 again: delete its rows of the inbox, or what it holds below
+    /// the stored offset is taken for done.
+    public mutating func begin(at inbox: some InboxStore) {
+        startingOffset = { assigned in
+            try await inbox.nextOffset(
+                of: InboxPlace(topic: assigned.partition.topic, partition: assigned.partition.partition)
+            )
+        }
+    }
+}
+
+extension KafkaConsumer {
+    /// Handles every delivery in a transaction of the application's database, which also stores the offset and the idempotency
+    /// key: each message has its effect once, whatever is killed, redelivered or rebalanced.
+    ///
+    /// ```swift
+    /// configuration.begin(at: inbox)
+    /// let consumer = try KafkaConsumer(configuration)
+    /// try await consumer.forEach(inbox: inbox) { delivery, db in
+    ///     try Projection(delivery).save(db)
+    ///     try outbox.append(message(for: delivery), in: db)       // and from here exactly once to Kafka
+    /// }
+    /// ```
+    ///
+    /// Deliveries of a partition are handled one after the other, in order: that is what one offset can say. A message that comes again
+    /// is acknowledged, and the handler not called: one whose offset is below the stored one, and one whose
+    /// ``KafkaMessage/idempotencyKey`` is known, as when it was sent twice. Throwing rolls the transaction back; the policy then says what
+    /// becomes of the message. A message that is given up and published as a dead letter has no effect, and the ones behind it
+    /// go on; redriven, it comes with its key, and has its effect then.
+    ///
+    /// A database that is away or busy is waited for: that is nobody's attempt, and no message becomes a dead letter for it.
+    ///
+    /// What is outside of the database has no part in the transaction: call other systems through an outbox, not in the handler.
+    ///
+    /// - Parameters:
+    ///   - inbox: Where offsets and keys are stored; the consumer's configuration has to begin at it.
+    ///   - retry: What to do about the handler's errors.
+    ///   - deadLetters: Where messages go that are given up.
+    ///   - logger: Where it says that the database is waited for, as warnings.
+    ///   - handler: Handles one delivery, with the transaction.
+    /// - Throws: As ``forEach(concurrency:retry:retryTopics:deadLetters:deduplicating:_:)``; ``OutboxError`` where the inbox will not
+    ///   work until a person has changed something; ``KafkaError`` of the kind `invalidConfiguration` where the consumer does not begin
+    ///   at an inbox.
+    public func forEach<Store: Inbox>(
+        inbox: Store,
+        retry: KafkaRetryPolicy = .exponential(maximumAttempts: nil),
+        deadLetters: KafkaDeadLetters? = nil,
+        logger: Logger = Logger(label: "OutboxKafka"),
+        _ handler: @escaping @Sendable (Delivery, Store.Transaction) throws -> Void
+    ) async throws {
+        try checkBeginning()
+        try await forEach(retry: retry, deadLetters: deadLetters) { delivery in
+            try await PatientInbox(logger: logger).receive(delivery) {
+                try await inbox.receive([delivery.inboxMessage]) { transaction, _ in try handler(delivery, transaction)
+                }
+            }
+        }
+    }
+
+    /// Handles every delivery in a transaction that suspends; see ``forEach(inbox:retry:deadLetters:logger:_:)-(_,_,_,_,(_,_)throws->_)``.
+    public func forEach<Store: AsyncInbox>(
+        inbox: Store,
+        retry: KafkaRetryPolicy = .exponential(maximumAttempts: nil),
+        deadLetters: KafkaDeadLetters? = nil,
+        logger: Logger = Logger(label: "OutboxKafka"),
+        _ handler: @escaping @Sendable (Delivery, Store.Transaction) async throws -> Void
+    ) async throws {
+        try checkBeginning()
+        try await forEach(retry: retry, deadLetters: deadLetters) { delivery in
+            try await PatientInbox(logger: logger).receive(delivery) {
+                try await inbox.receive([delivery.inboxMessage]) { transaction, _ in
+                    try await handler(delivery, transaction)
+                }
+            }
+        }
+    }
+
+    /// Handles deliveries of one partition in batches, each in one transaction: for databases whose commits are slower than what
+    /// the messages do.
+    ///
+    /// The handler gets the deliveries that are new, in order, and is not called where none is. Throwing rolls back all of them.
+    ///
+    /// - Parameters:
+    ///   - inbox: Where offsets and keys are stored; the consumer's configuration has to begin at it.
+    ///   - maximumCount: How many deliveries a batch has at most, 1 or more.
+    ///   - maximumWait: How long the first of a batch waits for others.
+    ///   - retry: What to do about the handler's errors.
+    ///   - deadLetters: Where messages go that are given up; all of a batch that failed are.
+    ///   - logger: Where it says that the database is waited for, as warnings.
+    ///   - handler: Handles one batch, with the transaction.
+    /// - Throws: As ``forEach(inbox:retry:deadLetters:logger:_:)-(_,_,_,_,(_,_)throws->_)``.
+    public func forEachBatch<Store: Inbox>(
+        inbox: Store,
+        maximumCount: Int,
+        maximumWait: Duration,
+        retry: KafkaRetryPolicy = .exponential(maximumAttempts: nil),
+        deadLetters: KafkaDeadLetters? = nil,
+        logger: Logger = Logger(label: "OutboxKafka"),
+        _ handler: @escaping @Sendable ([Delivery], Store.Transaction) throws -> Void
+    ) async throws {
+        try checkBeginning()
+        try await forEachBatch(
+            maximumCount: maximumCount,
+            maximumWait: maximumWait,
+            retry: retry,
+            deadLetters: deadLetters
+        ) { deliveries in
+            try await PatientInbox(logger: logger).receive(deliveries.first) {
+                try await inbox.receive(deliveries.map(\.inboxMessage)) { transaction, new in
+                    try handler(new.map { deliveries[$0] }, transaction)
+                }
+            }
+        }
+    }
+
+    /// Handles deliveries of one partition in batches, each in one transaction that suspends.
+    public func forEachBatch<Store: AsyncInbox>(
+        inbox: Store,
+        maximumCount: Int,
+        maximumWait: Duration,
+        retry: KafkaRetryPolicy = .exponential(maximumAttempts: nil),
+        deadLetters: KafkaDeadLetters? = nil,
+        logger: Logger = Logger(label: "OutboxKafka"),
+        _ handler: @escaping @Sendable ([Delivery], Store.Transaction) async throws -> Void
+    ) async throws {
+        try checkBeginning()
+        try await forEachBatch(
+            maximumCount: maximumCount,
+            maximumWait: maximumWait,
+            retry: retry,
+            deadLetters: deadLetters
+        ) { deliveries in
+            try await PatientInbox(logger: logger).receive(deliveries.first) {
+                try await inbox.receive(deliveries.map(\.inboxMessage)) { transaction, new in
+                    try await handler(new.map { deliveries[$0] }, transaction)
+                }
+            }
+        }
+    }
+
+    /// Offsets that nobody asks for do not win over the group's: after a restore of the database, messages would be left out.
+    private func checkBeginning() throws(KafkaError) {
+        guard asksForStartingOffsets else {
+            throw KafkaError(
+                .invalidConfiguration,
+                recovery: .fixRequest,
+                reason: "let the consumer begin where its inbox says: configuration.begin(at: inbox)"
+            )
+        }
+    }
+}
+
+extension KafkaConsumer.Delivery {
+    /// What an inbox knows of it.
+    var inboxMessage: InboxMessage {
+        InboxMessage(
+            place: InboxPlace(topic: topic, partition: partition),
+            offset: offset,
+            idempotencyKey: idempotencyKey?.array
+        )
+    }
+}
