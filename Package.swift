@@ -201,6 +201,7 @@ let package = Package(
                 "OutboxDelivery",
                 "OutboxSQLite",
                 .product(name: "GRDB", package: "GRDB.swift", condition: .when(traits: ["SQLite"])),
+                .product(name: "Logging", package: "swift-log"),
             ],
             path: "Tests/OutboxSQLiteMember",
             swiftSettings: settings
@@ -213,6 +214,7 @@ let package = Package(
                 "OutboxSQLite",
                 "OutboxSQLiteMember",
                 .product(name: "GRDB", package: "GRDB.swift", condition: .when(traits: ["SQLite"])),
+                .product(name: "Logging", package: "swift-log"),
             ],
             swiftSettings: settings
         ),

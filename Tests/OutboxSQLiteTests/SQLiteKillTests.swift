@@ -7,9 +7,12 @@
     import Testing
 
     @Suite(.timeLimit(.minutes(5))) struct SQLiteKillTests {
-        private func member(_ service: Service, _ name: String) throws -> ChildProcess {
+        private func member(_ service: Service, _ words: String...) throws -> ChildProcess {
             let tests = URL(fileURLWithPath: CommandLine.arguments[0]).deletingLastPathComponent()
-            return try ChildProcess(tests.appendingPathComponent("OutboxSQLiteMember").path, [service.file.path, name])
+            return try ChildProcess(
+                tests.appendingPathComponent("OutboxSQLiteMember").path,
+                [words[0], service.file.path] + words.dropFirst()
+            )
         }
 
         /// Writers are killed in the middle of what they do; a change and its event are both there or both not.
@@ -17,7 +20,7 @@
             let service = try await Service()
             var confirmed: [String] = []
             for round in 0..<6 {
-                let child = try member(service, "w\(round)")
+                let child = try member(service, "write", "w\(round)")
                 var lines = 0
                 for await line in child.lines() {
                     confirmed.append(line)
@@ -44,7 +47,7 @@
             let service = try await Service()
             let session = try await service.publishing()
             let names = ["a", "b", "c"]
-            let children = try names.map { try member(service, $0) }
+            let children = try names.map { try member(service, "write", $0) }
             var read: [String] = []
             while read.count < 600 {
                 await session.waitForWork(atMost: .seconds(1))
@@ -64,6 +67,45 @@
             for name in names {
                 let own = read.filter { $0.hasPrefix(name + "-") }
                 #expect(own == (1...own.count).map { "\(name)-\($0)" })
+            }
+        }
+
+        /// Publishers are killed at any moment; the next one goes on where the first undeleted row is.
+        @Test func aPublisherThatIsKilledLosesNothingAndKeepsTheOrderOfEachKey() async throws {
+            let service = try await Service()
+            let keys = 5
+            let count = 1_500
+            try await service.database.write { db in
+                for number in 0..<count {
+                    try service.outbox.append(.of("k\(number % keys)", "\(number)"), in: db)
+                }
+            }
+            var lines: [String] = []
+            var kills = 0
+            while try await service.outbox.status().backlog > 0 {
+                let child = try member(service, "publish")
+                // It stands still in the middle of a batch, and is killed there; the last one may go on to the end.
+                let allowed = 40 + 37 * kills
+                try child.input.write(contentsOf: [UInt8](repeating: 0, count: allowed))
+                if kills >= 6 { try child.input.close() }
+                var own = 0
+                for await line in child.lines() {
+                    lines.append(line)
+                    own += 1
+                    if kills < 6, own == allowed { child.send(signal: SIGKILL) }
+                    if kills >= 6, Set(lines).count == count { child.send(signal: SIGKILL) }
+                }
+                _ = await child.end()
+                kills += 1
+            }
+            #expect(kills > 6)
+            // What is repeated has the same idempotency key, and is less than what a publisher has in memory.
+            #expect(lines.count > count)
+            #expect(Set(lines).count == count)
+            var seen: Set<String> = []
+            let first = lines.filter { seen.insert($0).inserted }.compactMap { Int($0.prefix { $0 != " " }) }
+            for key in 0..<keys {
+                #expect(first.filter { $0 % keys == key } == (0..<count).filter { $0 % keys == key })
             }
         }
     }

@@ -1,0 +1,274 @@
+public import OutboxDelivery
+
+/// Offsets and idempotency keys of what was consumed, in the PostgreSQL database that has its effects.
+///
+/// ```swift
+/// let inbox = try PostgresInbox(.init(LibpqSettings("postgres://shop@db/shop"), consumer: "projection"))
+/// try await inbox.migrate()
+/// configuration.begin(at: inbox)
+/// try await KafkaConsumer(configuration).forEach(inbox: inbox) { delivery, transaction in
+///     try await transaction.query(OutboxStatement("INSERT INTO tasks …", […]))         // once for each message
+/// }
+/// ```
+///
+/// Each partition that is handled has a transaction, and so a connection, up to ``Configuration/maximumConnections``; others wait.
+public final class PostgresInbox: AsyncInbox {
+    /// The settings of an inbox in PostgreSQL.
+    public struct Configuration: Sendable, Hashable {
+        /// How to connect.
+        public var connection: LibpqSettings
+
+        /// Whose offsets these are: the group's name, usually. 1 to 255 bytes.
+        public var consumer: String
+
+        /// The schema that the tables are in; nil for where the connection looks first.
+        public var schema: String?
+
+        /// What the names of its tables begin with; see ``OutboxTable``.
+        public var prefix = "inbox"
+
+        /// How many transactions, and so connections, at a time; 1 to 1,000.
+        public var maximumConnections = 8
+
+        /// How long idempotency keys are remembered, which has to be longer than any message may be sent again: a redrive's age,
+        /// an outbox's outage. A minute to a century; forgotten a few at a time, with new messages.
+        public var rememberFor: Duration = .seconds(7 * 86_400)
+
+        /// Settings for a connection and a consumer.
+        public init(_ connection: LibpqSettings, consumer: String) {
+            self.connection = connection
+            self.consumer = consumer
+        }
+    }
+
+    /// Whose offsets these are.
+    public var consumer: String { configuration.consumer }
+
+    private let configuration: Configuration
+    private let table: OutboxTable
+    private let pool: LibpqPool
+
+    /// An inbox. Connects to nothing yet.
+    ///
+    /// - Throws: ``OutboxError`` of the kind `invalidConfiguration`.
+    public init(_ configuration: Configuration) throws(OutboxError) {
+        let consumer = configuration.consumer
+        guard !consumer.isEmpty, consumer.utf8.count <= 255, !consumer.utf8.contains(0) else {
+            throw .invalidConfiguration("name the inbox's consumer with 1 to 255 bytes without a NUL character")
+        }
+        guard configuration.rememberFor >= .seconds(60), configuration.rememberFor <= .seconds(36_500 * 86_400) else {
+            throw .invalidConfiguration(
+                "rememberFor is \(configuration.rememberFor), and has to be a minute to a century"
+            )
+        }
+        guard (1...1_000).contains(configuration.maximumConnections) else {
+            throw .invalidConfiguration(
+                "maximumConnections is \(configuration.maximumConnections), and has to be 1 to 1000"
+            )
+        }
+        table = try OutboxTable(.postgresql, schema: configuration.schema, prefix: configuration.prefix)
+        self.configuration = configuration
+        pool = LibpqPool(configuration.connection, maximum: configuration.maximumConnections)
+    }
+
+    /// The statements that make the tables, for migrators of the service's own: to be run in one transaction, in order.
+    ///
+    /// - Parameter version: The version that the tables have; 0 where there are none.
+    public func migrations(from version: Int = 0) -> [String] {
+        let steps = [
+            [
+                "CREATE TABLE \(table.name("_schema")) (version integer PRIMARY KEY, at timestamptz NOT NULL DEFAULT clock_timestamp())",
+                """
+                CREATE TABLE \(table.name("_offset")) (
+                    consumer text NOT NULL, topic text NOT NULL, part integer NOT NULL, next bigint NOT NULL,
+                    PRIMARY KEY (consumer, topic, part)
+                )
+                """,
+                """
+                CREATE TABLE \(table.name("_seen")) (
+                    consumer text NOT NULL, key bytea NOT NULL, at timestamptz NOT NULL DEFAULT clock_timestamp(),
+                    PRIMARY KEY (consumer, key)
+                )
+                """,
+                "CREATE INDEX \(table.quoted(table.prefix + "_seen_at")) ON \(table.name("_seen")) (at)",
+            ]
+        ]
+        return steps.enumerated().filter { $0.offset >= version }.flatMap { index, statements in
+            statements + ["INSERT INTO \(table.name("_schema")) (version) VALUES (\(index + 1))"]
+        }
+    }
+
+    /// The newest version.
+    private static let version: Int64 = 1
+
+    /// Makes the tables, or brings them to this library's version, in one transaction. Several processes may.
+    ///
+    /// - Returns: The numbers of the migrations that were run.
+    @discardableResult
+    public func migrate() async throws -> [Int] {
+        try await pool.withConnection { connection in
+            try await connection.withTransaction { transaction in
+                // One at a time: CREATE TABLE IF NOT EXISTS of two sessions may fail.
+                let lock = OutboxStatement(
+                    "SELECT pg_advisory_xact_lock(hashtext($1))",
+                    [.text(self.table.name("_schema"))]
+                )
+                try await transaction.query(lock)
+                let version = try await self.version(transaction)
+                guard version <= Self.version else { throw Self.schemaError(version) }
+                for statement in self.migrations(from: Int(version)) {
+                    try await transaction.query(OutboxStatement(statement))
+                }
+                return Array((Int(version) + 1)..<(Int(Self.version) + 1))
+            }
+        }
+    }
+
+    private func version(_ transaction: LibpqConnection.Transaction) async throws(OutboxError) -> Int64 {
+        let name = table.name("_schema")
+        let found = try await transaction.query(OutboxStatement("SELECT to_regclass($1) IS NOT NULL", [.text(name)]))
+        guard found.boolean(0, 0) == true else { return 0 }
+        return try await transaction.query(OutboxStatement("SELECT coalesce(max(version), 0)::bigint FROM \(name)"))
+            .integer(0, 0) ?? 0
+    }
+
+    private static func schemaError(_ version: Int64) -> OutboxError {
+        OutboxError(
+            kind: .schemaVersion,
+            persistence: .notPersisted,
+            recovery: .fixRequest,
+            reason: version == 0
+                ? "the inbox's tables are not there: migrate first"
+                : "the inbox's tables have version \(version), and this library needs \(Self.version)"
+        )
+    }
+
+    /// The offset of the next message of a partition; nil where none was stored.
+    ///
+    /// - Throws: ``OutboxError``: `schemaVersion` where the tables are not there; the database's error.
+    public func nextOffset(of place: InboxPlace) async throws(OutboxError) -> Int64? {
+        do {
+            return try await pool.withConnection { connection in
+                try await connection.withTransaction { transaction in
+                    let version = try await self.version(transaction)
+                    guard version == Self.version else { throw Self.schemaError(version) }
+                    return try await self.next(place, transaction)
+                }
+            }
+        } catch let error as OutboxError {
+            throw error
+        } catch {
+            throw OutboxError(
+                kind: .cancelled,
+                persistence: .notPersisted,
+                recovery: .retry,
+                reason: "the task was cancelled"
+            )
+        }
+    }
+
+    private func next(_ place: InboxPlace, _ transaction: LibpqConnection.Transaction) async throws(OutboxError)
+        -> Int64?
+    {
+        try await transaction.query(
+            OutboxStatement(
+                "SELECT next FROM \(table.name("_offset")) WHERE consumer = $1 AND topic = $2 AND part = $3 FOR UPDATE",
+                [.text(consumer), .text(place.topic), .integer(Int64(place.partition))]
+            )
+        ).integer(0, 0)
+    }
+
+    /// Runs `effect` in a transaction that also stores the messages' offset and keys, unless there is nothing new among them.
+    ///
+    /// Where nobody answered whether the transaction is committed (`possiblyPersisted`) the same call again finds out: there is no
+    /// second effect.
+    @discardableResult
+    public func receive(
+        _ messages: [InboxMessage],
+        _ effect: @escaping @Sendable (LibpqConnection.Transaction, [Int]) async throws -> Void
+    ) async throws -> [Int] {
+        guard let place = try place(of: messages), let last = messages.last else { return [] }
+        return try await pool.withConnection { connection in
+            try await connection.withTransaction { transaction in
+                // The row is locked: a member that has lost the partition waits here for the new owner's commit, or the other way
+                // round, and then finds the offset moved.
+                let isNew = try await self.isFirst(of: place, last.offset, transaction)
+                let next = isNew ? Int64.min : try await self.next(place, transaction) ?? .min
+                guard last.offset >= next else { return [] }
+                if !isNew { try await self.move(place, to: last.offset + 1, transaction) }
+                let new = try await self.note(messages, from: next, transaction)
+                if !new.isEmpty { try await effect(transaction, new) }
+                return new
+            }
+        }
+    }
+
+    /// Stores a partition's first offset.
+    ///
+    /// - Returns: Whether it was the first; otherwise nothing has changed.
+    private func isFirst(
+        of place: InboxPlace,
+        _ offset: Int64,
+        _ transaction: LibpqConnection.Transaction
+    ) async throws(OutboxError) -> Bool {
+        try await transaction.query(
+            OutboxStatement(
+                """
+                INSERT INTO \(table.name("_offset")) (consumer, topic, part, next) VALUES ($1, $2, $3, $4)
+                ON CONFLICT DO NOTHING
+                """,
+                [.text(consumer), .text(place.topic), .integer(Int64(place.partition)), .integer(offset + 1)]
+            )
+        ).affected == 1
+    }
+
+    private func move(
+        _ place: InboxPlace,
+        to next: Int64,
+        _ transaction: LibpqConnection.Transaction
+    ) async throws(OutboxError) {
+        try await transaction.query(
+            OutboxStatement(
+                "UPDATE \(table.name("_offset")) SET next = $4 WHERE consumer = $1 AND topic = $2 AND part = $3",
+                [.text(consumer), .text(place.topic), .integer(Int64(place.partition)), .integer(next)]
+            )
+        )
+    }
+
+    /// Notes the keys of messages, and forgets two old ones for each.
+    ///
+    /// - Returns: The indices of those that are new.
+    private func note(
+        _ messages: [InboxMessage],
+        from next: Int64,
+        _ transaction: LibpqConnection.Transaction
+    ) async throws(OutboxError) -> [Int] {
+        var new: [Int] = []
+        let seconds = configuration.rememberFor.components.seconds
+        for (index, message) in messages.enumerated() where message.offset >= next {
+            if let key = message.idempotencyKey {
+                let seen = table.name("_seen")
+                let noted = try await transaction.query(
+                    OutboxStatement(
+                        """
+                        WITH forgotten AS (
+                            DELETE FROM \(seen) WHERE (consumer, key) IN (
+                                SELECT consumer, key FROM \(seen) WHERE at < clock_timestamp() - $3 * interval '1 second'
+                                ORDER BY at LIMIT 2 FOR UPDATE SKIP LOCKED))
+                        INSERT INTO \(seen) (consumer, key) VALUES ($1, $2) ON CONFLICT DO NOTHING
+                        """,
+                        [.text(consumer), .bytes(key), .integer(seconds)]
+                    )
+                )
+                if noted.affected != 1 { continue }
+            }
+            new.append(index)
+        }
+        return new
+    }
+
+    /// Closes the connections; what is being received ends first.
+    public func close() async {
+        await pool.close()
+    }
+}

@@ -1,0 +1,195 @@
+import OutboxDelivery
+import OutboxPostgres
+import Testing
+
+@Suite(.timeLimit(.minutes(2))) struct PostgresInboxTests {
+    private struct Failure: Error {}
+
+    private let place = InboxPlace(topic: "t", partition: 3)
+
+    private func make(_ change: (inout PostgresInbox.Configuration) -> Void = { _ in }) async throws -> (
+        PostgresInbox, LibpqConnection
+    ) {
+        let database = try await TestDatabase.make()
+        var configuration = PostgresInbox.Configuration(database.settings, consumer: "c'\"--")
+        change(&configuration)
+        let inbox = try PostgresInbox(configuration)
+        try await inbox.migrate()
+        let connection = try await database.connect()
+        try await connection.query(
+            OutboxStatement("CREATE TABLE effect (id bigserial PRIMARY KEY, number bigint NOT NULL)")
+        )
+        return (inbox, connection)
+    }
+
+    private func messages(_ offsets: ClosedRange<Int64>, key: String? = nil) -> [InboxMessage] {
+        offsets.map { InboxMessage(place: place, offset: $0, idempotencyKey: key.map { Array($0.utf8) }) }
+    }
+
+    @Sendable private static func note(_ offset: Int64, _ transaction: LibpqConnection.Transaction) async throws {
+        try await transaction.query(OutboxStatement("INSERT INTO effect (number) VALUES ($1)", [.integer(offset)]))
+    }
+
+    @discardableResult
+    private func receive(_ inbox: PostgresInbox, _ messages: [InboxMessage]) async throws -> [Int64] {
+        try await inbox.receive(messages) { transaction, new in
+            for index in new { try await Self.note(messages[index].offset, transaction) }
+        }.map { messages[$0].offset }
+    }
+
+    private func effects(_ connection: LibpqConnection) async throws -> [Int64] {
+        let rows = try await connection.query(OutboxStatement("SELECT number FROM effect ORDER BY id"))
+        return (0..<rows.count).compactMap { rows.integer($0, 0) }
+    }
+
+    @Test func anEffectAndItsOffsetAreStoredTogether() async throws {
+        let (inbox, connection) = try await make()
+        #expect(try await inbox.nextOffset(of: place) == nil)
+        try await receive(inbox, messages(7...7))
+        #expect(try await inbox.nextOffset(of: place) == 8)
+        #expect(try await inbox.nextOffset(of: InboxPlace(topic: "t", partition: 4)) == nil)
+        await #expect(throws: Failure.self) {
+            try await inbox.receive(messages(8...8)) { transaction, _ in
+                try await Self.note(8, transaction)
+                throw Failure()
+            }
+        }
+        #expect(try await inbox.nextOffset(of: place) == 8)
+        #expect(try await effects(connection) == [7])
+        await inbox.close()
+    }
+
+    @Test func whatComesAgainHasNoSecondEffect() async throws {
+        let (inbox, connection) = try await make()
+        #expect(try await receive(inbox, messages(0...4)) == [0, 1, 2, 3, 4])
+        #expect(try await receive(inbox, messages(0...4)).isEmpty)
+        #expect(try await receive(inbox, messages(3...6)) == [5, 6])
+        #expect(try await effects(connection) == Array(0...6))
+        // Sent twice: a key that is known, at another offset and at another place.
+        #expect(try await receive(inbox, messages(7...8, key: "k")) == [7])
+        #expect(try await receive(inbox, messages(9...9, key: "k")).isEmpty)
+        var elsewhere = messages(0...0, key: "k")
+        elsewhere[0].place.partition = 9
+        #expect(try await receive(inbox, elsewhere).isEmpty)
+        #expect(try await inbox.nextOffset(of: place) == 10)
+        await inbox.close()
+    }
+
+    @Test func twoMembersThatBothThinkTheyOwnAPartitionHaveOneEffect() async throws {
+        let (inbox, connection) = try await make()
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for _ in 0..<4 {
+                group.addTask {
+                    for offset in 0..<50 as Range<Int64> { try await receive(inbox, messages(offset...offset)) }
+                }
+            }
+            try await group.waitForAll()
+        }
+        #expect(try await effects(connection) == Array(0..<50))
+        await inbox.close()
+    }
+
+    @Test func aSessionThatIsEndedInATransactionHasNoEffectAndTheNextAttemptHasOne() async throws {
+        let (inbox, connection) = try await make()
+        let error = await #expect(throws: OutboxError.self) {
+            try await inbox.receive(messages(0...0)) { transaction, _ in
+                try await Self.note(0, transaction)
+                let own = try await transaction.query(OutboxStatement("SELECT pg_backend_pid()")).integer(0, 0) ?? 0
+                try await connection.query(OutboxStatement("SELECT pg_terminate_backend($1)", [.integer(own)]))
+                try await Self.note(0, transaction)
+            }
+        }
+        #expect(error?.recovery == .retry)
+        #expect(try await receive(inbox, messages(0...0)) == [0])
+        #expect(try await effects(connection) == [0])
+        await inbox.close()
+    }
+
+    @Test func transactionsWaitForAConnectionWhereAllAreTaken() async throws {
+        let (inbox, connection) = try await make { $0.maximumConnections = 2 }
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for partition in 0..<12 {
+                group.addTask {
+                    let message = InboxMessage(
+                        place: InboxPlace(topic: "t", partition: partition),
+                        offset: 0,
+                        idempotencyKey: nil
+                    )
+                    try await inbox.receive([message]) { transaction, _ in
+                        try await Self.note(Int64(partition), transaction)
+                    }
+                }
+            }
+            try await group.waitForAll()
+        }
+        #expect(try await effects(connection).sorted() == Array(0..<12))
+        let sessions = try await connection.query(
+            OutboxStatement(
+                """
+                SELECT count(*) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND query LIKE '%' || current_schema || '%'
+                """
+            )
+        )
+        #expect((sessions.integer(0, 0) ?? 99) <= 2)
+        await inbox.close()
+        let closed = await #expect(throws: OutboxError.self) { try await inbox.nextOffset(of: place) }
+        #expect(closed?.kind == .closed)
+    }
+
+    @Test func keysAreForgottenAfterTheirTime() async throws {
+        let (inbox, connection) = try await make()
+        for offset in 0..<6 as Range<Int64> { try await receive(inbox, messages(offset...offset, key: "\(offset)")) }
+        try await connection.query(OutboxStatement("UPDATE inbox_seen SET at = at - interval '8 days'"))
+        for offset in 6..<9 as Range<Int64> { try await receive(inbox, messages(offset...offset, key: "\(offset)")) }
+        let left = try await connection.query(OutboxStatement("SELECT count(*) FROM inbox_seen")).integer(0, 0)
+        #expect(left == 3)
+        await inbox.close()
+    }
+
+    @Test func tablesAreMadeOnceAndAMissingOrNewerSchemaIsNamed() async throws {
+        let database = try await TestDatabase.make()
+        let inbox = try PostgresInbox(.init(database.settings, consumer: "c"))
+        #expect(
+            await #expect(throws: OutboxError.self) { try await inbox.nextOffset(of: place) }?.kind == .schemaVersion
+        )
+        try await withThrowingTaskGroup(of: [Int].self) { group in
+            for _ in 0..<4 { group.addTask { try await inbox.migrate() } }
+            var made: [Int] = []
+            for try await numbers in group { made += numbers }
+            #expect(made == [1])
+        }
+        let connection = try await database.connect()
+        try await connection.query(OutboxStatement("INSERT INTO inbox_schema (version) VALUES (9)"))
+        #expect(
+            await #expect(throws: OutboxError.self) { try await inbox.nextOffset(of: place) }?.kind == .schemaVersion
+        )
+        await #expect(throws: OutboxError.self) { try await inbox.migrate() }
+        await inbox.close()
+    }
+
+    @Test func aSettingThatCannotBeUsedIsRefused() {
+        let settings = LibpqSettings("host=localhost")
+        for change in [
+            { $0.consumer = "" }, { $0.consumer = "a\0" }, { $0.maximumConnections = 0 }, { $0.rememberFor = .zero },
+            { $0.prefix = "" },
+        ] as [(inout PostgresInbox.Configuration) -> Void] {
+            var configuration = PostgresInbox.Configuration(settings, consumer: "c")
+            change(&configuration)
+            let changed = configuration
+            #expect(#expect(throws: OutboxError.self) { try PostgresInbox(changed) }?.kind == .invalidConfiguration)
+        }
+    }
+
+    @Test func messagesOutOfOrderOrOfTwoPartitionsAreRefused() async throws {
+        let (inbox, connection) = try await make()
+        var other = messages(0...1)
+        other[1].place.topic = "u"
+        for wrong in [other, messages(0...1).reversed(), messages(0...0) + messages(0...0)] {
+            let error = await #expect(throws: OutboxError.self) { try await receive(inbox, wrong) }
+            #expect(error?.kind == .invalidMessage)
+        }
+        #expect(try await receive(inbox, []).isEmpty)
+        #expect(try await effects(connection).isEmpty)
+        await inbox.close()
+    }
+}
