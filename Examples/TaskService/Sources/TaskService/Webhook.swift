@@ -1,0 +1,29 @@
+import Hummingbird
+import Synchronization
+
+/// The other system: a webhook that is called for each event, and that is away for the first call of each key.
+final class Webhook: Sendable {
+    struct Call: ResponseCodable, Sendable {
+        var path: String
+        var body: String
+        var idempotencyKey: String
+    }
+
+    private struct State {
+        var calls: [Call] = []
+        var refused: Set<String> = []
+    }
+
+    private let state = Mutex(State())
+
+    /// Notes a call; the first time that it sees an idempotency key it answers 503.
+    func receive(_ call: Call) -> HTTPResponse.Status {
+        state.withLock { state in
+            guard !state.refused.insert(call.idempotencyKey).inserted else { return .serviceUnavailable }
+            if !state.calls.contains(where: { $0.idempotencyKey == call.idempotencyKey }) { state.calls.append(call) }
+            return .noContent
+        }
+    }
+
+    var calls: [Call] { state.withLock { $0.calls } }
+}
