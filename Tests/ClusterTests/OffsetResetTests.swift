@@ -142,26 +142,26 @@ struct OffsetResetTests {
         #expect(try await offsets.committed(topic) == 4)
     }
 
-    @Test(arguments: [KafkaConsumer.Configuration.NewGroupStart.beginning, .end])
-    func aCommittedOffsetThatIsNotThereAnyMoreIsTold(newGroupStart: KafkaConsumer.Configuration.NewGroupStart)
+    @Test(arguments: [KafkaConsumer.Configuration.AutoOffsetReset.beginning, .end])
+    func aCommittedOffsetThatIsNotThereAnyMoreIsTold(autoOffsetReset: KafkaConsumer.Configuration.AutoOffsetReset)
         async throws
     {
         let cluster = try TestCluster()
         let topic = try await cluster.makeTopic()
         try await cluster.fill(topic, count: 10)
         var configuration = cluster.quickConsumer(topic)
-        configuration.newGroupStart = newGroupStart
+        configuration.autoOffsetReset = autoOffsetReset
         // As long after the end as retention would put it before the beginning.
         try await GroupOffsets(cluster, configuration.group).commit(topic, 1_000, metadata: "")
         let consumer = try KafkaConsumer(configuration, logger: .test)
         let events = consumer.events
         let loop = Task { try await consumer.takeOffsets(1) }
         #expect(try await Self.reset(events, topic) == 1_000)
-        if newGroupStart == .end {
+        if autoOffsetReset == .end {
             _ = try await events.first { if case .caughtUp = $0 { true } else { nil } }
             try await cluster.fill(topic, count: 1, from: 10)
         }
-        #expect(try await loop.value == [newGroupStart == .beginning ? 0 : 10])
+        #expect(try await loop.value == [autoOffsetReset == .beginning ? 0 : 10])
         await consumer.close()
     }
 

@@ -165,13 +165,3 @@ final class Shared<Value: Sendable>: Sendable {
         }
     }
 }
-
-/// The names that `OffsetResetTests` has for it.
-extension KafkaConsumer.Configuration {
-    typealias NewGroupStart = AutoOffsetReset
-
-    var newGroupStart: AutoOffsetReset {
-        get { autoOffsetReset }
-        set { autoOffsetReset = newValue }
-    }
-}
