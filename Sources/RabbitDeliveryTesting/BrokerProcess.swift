@@ -157,7 +157,8 @@ final class BrokerProcess: Sendable {
     // MARK: What it is started with
 
     /// Starts RabbitMQ and its register of nodes, again for each line that says so, and ends them with its input. `epmd` runs in
-    /// the foreground: otherwise a daemon would outlive the broker. `$1` is the program, `$2` the directory.
+    /// the foreground: otherwise a daemon would outlive the broker; and is killed, for it inherits from a thread of Swift's pool that
+    /// other signals are blocked. `$1` is the program, `$2` the directory.
     private static let script = """
         trap '' INT HUP
         epmd -address 127.0.0.1 -port "$ERL_EPMD_PORT" >/dev/null 2>&1 &
@@ -175,7 +176,7 @@ final class BrokerProcess: Sendable {
         [ -f "$2/pid" ] && kill -CONT "$(cat "$2/pid")" 2>/dev/null
         [ -f "$2/pid" ] && kill -KILL "$(cat "$2/pid")" 2>/dev/null
         wait $!
-        kill $register
+        kill -KILL $register
         rm -rf "$2"
 
         """
