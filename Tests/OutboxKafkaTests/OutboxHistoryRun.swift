@@ -19,13 +19,15 @@ final class OutboxHistoryRun: Sendable {
     private let server: PostgresServer
     private let cluster: MockCluster
     private let topic = "history"
-    private let partitions = 4
+    /// A mock broker keeps 5 MiB of a partition, and forgets the oldest records then.
+    private let partitions: Int
     private let written = Atomic(0)
     private let isDone = Atomic(false)
 
     init(seed: UInt64, eventCount: Int) async throws {
         self.seed = seed
         self.eventCount = eventCount
+        self.partitions = max(4, eventCount / 2_000)
         server = try await PostgresServer.start()
         cluster = try MockCluster(brokers: 3, checksSequences: true)
         try cluster.createTopic(topic, partitions: partitions, replicationFactor: 3)

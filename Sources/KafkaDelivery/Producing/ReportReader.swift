@@ -161,6 +161,9 @@ extension ReportReader {
         let error = client._withUnsafeGuaranteedRef { $0.explain(bare) }
         if event.isFatal {
             logger.error("Producer failed for good", metadata: ["kafka_error": "\(fatalError ?? error)"])
+            // librdkafka sends nothing after a fatal error, and keeps what is queued until its messages' time-out
+            // (rd_kafka_toppar_producer_serve): each send has its outcome now.
+            client._withUnsafeGuaranteedRef { $0.purge() }
         } else {
             note(error)
             // As the consumer's: a broker that is away comes back by itself, the rest has to be put right by the application.
