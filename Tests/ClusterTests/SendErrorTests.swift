@@ -221,6 +221,28 @@ struct SendErrorTests {
         await producer.close()
     }
 
+    /// librdkafka sends nothing more then, and would keep what is queued until its time-out.
+    @Test func afterAFatalErrorWhatIsQueuedWaitsForNoMessageTimeout() async throws {
+        let cluster = try TestCluster()
+        let topic = try await cluster.makeTopic()
+        var configuration = cluster.producerConfiguration()
+        configuration.messageTimeout = .seconds(3_600)
+        configuration.additionalProperties["enable.gapless.guarantee"] = "true"
+        configuration.additionalProperties["batch.num.messages"] = "1"
+        let producer = try KafkaProducer(configuration, logger: .test)
+        try await producer.send(KafkaMessage(topic: topic, value: "before"))
+        try cluster.mock.inject([.invalidRecord], into: .produce)
+        let results = await producer.send(contentsOf: (0..<100).map { KafkaMessage(topic: topic, value: "\($0)") })
+        #expect(results.count == 100)
+        guard case .failure(let last) = results.last else {
+            Issue.record("\(results)")
+            return
+        }
+        #expect(last.kind == .fatal)
+        #expect(last.recovery == .recreateClient)
+        await producer.close()
+    }
+
     @Test func aFailureThatIdempotenceCannotSurviveIsFatalAndSaysSo() async throws {
         let cluster = try TestCluster()
         let topic = try await cluster.makeTopic()

@@ -53,6 +53,11 @@ struct ProducerThread {
             // A flush may wait for one that was counted as in flight while it was tried.
             _ = takeStock()
         }
+        if reports.hasFailed {
+            // What senders put into the path is in flight, too.
+            reports.inFlight.takeOverSealed(core.path)
+            reports.purgeAfterFatalError(at: .now)
+        }
         return isFinished() ? nil : nextTimeout()
     }
 
@@ -139,6 +144,7 @@ extension ProducerThread {
     /// Milliseconds until something is due, -1 where nothing is.
     private func nextTimeout() -> Int32 {
         var next = reports.nextExport
+        if let purge = reports.purgeDeadline { next = min(purge, next ?? purge) }
         if core.waitQueue.needsThread {
             let (space, closing) = core.waitQueue.withLock { ($0.nextSpaceDeadline, $0.closing) }
             for deadline in [space, closing.map { $0.purgeDeadline ?? $0.deadline }] {

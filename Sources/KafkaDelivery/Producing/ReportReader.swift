@@ -11,6 +11,8 @@ struct ReportReader: @unchecked Sendable {
     private let messageTimeout: Duration
     /// What explains errors. The producer's thread lets go of it when it has ended.
     private let client: Unmanaged<RdKafkaClient>
+    /// When what librdkafka still has is given up, after a fatal error; nil before one.
+    private var nextPurge: Moment?
     /// The last thing that was wrong with a connection, until a message gets through again.
     private var connectionError: KafkaError?
 
@@ -106,6 +108,23 @@ struct ReportReader: @unchecked Sendable {
         }
     }
 
+    /// Whether the client cannot go on.
+    var hasFailed: Bool { nextPurge != nil }
+
+    /// When ``purgeAfterFatalError(at:)`` is due; nil where there is nothing to give up.
+    var purgeDeadline: Moment? { inFlight.count > 0 ? nextPurge : nil }
+
+    /// Gives up what is left after a fatal error, so that each send has its outcome.
+    ///
+    /// librdkafka sends nothing then, and keeps what is queued until its messages' time-out (`rd_kafka_toppar_producer_serve`). Once
+    /// is not enough: what a broker's thread was about to retry goes back to the queue behind the purge, and so does what a sender
+    /// produced meanwhile; librdkafka tells of neither, so the thread looks again by the clock while something is left.
+    mutating func purgeAfterFatalError(at now: Moment) {
+        guard let due = purgeDeadline, due <= now else { return }
+        client._withUnsafeGuaranteedRef { $0.purge() }
+        nextPurge = now.advanced(by: .milliseconds(50))
+    }
+
     /// When metrics are due to be brought up to date; nil where there are none.
     var nextExport: Moment? { metrics?.next }
 
@@ -161,9 +180,7 @@ extension ReportReader {
         let error = client._withUnsafeGuaranteedRef { $0.explain(bare) }
         if event.isFatal {
             logger.error("Producer failed for good", metadata: ["kafka_error": "\(fatalError ?? error)"])
-            // librdkafka sends nothing after a fatal error, and keeps what is queued until its messages' time-out
-            // (rd_kafka_toppar_producer_serve): each send has its outcome now.
-            client._withUnsafeGuaranteedRef { $0.purge() }
+            nextPurge = .now
         } else {
             note(error)
             // As the consumer's: a broker that is away comes back by itself, the rest has to be put right by the application.
