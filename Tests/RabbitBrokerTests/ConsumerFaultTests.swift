@@ -190,6 +190,9 @@ extension FaultTests {
         await reader.close()
         let good = wanted.subtracting(failing)
         while !record.handled.withLock({ $0.isSuperset(of: good) }) { await Task.yield() }
+        // The end is in order where there is a connection, and what came again after the last fault is handled.
+        for consumer in consumers { try await consumer.waitUntilConnected(within: .seconds(60)) }
+        while try await place.messageCount() > 0 { await Task.yield() }
         for consumer in consumers {
             let summary = await consumer.close()
             #expect(summary.acknowledgementsReachedBroker, "seed \(seed)")

@@ -43,6 +43,18 @@ public final class RabbitConsumer: Service, Sendable {
     /// What happens to the consumer, from now on.
     public var events: RabbitEvents { core.events.listen() }
 
+    /// Waits until there is a connection, the topology is declared on it and the broker delivers; returns at once where that is so.
+    ///
+    /// Reading does not need it, and begins the connecting. It is for programs that want to know at their start, or before they end
+    /// in order.
+    ///
+    /// - Parameter timeout: How long to wait.
+    /// - Throws: ``RabbitError``: what the login or the topology was refused for, `timedOut` with the last problem, `cancelled`,
+    ///   `closed`.
+    public func waitUntilConnected(within timeout: Duration = .seconds(10)) async throws(RabbitError) {
+        try await core.connected.wait(within: timeout)
+    }
+
     /// How a consumer ended.
     public struct CloseSummary: Sendable, Hashable {
         /// Deliveries that were in somebody's hands and had no verdict; the broker delivers them again.
