@@ -97,6 +97,9 @@ struct TransformTests {
         let cluster = try TestCluster()
         let (_, output, configuration) = try await Self.prepare(cluster, partitions: 1, count: 10)
         let letters = try await cluster.makeTopic(name: "letters")
+        // A millisecond that comes after those in which the messages were sent.
+        let filled = KafkaTimestamp.now
+        while KafkaTimestamp.now == filled { await Task.yield() }
         let start = KafkaTimestamp.now
         let producer = try cluster.transactionalProducer()
         let seen = Shared(0)
