@@ -139,7 +139,10 @@ struct BackPressureTests {
         let error = await #expect(throws: KafkaError.self) {
             try await producer.send(KafkaMessage(topic: topic, value: "second"))
         }
-        #expect(error?.kind == .timedOut)
+        // The first one's request runs out at the same time, and librdkafka gives up its connection: what is told of it first
+        // names the reason.
+        #expect(error?.kind == .timedOut || error?.kind == .brokersUnreachable)
+        #expect(error?.persistence == .notPersisted && error?.recovery == .retry)
         await #expect(throws: KafkaError.self) { try await first.report }
         await producer.close(within: .zero)
     }
