@@ -18,14 +18,15 @@ struct StuckHandlerTests {
                 if case .stuck(let source, let age) = event { (source.offset, age) } else { nil }
             }
         }
-        let deliveries = try await consumer.take(2)
         let start = ContinuousClock.now
-        // Of two that are in hand only one is slow.
+        let deliveries = try await consumer.take(2)
+        // Of two that are in hand only one is slow; on a busy machine this may come too late for the other, too.
         deliveries[0].acknowledge()
-        let (offset, age) = try await nextStuck()
+        var (offset, age) = try await nextStuck()
+        if offset == 0 { (offset, age) = try await nextStuck() }
         #expect(offset == 1)
         #expect(age >= .milliseconds(200))
-        #expect(start.duration(to: .now) >= .milliseconds(150))
+        #expect(start.duration(to: .now) >= .milliseconds(200))
         deliveries[1].negativelyAcknowledge()
         let again = try await consumer.take(1)
         #expect(again.map(\.attempt) == [2])
@@ -47,9 +48,11 @@ struct StuckHandlerTests {
         // In the other protocol the brokers may give the partition to the second at once, and do not tell a member that it has none.
         configuration.useClassicGroupProtocol()
         let second = try KafkaConsumer(configuration, logger: .test)
-        configuration.handlerTimeout = .milliseconds(500)
+        // Long beside the moment between a delivery that is taken and its acknowledgement, also on a busy machine: a consumer
+        // that leaves for the first delivery tells nothing of the second.
+        configuration.handlerTimeout = .seconds(3)
         configuration.stuckHandling = .leaveGroup
-        // Nothing in hand but what is stuck: nobody is to wait for this.
+        // Nothing in hand but what is stuck: the revocation does not wait for this.
         configuration.revocationTimeout = .seconds(60)
         let first = try KafkaConsumer(configuration, logger: .test)
         let events = first.events
@@ -107,7 +110,8 @@ struct StuckHandlerTests {
         let topic = try await cluster.makeTopic(partitions: 2)
         try await cluster.fill(topic, partitions: 2, count: 2)
         var configuration = cluster.quickConsumer(topic, strategy: .range)
-        configuration.handlerTimeout = .milliseconds(300)
+        // Long beside the moment in which four deliveries are taken and acknowledged, also on a busy machine.
+        configuration.handlerTimeout = .seconds(3)
         configuration.stuckHandling = .leaveGroup
         let consumer = try KafkaConsumer(configuration, logger: .test)
         let events = consumer.events
