@@ -100,12 +100,14 @@ final class BrokerProcess: Sendable {
         try shell.withLock { try $0.commands.fileHandleForWriting.write(contentsOf: Data("start\n".utf8)) }
     }
 
-    func signal(_ number: Int32) throws {
+    /// - Returns: The process that was signalled.
+    func signal(_ number: Int32) throws -> SignalledProcess {
         let text = try String(contentsOf: directory.appending(path: "pid"), encoding: .utf8)
         guard let process = pid_t(text.filter(\.isNumber)), process > 1 else {
             throw RabbitServerFailure("RabbitMQ has no process")
         }
         guard kill(process, number) == 0 else { throw RabbitServerFailure("RabbitMQ's process \(process) is gone") }
+        return SignalledProcess(identifier: process)
     }
 
     /// Evaluates an expression through `erl_call`, which comes with Erlang and answers in milliseconds; `rabbitmqctl` takes two

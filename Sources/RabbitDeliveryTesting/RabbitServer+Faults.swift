@@ -19,7 +19,7 @@ extension RabbitServer {
 
     /// Kills the broker (SIGKILL). What it had confirmed is in its directory.
     public func kill() throws {
-        try own.signal(SIGKILL)
+        _ = try own.signal(SIGKILL)
     }
 
     /// Starts it again after ``kill()``, on the same ports, with what is in its directory; returns when a login works.
@@ -28,14 +28,17 @@ extension RabbitServer {
         try await waitUntilReady()
     }
 
-    /// Freezes the broker (SIGSTOP): its connections stay open, and nothing answers.
-    public func freeze() throws {
-        try own.signal(SIGSTOP)
+    /// Freezes the broker (SIGSTOP): its connections stay open, and nothing answers. Returns when it has stopped: until the last of
+    /// its threads has taken the signal, the broker still answers.
+    public func freeze() async throws {
+        let process = try own.signal(SIGSTOP)
+        // Nothing signals that another's child has stopped: `waitpid` tells only its parent.
+        while try !process.hasStopped { try await Task.sleep(for: .milliseconds(1)) }
     }
 
     /// Lets it go on.
     public func thaw() throws {
-        try own.signal(SIGCONT)
+        _ = try own.signal(SIGCONT)
     }
 
     /// Makes the broker believe that it has no memory left, or again that it has: it blocks connections that publish.
@@ -46,8 +49,10 @@ extension RabbitServer {
     /// Closes all connections of a virtual host from the broker's side (320, CONNECTION_FORCED).
     public func closeConnections(of virtualHost: String) async throws {
         _ = try await own.evaluate(
-            "rabbit_connection_tracking_handler:close_connections("
-                + "rabbit_connection_tracking:list(<<\"\(virtualHost)\">>), \"closed by a test\", 0)."
+            // Readers join before they answer `connection.open`; the broker's tables of connections know of one later.
+            "pg_local:sync(), [catch rabbit_networking:close_connection(P, \"closed by a test\") ||"
+                + " P <- rabbit_networking:local_connections(), (catch rabbit_networking:connection_info(P, [vhost]))"
+                + " =:= [{vhost, <<\"\(virtualHost)\">>}]], ok."
         )
     }
 

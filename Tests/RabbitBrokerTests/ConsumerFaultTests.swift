@@ -76,13 +76,15 @@ extension FaultTests {
         for _ in 0..<19 { try await iterator.next()?.acknowledge() }
         let last = try await iterator.next()
         try await server.setMemoryAlarm(false)
-        try server.freeze()
+        try await server.freeze()
         last?.acknowledge()
         let began = ContinuousClock.now
         let summary = await consumer.close(within: .milliseconds(300))
-        #expect(ContinuousClock.now - began < .seconds(3))
-        #expect(!summary.acknowledgementsReachedBroker)
+        let took = ContinuousClock.now - began
         try server.thaw()
+        // Two heartbeats would be 40 s.
+        #expect(took < .seconds(20))
+        #expect(!summary.acknowledgementsReachedBroker)
     }
 
     @Test func aThousandReconnectsLoseNothingAndMemoryStaysFlat() async throws {
@@ -97,18 +99,22 @@ extension FaultTests {
         place.broker.hosts = ["127.0.0.1:\(relay.port)"]
         let publisher = try place.publisher()
         let events = publisher.events
-        var memory = 0
+        // What the process has after each hundred. Other tests run beside this one, and take memory now and then; a leak takes it in
+        // each hundred.
+        var memory: [Int] = []
         var generation = 0
         for await event in events {
             guard case .connected(_, let number) = event else { continue }
             generation = number
-            if number == 200 { memory = Memory.resident }
+            if number >= 200, number % 100 == 0 { memory.append(Memory.resident) }
             if number >= 1_000 { break }
             relay.cut()
         }
         #expect(generation == 1_000)
-        // Pools and buffers of the first connections are there; nothing is added with each.
-        #expect(Memory.resident - memory < 20 << 20)
+        // Pools and buffers of the first connections are there; nothing is added with each: half of the hundreds took less than 10 KiB
+        // a connection.
+        let growth = zip(memory.dropFirst(), memory).map { $0 - $1 }.sorted()
+        #expect(growth[growth.count / 2] < 1 << 20, "\(growth)")
         try await publisher.send(RabbitMessage(queue: place.queue, body: "after"))
         await publisher.close()
         relay.stop()

@@ -47,10 +47,10 @@ import Testing
         let consumer = try place.consumer()
         var iterator = consumer.deliveries.makeAsyncIterator()
         let first = try #require(try await iterator.next())
-        let began = ContinuousClock.now
-        first.negativelyAcknowledge(Broken(), after: .milliseconds(200))
         let second = try #require(try await iterator.next())
         #expect(second.text == "b")
+        let began = ContinuousClock.now
+        first.negativelyAcknowledge(Broken(), after: .milliseconds(200))
         let again = try #require(try await iterator.next())
         #expect(again.text == "a")
         #expect(again.attempt == 2)
@@ -85,6 +85,23 @@ import Testing
         #expect(summary.unsettled == 0)
         // The third was never handed out.
         #expect(try await place.drain(1).map(\.text) == ["c"])
+    }
+
+    // The connection's thread is on its way to tell the broker when the end comes.
+    @Test func whatIsAcknowledgedJustBeforeTheEndIsToldBeforeTheChannelIsClosed() async throws {
+        let place = try await Place.make()
+        let publisher = try place.publisher()
+        for round in 0..<100 {
+            try await publisher.send(RabbitMessage(queue: place.queue, body: "\(round)"))
+            let consumer = try place.consumer()
+            var iterator = consumer.deliveries.makeAsyncIterator()
+            let delivery = try #require(try await iterator.next())
+            #expect(delivery.text == "\(round)" && !delivery.isRedelivered)
+            delivery.acknowledge()
+            #expect(await consumer.close().acknowledgementsReachedBroker)
+        }
+        await publisher.close()
+        #expect(try await place.messageCount() == 0)
     }
 
     @Test func aQueueThatIsMissingEndsTheLoopWithItsName() async throws {

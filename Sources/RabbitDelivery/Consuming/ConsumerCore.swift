@@ -144,17 +144,24 @@ final class ConsumerCore: ConnectionClient {
     func messageCount(of name: String) -> Int? { life.withLock { $0.messageCounts[name] } }
 
     func advance(_ wire: Wire?, at now: Moment) -> Moment? {
-        let (handed, answers, next, inHand, totals) = queue.withLock { queue in
+        let (handed, answers, next, ending, totals) = queue.withLock { queue in
             let handed = queue.wake(at: now)
             let answers = wire == nil ? [] : queue.takeAnswers(at: now, threshold: answerThreshold)
             let next = [queue.nextWake, queue.answersDue].compactMap(\.self).min()
-            return (handed, answers, next, queue.inHand, (queue.totals, queue.tracker.unsettled))
+            // Of one moment with the answers: the channel is closed behind the last of them, and a task may be acknowledging and closing
+            // between here and there.
+            let ending = queue.isClosing ? queue.inHand : nil
+            return (handed, answers, next, ending, (queue.totals, queue.tracker.unsettled))
         }
         for (waiter, message) in handed { waiter.resume(returning: .success(message)) }
         if let wire { for answer in answers { wire.send(answer) } }
         return life.withLock { life in
             life.export(totals.0, unsettled: totals.1, at: now)
-            for method in life.advanceClosing(inHand: inHand, at: now, hasChannel: wire != nil) { wire?.send(method) }
+            if let ending {
+                for method in life.advanceClosing(inHand: ending, at: now, hasChannel: wire != nil) {
+                    wire?.send(method)
+                }
+            }
             return [next, life.nextDeadline].compactMap(\.self).min()
         }
     }
@@ -171,7 +178,7 @@ final class ConsumerCore: ConnectionClient {
                 recovery: .retry,
                 reason: "the broker ended the consumer: queue \(configuration.queue) was deleted, or has moved"
             )
-        case .cancelOk: break
+        case .cancelOk: life.withLock { $0.noteCancelled() }
         case .channelCloseOk: life.withLock { $0.noteChannelClosed() }
         default: throw .protocolViolation("the broker said \(method) to a consumer")
         }

@@ -3,10 +3,19 @@ struct ConsumerLife {
     private enum Closing {
         case open
         /// The broker sends nothing more, and what is in hand may finish until then.
-        case finishing(deadline: Moment, isCancelled: Bool)
+        case finishing(deadline: Moment, Cancellation)
         /// All answers are given; the broker has them when it has closed the channel.
         case closingChannel(deadline: Moment)
         case over
+    }
+
+    /// How far the end of the consumer (`basic.cancel`) is. The channel is closed only after its answer: of more than 32 answers that
+    /// a quorum queue has not yet applied (`quorum_commands_soft_limit`), a channel keeps the rest to itself, and forgets them when it is
+    /// closed. A cancellation goes through the queue's log, behind those before it.
+    private enum Cancellation {
+        case due
+        case asked
+        case answered
     }
 
     private let configuration: RabbitConsumer.Configuration
@@ -74,9 +83,9 @@ struct ConsumerLife {
     /// - Returns: Whether there is a thread.
     mutating func close(by deadline: Moment) -> Bool {
         switch closing {
-        case .open: closing = .finishing(deadline: deadline, isCancelled: false)
-        case .finishing(let earlier, let isCancelled):
-            closing = .finishing(deadline: min(earlier, deadline), isCancelled: isCancelled)
+        case .open: closing = .finishing(deadline: deadline, .due)
+        case .finishing(let earlier, let cancellation):
+            closing = .finishing(deadline: min(earlier, deadline), cancellation)
         case .closingChannel(let earlier): closing = .closingChannel(deadline: min(earlier, deadline))
         case .over: break
         }
@@ -86,15 +95,21 @@ struct ConsumerLife {
     mutating func advanceClosing(inHand: Int, at now: Moment, hasChannel: Bool) -> [ClientMethod] {
         switch closing {
         case .open, .over: return []
-        case .finishing(let deadline, let isCancelled):
+        case .finishing(let deadline, var cancellation):
             guard hasChannel else {
                 // There is nothing that could be settled.
                 closing = .over
                 return []
             }
-            var methods: [ClientMethod] = isCancelled ? [] : [.cancel(tag: consumerTag)]
-            closing = .finishing(deadline: deadline, isCancelled: true)
-            if inHand <= 0 || now >= deadline {
+            var methods: [ClientMethod] = []
+            if case .due = cancellation {
+                methods.append(.cancel(tag: consumerTag))
+                cancellation = .asked
+            }
+            closing = .finishing(deadline: deadline, cancellation)
+            var isFinished = false
+            if case .answered = cancellation { isFinished = inHand <= 0 }
+            if isFinished || now >= deadline {
                 methods.append(.channelClose)
                 closing = .closingChannel(deadline: max(deadline, now.advanced(by: .milliseconds(500))))
             }
@@ -103,6 +118,11 @@ struct ConsumerLife {
             if now >= deadline { closing = .over }
             return []
         }
+    }
+
+    mutating func noteCancelled() {
+        guard case .finishing(let deadline, _) = closing else { return }
+        closing = .finishing(deadline: deadline, .answered)
     }
 
     mutating func noteChannelClosed() {
