@@ -6,6 +6,32 @@ package enum LaneKey<Key: Hashable & Sendable>: Hashable, Sendable {
     case key(ObjectIdentifier, Key)
     /// A delivery that waits for no other.
     case alone(ObjectIdentifier, DeliverySequence)
+
+    // Written out, because what the compiler derives is not inlinable: from a client's module it would be called for any key there
+    // is, and look for the key's type at run time, several times a message.
+    @inlinable
+    package static func == (one: Self, other: Self) -> Bool {
+        switch one {
+        case .key(let source, let key):
+            guard case .key(source, let otherKey) = other else { return false }
+            return key == otherKey
+        case .alone(let source, let sequence):
+            guard case .alone(source, sequence) = other else { return false }
+            return true
+        }
+    }
+
+    @inlinable
+    package func hash(into hasher: inout Hasher) {
+        switch self {
+        case .key(let source, let key):
+            hasher.combine(source)
+            hasher.combine(key)
+        case .alone(let source, let sequence):
+            hasher.combine(source)
+            hasher.combine(sequence)
+        }
+    }
 }
 
 /// When lanes of partitions that are gone are looked for: whenever this is another than at the last delivery.
