@@ -32,6 +32,10 @@ extension Quirks {
     /// ends the process (librdkafka's issue 4312), and it is destroyed with `RD_KAFKA_DESTROY_F_IMMEDIATE`.
     var destroysUnassignedConsumers: Bool { isSince(2, 3, 0) }
 
+    /// A batch is put together again as it was when it is repeated. From 2.2.0 to 2.4.0 it may not be (librdkafka's issue 4736): an
+    /// idempotent producer then fails with `_INCONSISTENT`, which is fatal, and says of its messages that they may be stored.
+    var repeatsBatchesAsTheyWere: Bool { !isSince(2, 2, 0) || isSince(2, 5, 0) }
+
     /// SCRAM sends the client's nonce once. Before, it is sent twice, which Kafka 4 refuses like a wrong password.
     var logsIntoKafka4WithScram: Bool { isSince(2, 6, 1) }
 
