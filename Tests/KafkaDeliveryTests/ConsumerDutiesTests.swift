@@ -72,4 +72,47 @@ struct ConsumerDutiesTests {
         #expect(!leave.isUnderWay)
         expect(leave.noteStuck([partitions[0]]), true, "and again")
     }
+
+    // MARK: Seeks that are tried again
+
+    @Test func seeksThatFailedAreTriedAgainWhenTheyAreDue() {
+        var seeks = PostponedSeeks<Partition>()
+        let partitions = (0..<3).map { _ in Partition() }
+        func brought(at milliseconds: Int) -> [[ObjectIdentifier]] {
+            seeks.advance(at: later(milliseconds)).map { action in
+                switch action {
+                case .bring(let partitions, _): partitions.map { ObjectIdentifier($0) }
+                }
+            }
+        }
+        #expect(seeks.next == nil)
+        seeks.add([partitions[0]], to: .end, due: later(20))
+        seeks.add([partitions[1], partitions[2]], to: .beginning, due: later(10))
+        #expect(seeks.next == later(10))
+        expect(brought(at: 9), [])
+        expect(brought(at: 10), [[partitions[1], partitions[2]].map { ObjectIdentifier($0) }])
+        #expect(seeks.next == later(20))
+        expect(brought(at: 20), [[ObjectIdentifier(partitions[0])]])
+        expect(brought(at: 30), [])
+    }
+
+    // MARK: Named partitions that do not exist
+
+    @Test func namedPartitionsThatDoNotExistAreToldOnceAndLookedForUntilTheyDo() {
+        let named = (0..<3).map { KafkaTopicPartition(topic: "orders", partition: $0) }
+        var missing = MissingPartitions(named: named, interval: .milliseconds(100))
+        expect(missing.advance(at: start), [], "nothing is read yet")
+        missing.begin(at: start)
+        expect(missing.advance(at: start), [.search(Set(named))])
+        #expect(missing.next == nil, "one search at a time")
+        expect(missing.found([named[1], named[2]], at: later(10)), [.report(named[1]), .report(named[2])])
+        #expect(missing.next == later(110))
+        expect(missing.advance(at: later(110)), [.search([named[1], named[2]])])
+        expect(missing.found([named[2]], at: later(120)), [], "it was told")
+        expect(missing.advance(at: later(220)), [.search([named[2]])])
+        missing.couldNotSearch(at: later(230))
+        expect(missing.advance(at: later(330)), [.search([named[2]])], "no broker said anything")
+        expect(missing.found([], at: later(340)), [])
+        #expect(missing.next == nil)
+    }
 }

@@ -93,11 +93,13 @@ final class ConsumerCore: Sendable {
     /// Verdicts that came after their partition had gone.
     let late = Atomic(0)
 
+    /// - Parameter thread: What the consumer's thread runs until the consumer is closed.
     init(
         _ configuration: KafkaConsumer.Configuration,
         logger: Logger,
         backoff: any BackoffClock,
-        commits: Bool = true
+        commits: Bool = true,
+        thread: @escaping @Sendable (ConsumerCore, RdKafkaClient, RdKafkaQueue) -> Void
     ) throws(KafkaError) {
         self.commits = commits
         let client = try configuration.rdKafka().makeConsumer()
@@ -110,7 +112,7 @@ final class ConsumerCore: Sendable {
         self.logger = logger
         self.backoff = backoff
         client.groupLog?.wake(queue.raw)
-        guard BlockingThread.start("kafka-consumer", { self.serve() }) else {
+        guard BlockingThread.start("kafka-consumer", { self.serve(thread) }) else {
             letGoOfClient()
             throw KafkaError(.client, recovery: .retry, reason: "the system has no thread left for the consumer")
         }
@@ -129,16 +131,16 @@ final class ConsumerCore: Sendable {
     }
 
     /// Runs on the consumer's thread until it is closed.
-    private func serve() {
-        runLoop()
+    private func serve(_ thread: (ConsumerCore, RdKafkaClient, RdKafkaQueue) -> Void) {
+        run(thread)
         letGoOfClient()
     }
 
     /// A function of its own: what the loop holds is gone when it returns.
     @inline(never)
-    private func runLoop() {
+    private func run(_ thread: (ConsumerCore, RdKafkaClient, RdKafkaQueue) -> Void) {
         guard let client, let queue = openQueue.withLock({ $0 }) else { return }
-        ConsumerLoop(self, client, queue).run()
+        thread(self, client, queue)
     }
 
     /// Lets the client be destroyed, as soon as no delivery holds it any longer.

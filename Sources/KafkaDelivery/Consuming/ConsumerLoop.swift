@@ -3,168 +3,114 @@ internal import Synchronization
 
 /// The consumer's thread: answers rebalances, commits, and closes. Nothing else calls librdkafka for the group.
 ///
-/// It sleeps in ``RdKafkaQueue/poll(timeout:)`` until librdkafka has an event, a task interrupts, or something is due.
-/// Used by that thread alone, so nothing in it is locked.
+/// It sleeps in ``RdKafkaQueue/poll(timeout:)`` until librdkafka has an event, a task interrupts, or something is due. Each of its
+/// duties has an object of its own, which is told what happened and when there is time for its next step; what several of them have
+/// to know of each other the loop passes on. Used by that thread alone, so nothing in it is locked.
 final class ConsumerLoop {
-    typealias Instant = ContinuousClock.Instant
+    private let core: ConsumerCore
+    private let client: RdKafkaClient
+    private let queue: RdKafkaQueue
+    private let subscription: GroupSubscription
+    private let assignment: ConsumerAssignment
+    private let starts: PartitionStarts
+    private let commits: OffsetCommits
+    private let failed: FailedPartitions
+    private let missing: MissingPartitionSearch
+    private let stuck: StuckHandlers
+    /// Nil where messages that kill the process are not looked for.
+    private let poison: PoisonSearch?
+    /// Nil where the process collects none.
+    private let metrics: ConsumerMetrics?
+    private var closing = ConsumerClosing()
 
-    /// Partitions that are to be given back.
-    struct Revocation {
-        let partitions: [PartitionOffset]
-        let readers: [PartitionReader]
-        let drainDeadline: Instant
-        /// Set when nothing in hand is waited for any more, and only the commit is.
-        var commitDeadline: Instant?
+    /// What a consumer's thread runs until the consumer is closed.
+    static func serve(_ core: ConsumerCore, _ client: RdKafkaClient, _ queue: RdKafkaQueue) {
+        ConsumerLoop(core, client, queue).run()
     }
 
-    struct Closing {
-        enum Stage {
-            /// Waits for the deliveries in hand.
-            case draining(until: Instant)
-            case committing(until: Instant)
-            /// Waits for the answer to a join that is under way, or for the coordinator: before it the group would not be told.
-            case joining(until: Instant)
-            case leaving
-            /// The time is up, and `close` does not wait any longer. A client that is destroyed while it leaves its group waits for
-            /// an answer to the last revocation, for ever and with a busy thread, so it gets that answer first.
-            case leavingUnattended
-        }
-
-        /// Which answers to rebalances librdkafka may still be given.
-        enum Answers {
-            /// It has not been told to leave, and answers every call.
-            case all
-            /// It has, and waits for the partitions once at most.
-            case last
-            case none
-        }
-
-        var deadline: Instant
-        var stage: Stage
-        var answers = Answers.all
-        /// What was left behind in partitions that were given back since closing began.
-        var unsettled = 0
-        /// Whether the group was not told, because that was not possible in time.
-        var isSilent = false
-
-        var isLeaving: Bool {
-            switch stage {
-            case .draining, .committing, .joining: false
-            case .leaving, .leavingUnattended: true
-            }
-        }
-    }
-
-    let core: ConsumerCore
-    let client: RdKafkaClient
-    let queue: RdKafkaQueue
-    let clock = ContinuousClock()
-    var readers: [KafkaTopicPartition: PartitionReader] = [:]
-    var committer = Committer()
-    /// Transactions that must not be overtaken by the commit under way.
-    var waitersForEndOfCommit: [TimedWait<Bool>] = []
-    var revocation: Revocation?
-    var closing: Closing?
-    var backedOff = BackedOffPartitions<PartitionReader>()
-    /// Partitions to be brought elsewhere, often to where the consumer was told to start, tried before in vain.
-    var lateStarts: [(due: Instant, readers: [PartitionReader], start: KafkaConsumer.Configuration.Start)] = []
-    /// Partitions that the application is asked about, and the tasks in which it answers.
-    var startingOffsets = StartingOffsets<PartitionReader>()
-    var questions: [ObjectIdentifier: Task<Void, Never>] = [:]
-    /// Named partitions that do not exist, as far as is known, and when to look for them next.
-    var missing: Set<KafkaTopicPartition> = []
-    var nextSearch: Instant?
-    /// Partitions that librdkafka has given up, and that are to be read again.
-    var restarts: [PartitionRestart] = []
-    var watch: StuckHandlerClock
-    var metrics: ConsumerMetrics?
-    var groupLeave = GroupLeave<PartitionReader>()
-    var generation = 0
-    /// Acknowledgements, in the life of the consumer, whose partition went before they were committed.
-    var uncommitted: [KafkaTopicPartition: Int] = [:]
-    /// Partitions that were assigned before: where the consumer was told to start counts only the first time.
-    var known: Set<KafkaTopicPartition> = []
-    var crashes: Crashes
-    /// Topics that are read beside the configured ones.
-    var moreTopics: Set<String> = []
-    var isSubscribed = false
-    var isFinished = false
-
-    init(_ core: ConsumerCore, _ client: RdKafkaClient, _ queue: RdKafkaQueue) {
+    private init(_ core: ConsumerCore, _ client: RdKafkaClient, _ queue: RdKafkaQueue) {
         self.core = core
         self.client = client
         self.queue = queue
-        self.metrics = ConsumerMetrics(
+        metrics = ConsumerMetrics(
             clientID: core.configuration.clientID,
             group: core.configuration.group,
             factory: core.configuration.metricsFactory,
             interval: core.configuration.metricsInterval
         )
-        self.crashes = Crashes(maximum: core.configuration.maximumCrashes)
-        self.watch = StuckHandlerClock(
-            limit: core.configuration.handlerTimeout,
-            otherInterval: metrics?.interval
-        )
+        poison = PoisonSearch(core, client)
+        stuck = StuckHandlers(core, otherInterval: metrics?.interval)
+        starts = PartitionStarts(core, client)
+        commits = OffsetCommits(core, client, queue, poison, metrics)
+        failed = FailedPartitions(core, client)
+        missing = MissingPartitionSearch(core, client)
+        subscription = GroupSubscription(core, client)
+        assignment = ConsumerAssignment(core, client, starts, commits, stuck, poison, metrics)
     }
 
-    func run() {
+    private func run() {
         while true {
             client.groupLog?.write(to: core.logger)
-            tellResets()
+            assignment.tellResets()
             for command in core.takeCommands() { handle(command) }
-            wakeBackedOffPartitions()
-            advanceStarts()
-            advanceStartingOffsets()
-            advanceRestarts()
-            advanceSearch()
-            advanceCrashCounts()
-            advanceCommits()
-            advanceRevocation()
-            advanceWatch()
-            advanceGroupLeave()
-            advanceMetrics()
-            advanceClosing()
-            if isFinished { return }
+            advance()
+            if closing.hasEnded { return }
             if let event = queue.poll(timeout: nextTimeout()) { handle(event) }
             while let event = queue.poll(timeout: 0) { handle(event) }
         }
     }
+
+    /// Takes the next step of each duty.
+    private func advance() {
+        let isClosing = closing.isUnderWay
+        assignment.wakeBackedOff()
+        starts.advance()
+        failed.advance(assignment.readers, isRevoking: assignment.isRevoking, isClosing: isClosing)
+        missing.advance(isClosing: isClosing)
+        if poison?.advance(assignment.readers) == true { commits.schedule() }
+        assignment.advanceCommits(isClosing: isClosing)
+        assignment.advanceRevocation(&closing)
+        stuck.advance(assignment.readers.values, isClosing: isClosing)
+        advanceGroupLeave()
+        advanceMetrics()
+        advanceClosing()
+    }
+
+    // MARK: What happened
 
     private func handle(_ command: ConsumerCore.Command) {
         switch command {
         case .subscribe:
             begin()
         case .subscribeTo(let topics):
-            let known = moreTopics
-            moreTopics.formUnion(topics)
-            // While the group is left nothing may wait for librdkafka's main thread any more, see giveBack.
-            if isSubscribed, moreTopics != known, closing == nil { begin() }
+            // While the group is left nothing may wait for librdkafka's main thread any more, see ConsumerAssignment.giveBack.
+            if subscription.add(topics), !closing.isUnderWay { begin() }
         case .commit(let waiter):
-            beginWaiting(waiter)
+            commits.wait(waiter, for: assignment.readers.values)
         case .cancelCommit(let id):
-            committer.cancel(id)?.task.continuation.resume(returning: .cancelled(persistence: nil))
+            commits.cancelWait(id)
         case .awaitCommitUnderWay(let wait):
-            if committer.inFlight == nil { wait.resume(true) } else { waitersForEndOfCommit.append(wait) }
+            commits.waitForEnd(wait)
         case .close(let deadline):
-            beginClosing(by: deadline)
+            if closing.begin(by: deadline, at: .now) { assignment.endLoops(of: assignment.readers.values) }
         case .committed(let readers, let result):
-            handleCommitted(readers, result)
+            poison?.read(assignment.current(readers), result)
         case .ask:
-            handleAsk()
+            commits.schedule()
         case .wake(let reader, let due):
-            backedOff.add(reader, due: due)
-        case .found(let missing):
-            handleFound(missing)
+            assignment.backOff(reader, until: due)
+        case .found(let found):
+            if !closing.isUnderWay { missing.found(found) }
         case .restart(let restart):
-            restarts.append(restart)
+            failed.add(restart)
         case .committedBeforeStart(let readers, let offsets):
-            handleCommittedBeforeStart(readers, offsets)
+            starts.committedBeforeStart(assignment.current(readers), offsets)
         case .startingOffset(let reader, let result):
-            handleStartingOffset(reader, result)
+            starts.answered(reader, result)
         case .started(let reader):
-            if readers[reader.partition] === reader { known.insert(reader.partition) }
+            if !assignment.current([reader]).isEmpty { starts.started(reader.partition) }
         case .start(let readers, let start, let due):
-            lateStarts.append((due, readers, start))
+            starts.postpone(readers, to: start, due: due)
         }
     }
 
@@ -172,9 +118,19 @@ final class ConsumerLoop {
         switch event.kind {
         case .rebalance:
             client.noteJoined()
-            if event.isAssignment { assign(event.partitions) } else { revoke(event.partitions) }
+            if event.isAssignment {
+                assignment.assign(event.partitions, closing)
+            } else {
+                assignment.revoke(event.partitions, &closing)
+            }
         case .commitResult:
-            if event.opaque == committer.id { endCommit(event.partitions, event.error) }
+            guard commits.isAwaited(event.opaque) else { return }
+            commits.end(
+                event.partitions,
+                event.error,
+                assignment.readers.values,
+                isRevoking: assignment.isRevoking
+            )
         case .log:
             event.log(to: core.logger)
         case .error:
@@ -184,7 +140,7 @@ final class ConsumerLoop {
             if event.isFatal {
                 let fatal = client.fatalError ?? error
                 core.logger.error("Consumer failed for good", metadata: ["kafka_error": "\(fatal)"])
-                fail(fatal)
+                assignment.fail(fatal)
             } else if let refusal = error.refusalToJoin(core.configuration) {
                 failToJoin(refusal)
             } else {
@@ -195,22 +151,21 @@ final class ConsumerLoop {
         }
     }
 
+    // MARK: The group
+
     /// Joins the group, or takes the partitions that were named.
-    func begin() {
-        let configuration = core.configuration
-        if let assignment = core.assignment.withLock({ $0 }) {
-            assign(assignment)
-        } else if configuration.joinsGroup {
-            // The first time, the group is joined, and what is assigned is waited for.
-            if !isSubscribed { client.noteJoining() }
-            isSubscribed = true
-            let topics = configuration.topics + moreTopics.subtracting(configuration.topics).sorted()
-            if let error = client.subscribe(to: topics) { fail(error) }
-            if configuration.groupProtocol == .consumer { core.reportMissingTopics(topics) }
+    private func begin() {
+        if let partitions = core.assignment.withLock({ $0 }) {
+            assignment.assign(partitions, closing)
+        } else if core.configuration.joinsGroup {
+            if let error = subscription.join() { assignment.fail(error) }
         } else {
-            let partitions = Set(configuration.partitions).sorted()
-            assign(partitions.map { PartitionOffset(partition: $0, offset: PartitionOffset.none) })
-            nextSearch = clock.now
+            let partitions = Set(core.configuration.partitions).sorted()
+            assignment.assign(
+                partitions.map { PartitionOffset(partition: $0, offset: PartitionOffset.none) },
+                closing
+            )
+            missing.begin()
         }
     }
 
@@ -219,52 +174,119 @@ final class ConsumerLoop {
         // librdkafka asks again every second until it hears that the group is left.
         guard core.failure == nil else { return }
         core.logger.error("The group cannot be joined", metadata: ["kafka_error": "\(refusal)"])
-        fail(refusal)
+        assignment.fail(refusal)
         // Otherwise it might be let in later, and hold partitions that nothing reads.
-        isSubscribed = false
-        if closing == nil, let error = client.unsubscribe() { core.report(error) }
+        if closing.isUnderWay { subscription.end() } else { subscription.leave() }
     }
 
-    /// The consumer cannot go on: all loops end with the error, those over one partition too.
-    func fail(_ error: KafkaError) {
-        core.fail(error)
-        core.endLoops(of: readers.values)
+    /// Leaves the group because of a stuck handler, and joins again when what was stuck has ended.
+    private func advanceGroupLeave() {
+        guard !closing.isUnderWay else { return }
+        switch stuck.advanceLeave(mayLeave: subscription.maySayGoodbye, isOut: assignment.isOut) {
+        case .leave:
+            subscription.leave()
+        case .rejoin:
+            core.logger.notice("Joining the group again")
+            begin()
+        case nil:
+            break
+        }
     }
 
-    /// Offers partitions whose back-off is over to their loops.
-    private func wakeBackedOffPartitions() {
-        guard let next = backedOff.next, next <= core.backoff.now else { return }
-        for case .offer(let reader) in backedOff.advance(at: core.backoff.now) { core.signal(reader) }
+    // MARK: The end
+
+    /// Takes the next step of closing: wait for what is in hand, commit, leave the group.
+    private func advanceClosing() {
+        while closing.isUnderWay {
+            let actions = closing.advance(
+                at: .now,
+                isDrained: assignment.isDrained,
+                isCommitted: commits.areDone(assignment.readers.values)
+                    && (!assignment.isRevoking || assignment.isReadyToLeave),
+                maySayGoodbye: subscription.maySayGoodbye,
+                hasLeft: client.isConsumerClosed
+            )
+            guard !actions.isEmpty else { return }
+            for action in actions {
+                switch action {
+                case .commit:
+                    commits.release()
+                    commits.schedule()
+                    assignment.advanceCommits(isClosing: true)
+                case .leave: leave()
+                case .finish: finish()
+                }
+            }
+        }
     }
+
+    private func leave() {
+        // An eager group's revocation that is under way is not answered at all: told to leave, librdkafka does not wait for
+        // it any more, and answered before it would join again first. A cooperative group's is answered afterwards:
+        // librdkafka 2.0.2 leaves without saying so to the group where it is told while partitions are on their way back.
+        closing.told(waitsForAnswer: !assignment.isRevoking || client.isCooperative)
+        if let error = client.closeConsumer(eventsTo: queue) {
+            // After a fatal error there is no group to leave.
+            core.logger.debug("Group not left", metadata: ["kafka_error": "\(error)"])
+            closing.end()
+            return finish()
+        }
+        assignment.advanceRevocation(&closing)
+    }
+
+    private func finish() {
+        let hasLeft = client.isConsumerClosed && !closing.isSilent
+        if !hasLeft { core.logger.warning("Consumer closed without leaving its group in time") }
+        let unsettled = assignment.endAll()
+        exportMetrics()
+        commits.finish()
+        failed.finish()
+        core.finish(
+            KafkaCloseSummary(
+                unsettled: unsettled + closing.unsettled,
+                uncommitted: assignment.uncommitted,
+                lateVerdicts: core.lateCount,
+                leftGroup: hasLeft
+            )
+        )
+    }
+
+    // MARK: Metrics
+
+    /// Brings metrics up to date, where that is due.
+    private func advanceMetrics() {
+        guard !assignment.readers.isEmpty, let next = metrics?.next, next <= .now else { return }
+        exportMetrics()
+    }
+
+    private func exportMetrics() {
+        guard let metrics else { return }
+        let now = ContinuousClock.now
+        metrics.export(
+            ConsumerSnapshot(
+                partitions: assignment.readers.mapValues { $0.snapshot(stuck.clock, at: now) },
+                lateVerdicts: core.lateCount,
+                events: core.events.counts
+            ),
+            at: now
+        )
+    }
+
+    // MARK: Waiting
 
     /// Milliseconds until something is due, -1 where nothing is.
     private func nextTimeout() -> Int32 {
-        var next = committer.nextDeadline
-        func consider(_ instant: Instant?) {
-            if let instant { next = min(instant, next ?? instant) }
+        var due: [ContinuousClock.Instant?] = [
+            commits.next, poison?.next, starts.next, failed.next, missing.next, assignment.nextRevocation, closing.next,
+            assignment.nextBackedOff.flatMap { core.backoff.wakeTime(for: $0) },
+        ]
+        if !assignment.readers.isEmpty {
+            // Reading a partition makes librdkafka count the time since then towards max.poll.interval.ms, whatever this
+            // thread waits for. So where there is something to lose, it shows up in good time.
+            due += [stuck.next, metrics?.next, .now.advanced(by: core.configuration.maximumPollInterval / 3)]
         }
-        consider(committer.nextBegin)
-        consider(nextNoteReading)
-        consider(lateStarts.map(\.due).min())
-        consider(startingOffsets.next)
-        consider(restarts.map(\.deadline).min())
-        consider(nextSearch)
-        if let revocation { consider(revocation.commitDeadline ?? revocation.drainDeadline) }
-        if let closing {
-            switch closing.stage {
-            case .draining(let until), .committing(let until), .joining(let until): consider(until)
-            case .leaving: consider(closing.deadline)
-            case .leavingUnattended: break
-            }
-        }
-        if let due = backedOff.next { consider(core.backoff.wakeTime(for: due)) }
-        // Reading a partition makes librdkafka count the time since then towards max.poll.interval.ms, whatever this
-        // thread waits for. So where there is something to lose, it shows up in good time.
-        if !readers.isEmpty { consider(watch.next) }
-        if !readers.isEmpty { consider(metrics?.next) }
-        if !readers.isEmpty { consider(clock.now.advanced(by: core.configuration.maximumPollInterval / 3)) }
-        guard let next else { return -1 }
-        let remaining = clock.now.duration(to: next)
+        guard let next = due.compactMap({ $0 }).min() else { return -1 }
+        let remaining = ContinuousClock.now.duration(to: next)
         return remaining <= .zero ? 0 : remaining.milliseconds
     }
 }

@@ -29,12 +29,17 @@ public final class KafkaConsumer: Service, Sendable {
         _ configuration: Configuration,
         logger: Logger = Logger(label: "KafkaDelivery")
     ) throws(KafkaError) {
-        self.core = try ConsumerCore(configuration, logger: logger, backoff: SystemBackoffClock())
+        self.core = try ConsumerCore(
+            configuration,
+            logger: logger,
+            backoff: SystemBackoffClock(),
+            thread: ConsumerLoop.serve
+        )
     }
 
     /// A consumer whose back-off a test advances.
     init(_ configuration: Configuration, logger: Logger, backoff: any BackoffClock) throws(KafkaError) {
-        self.core = try ConsumerCore(configuration, logger: logger, backoff: backoff)
+        self.core = try ConsumerCore(configuration, logger: logger, backoff: backoff, thread: ConsumerLoop.serve)
     }
 
     /// A consumer whose acknowledgements are committed by its caller.
@@ -42,7 +47,13 @@ public final class KafkaConsumer: Service, Sendable {
         committedElsewhere configuration: Configuration,
         logger: Logger
     ) throws(KafkaError) {
-        self.core = try ConsumerCore(configuration, logger: logger, backoff: SystemBackoffClock(), commits: false)
+        self.core = try ConsumerCore(
+            configuration,
+            logger: logger,
+            backoff: SystemBackoffClock(),
+            commits: false,
+            thread: ConsumerLoop.serve
+        )
     }
 
     /// Whether the application says where partitions begin (``Configuration/startingOffset``).

@@ -142,6 +142,26 @@ extension PartitionReader {
         }
     }
 
+    // MARK: Metrics
+
+    /// What metrics tell of it.
+    func snapshot(_ watch: StuckHandlerClock, at now: StuckHandlerClock.Instant) -> ConsumerSnapshot.Partition {
+        let (totals, unsettled, oldest, unfinished) = state.withLock { state in
+            let first = state.tracker.firstUnsettled
+            return (
+                state.tracker.totals, state.tracker.unsettledCount, first?.stamp,
+                first?.offset ?? state.pending?.offset ?? state.position
+            )
+        }
+        let end = core.client?.cachedEnd(of: partition) ?? -1
+        return ConsumerSnapshot.Partition(
+            totals: totals,
+            unsettled: unsettled,
+            oldestAge: oldest.map { watch.age(of: $0, at: now) },
+            lag: end < 0 ? nil : unfinished.map { end.distance(after: $0) }
+        )
+    }
+
     // MARK: Committing
 
     /// Finds the deliveries that were handed out before a moment and that the application still holds; each is found once.

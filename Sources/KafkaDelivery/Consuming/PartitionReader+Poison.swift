@@ -22,8 +22,8 @@ extension PartitionReader {
     /// - Returns: Whether the thread should commit at once, because handing out waits for it.
     func noteSettled(_ state: inout State) -> Bool {
         guard state.detector != nil else { return false }
-        if state.tracker.windowCount == 0 { state.detector?.settledAll() }
-        return state.detector?.isLimited == true && state.tracker.commitTarget != nil
+        let (isLast, isCommittable) = (state.tracker.windowCount == 0, state.tracker.commitTarget != nil)
+        return state.detector?.settled(isLast: isLast, isCommittable: isCommittable) ?? false
     }
 
     /// Whether the thread waits until nothing of this partition is in hand, and that is so.
@@ -40,21 +40,21 @@ extension PartitionReader {
                 Committer.Target(reader: self, offset: $0, run: state.run, settled: state.tracker.firstSequence)
             }
         }
-        let isCleanEnd = state.phase == .stopped && state.tracker.heldCount == 0
-        // A clean end takes back what earlier processes noted, also where there was nothing to hand out.
-        guard
-            let offset = progress ?? state.tracker.committed ?? (isHeld ? nil : detector.position)
-                ?? (isCleanEnd ? detector.storedOffset : nil)
-        else { return nil }
-        let note = detector.record(at: offset, isCleanEnd: isCleanEnd)
-        guard progress != nil || note != detector.stored else { return nil }
-        return Committer.Target(
-            reader: self,
-            offset: offset,
-            run: state.run,
-            settled: state.tracker.firstSequence,
-            note: note
+        let target = detector.target(
+            progress: progress,
+            committed: state.tracker.committed,
+            isHeld: isHeld,
+            isCleanEnd: state.phase == .stopped && state.tracker.heldCount == 0
         )
+        return target.map {
+            Committer.Target(
+                reader: self,
+                offset: $0.offset,
+                run: state.run,
+                settled: state.tracker.firstSequence,
+                note: $0.note
+            )
+        }
     }
 
     /// A commit was confirmed.
@@ -102,10 +102,6 @@ extension PartitionReader {
         return crashes
     }
 
-    var needsProbing: Bool {
-        state.withLock { $0.phase == .reading && $0.detector?.needsProbing == true }
-    }
-
     /// Whether the consumer hands out one message at a time.
     var isOneAtATime: Bool {
         state.withLock { $0.detector?.isOneAtATime == true }
@@ -114,19 +110,6 @@ extension PartitionReader {
     func setOneAtATime(_ isOneAtATime: Bool) {
         state.withLock { $0.detector?.setOneAtATime(isOneAtATime) }
         if !isOneAtATime { core.signal(self) }
-    }
-
-    /// Whether a message waits for its turn.
-    var wantsTurn: Bool {
-        state.withLock { state in
-            guard state.phase == .reading, case .wanted = state.detector?.turn else { return false }
-            return true
-        }
-    }
-
-    /// Whether the message that waits is a suspect's: nothing else should come before it.
-    var hasSuspect: Bool {
-        state.withLock { state in state.pending.map { state.detector?.isSuspect($0.offset) ?? false } ?? false }
     }
 
     /// Some partition's message is being probed, or none is any more: then what was rejected may come again, and what was read
@@ -143,17 +126,33 @@ extension PartitionReader {
         state.withLock { $0.detector?.beginTurn() }
     }
 
-    /// Whether the broker has been told of a message being probed here.
-    var isProbeStored: Bool {
-        state.withLock { $0.detector?.stored.probe != nil }
-    }
-
     /// Hands out the message whose probe is noted.
     func grantTurn() {
         if state.withLock({ $0.detector?.grantTurn() ?? false }) { core.signal(self) }
     }
+}
 
-    /// Whether the turn came to its end: the message has its verdict, or will not be handed out.
+/// What ``CrashCounting`` looks at.
+extension PartitionReader: ProbedPartition {
+    var needsProbing: Bool {
+        state.withLock { $0.phase == .reading && $0.detector?.needsProbing == true }
+    }
+
+    var wantsTurn: Bool {
+        state.withLock { state in
+            guard state.phase == .reading, case .wanted = state.detector?.turn else { return false }
+            return true
+        }
+    }
+
+    var hasSuspect: Bool {
+        state.withLock { state in state.pending.map { state.detector?.isSuspect($0.offset) ?? false } ?? false }
+    }
+
+    var isProbeStored: Bool {
+        state.withLock { $0.detector?.stored.probe != nil }
+    }
+
     func hasEndedTurn() -> Bool {
         state.withLock { state in
             guard state.phase == .reading else { return state.tracker.heldCount == 0 }

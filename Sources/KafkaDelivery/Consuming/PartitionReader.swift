@@ -189,9 +189,7 @@ final class PartitionReader: ReadyPartition {
 
     /// What was negatively acknowledged comes first, when its time has come.
     private func takeRejected(_ state: inout State) -> Taken? {
-        let isOneAtATime = state.detector?.isOneAtATime ?? false
-        // Another message may be being probed, which nothing else may be blamed for.
-        if isOneAtATime, state.detector?.isProbeOut == true { return .empty }
+        guard state.detector?.mayHandOutAgain ?? true else { return .empty }
         let now = core.backoff.now
         for (index, rejected) in state.rejected.enumerated() {
             if rejected.due <= now {
@@ -203,7 +201,7 @@ final class PartitionReader: ReadyPartition {
             // together in a batch, and wait the longer the more often they have failed.
             if rejected.holdsPartition { return .empty }
         }
-        return isOneAtATime ? .empty : nil
+        return state.detector?.isOneAtATime == true ? .empty : nil
     }
 
     private func read(_ state: inout State, _ findings: inout Findings) -> Taken {
@@ -242,13 +240,12 @@ final class PartitionReader: ReadyPartition {
 
     private func handOut(_ message: consuming RdKafkaMessage, _ state: inout State) -> Taken {
         let offset = message.view.offset
-        let isSuspect = state.detector?.isSuspect(offset) ?? false
         let received = ReceivedMessage(
             message,
             client: queue.client,
             reader: self,
             sequence: state.tracker.handOut(offset, at: core.stamp),
-            fatalCrashes: isSuspect ? state.detector?.earlierCrashes : nil
+            fatalCrashes: state.detector?.fatalCrashes(of: offset)
         )
         return .delivery(KafkaConsumer.Delivery(received))
     }

@@ -104,6 +104,9 @@ struct PoisonDetector {
     /// Whether a message killed a process.
     func isSuspect(_ offset: Int64) -> Bool { suspects.contains(offset) }
 
+    /// How many processes a message has killed; nil where none is known to.
+    func fatalCrashes(of offset: Int64) -> Int? { isSuspect(offset) ? earlierCrashes : nil }
+
     private var nextStage: Stage {
         if !suspects.isEmpty || earlierCrashes >= maximumCrashes { return .probing }
         return earlierCrashes > 0 ? .cautious : .free
@@ -150,6 +153,10 @@ struct PoisonDetector {
         }
     }
 
+    /// Whether a message that was rejected may be handed out again: another one may be being probed, which nothing else may be
+    /// blamed for.
+    var mayHandOutAgain: Bool { !isOneAtATime || !isProbeOut }
+
     /// All that the partition holds was read.
     ///
     /// - Parameter isEmpty: Whether everything that was handed out is settled.
@@ -163,6 +170,17 @@ struct PoisonDetector {
     mutating func settledAll() {
         guard isAtEnd, !hasCandidate, stage != .reading else { return }
         forgive()
+    }
+
+    /// A delivery was acknowledged.
+    ///
+    /// - Parameters:
+    ///   - isLast: Whether everything that was handed out is settled.
+    ///   - isCommittable: Whether there is something to commit.
+    /// - Returns: Whether it should be committed at once, because handing out waits for it.
+    mutating func settled(isLast: Bool, isCommittable: Bool) -> Bool {
+        if isLast { settledAll() }
+        return isLimited && isCommittable
     }
 
     private mutating func forgive() {
@@ -217,6 +235,27 @@ struct PoisonDetector {
     }
 
     // MARK: Committing
+
+    /// What to commit, and what to note beside it; nil where the broker knows all of it.
+    ///
+    /// - Parameters:
+    ///   - progress: How far what was handed out is settled beyond what is committed; nil where it is not, or must not be committed.
+    ///   - committed: What was committed in this generation.
+    ///   - isHeld: Whether offsets of this generation may be those of a log that is gone.
+    ///   - isCleanEnd: Whether the partition is given back with nothing in hand. That takes back what earlier processes noted, also
+    ///     where there was nothing to hand out.
+    func target(
+        progress: Int64?,
+        committed: Int64?,
+        isHeld: Bool,
+        isCleanEnd: Bool
+    ) -> (offset: Int64, note: CrashRecord)? {
+        guard
+            let offset = progress ?? committed ?? (isHeld ? nil : position) ?? (isCleanEnd ? storedOffset : nil)
+        else { return nil }
+        let note = record(at: offset, isCleanEnd: isCleanEnd)
+        return progress != nil || note != stored ? (offset, note) : nil
+    }
 
     /// What to commit along with an offset.
     ///

@@ -5,7 +5,7 @@ internal import Synchronization
 ///
 /// Nothing on the way of a message knows of them: a partition counts what happens to it under the lock that it takes
 /// anyway (``DeliveryTotals``), and the thread takes the differences every few seconds.
-struct ConsumerMetrics {
+final class ConsumerMetrics {
     typealias Instant = ContinuousClock.Instant
 
     /// How often they are brought up to date.
@@ -92,14 +92,14 @@ struct ConsumerMetrics {
     }
 
     /// A generation begins.
-    mutating func begin(_ partition: KafkaTopicPartition, generation: Int) {
+    func begin(_ partition: KafkaTopicPartition, generation: Int) {
         let place = [("topic", partition.topic), ("partition", String(partition.partition))]
         let lag = Gauge(label: "kafka_consumer_partition_lag", dimensions: dimensions + place, factory: factory)
         partitions[partition] = Exported(generation: generation, lag: lag)
     }
 
     /// A generation ended, with these last figures. Its lag is not told any more: it is another member's.
-    mutating func end(_ partition: KafkaTopicPartition, generation: Int, _ last: ConsumerSnapshot.Partition) {
+    func end(_ partition: KafkaTopicPartition, generation: Int, _ last: ConsumerSnapshot.Partition) {
         guard partitions[partition]?.generation == generation else { return }
         export(last.totals, of: partition)
         partitions.removeValue(forKey: partition)?.lag.destroy()
@@ -107,7 +107,7 @@ struct ConsumerMetrics {
     }
 
     /// Brings everything up to date.
-    mutating func export(_ snapshot: ConsumerSnapshot, at now: Instant) {
+    func export(_ snapshot: ConsumerSnapshot, at now: Instant) {
         next = now.advanced(by: interval)
         var unsettledCount = 0
         var age = Duration.zero
@@ -131,7 +131,7 @@ struct ConsumerMetrics {
         exportedEvents = events
     }
 
-    private mutating func export(_ totals: DeliveryTotals, of partition: KafkaTopicPartition) {
+    private func export(_ totals: DeliveryTotals, of partition: KafkaTopicPartition) {
         guard let before = partitions[partition]?.totals else { return }
         delivered.increment(by: totals.delivered - before.delivered)
         redelivered.increment(by: totals.redelivered - before.redelivered)

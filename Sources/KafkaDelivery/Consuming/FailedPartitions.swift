@@ -1,28 +1,42 @@
 internal import Logging
 
-/// A seek of partitions that librdkafka does not fetch any more.
-struct PartitionRestart: Sendable {
-    let readers: [(reader: PartitionReader, offset: Int64)]
-    let deadline: ContinuousClock.Instant
-    let continuation: CheckedContinuation<KafkaError?, Never>
-}
-
-/// Partitions that have failed are read again.
+/// Partitions that have failed are read again. Of the consumer's thread.
 ///
 /// With `auto.offset.reset=error` librdkafka stops fetching a partition whose offset the brokers do not have, and refuses to
 /// seek it (`_STATE`): only assigning it anew starts it over. Which is for the consumer's thread to do, and not in the middle
 /// of a rebalance, of which it would look like the answer.
-extension ConsumerLoop {
-    func advanceRestarts() {
+final class FailedPartitions {
+    private let core: ConsumerCore
+    private let client: RdKafkaClient
+    private var restarts: [PartitionRestart] = []
+
+    init(_ core: ConsumerCore, _ client: RdKafkaClient) {
+        self.core = core
+        self.client = client
+    }
+
+    /// When the first restart has waited as long as it may.
+    var next: ContinuousClock.Instant? { restarts.map(\.deadline).min() }
+
+    func add(_ restart: PartitionRestart) {
+        restarts.append(restart)
+    }
+
+    /// Takes the next step.
+    ///
+    /// - Parameters:
+    ///   - readers: All that are assigned.
+    ///   - isRevoking: Whether partitions are on their way back: the group waits for another answer.
+    ///   - isClosing: Whether nothing is read any more.
+    func advance(_ readers: [KafkaTopicPartition: PartitionReader], isRevoking: Bool, isClosing: Bool) {
         guard !restarts.isEmpty else { return }
-        let now = clock.now
+        let now = ContinuousClock.now
         var waiting: [PartitionRestart] = []
         for restart in restarts {
-            if let gone = restart.readers.first(where: { readers[$0.reader.partition] !== $0.reader || closing != nil })
-            {
+            if let gone = restart.readers.first(where: { readers[$0.reader.partition] !== $0.reader || isClosing }) {
                 restart.continuation.resume(returning: .notAssigned(gone.reader.partition))
-            } else if maySetAssignment {
-                restart.continuation.resume(returning: begin(restart))
+            } else if !isRevoking, isSteady {
+                restart.continuation.resume(returning: begin(restart, readers))
             } else if restart.deadline <= now {
                 restart.continuation.resume(returning: .notInTime)
             } else {
@@ -32,11 +46,21 @@ extension ConsumerLoop {
         restarts = waiting
     }
 
-    private var maySetAssignment: Bool {
-        revocation == nil && (!core.configuration.joinsGroup || client.groupLog?.membership.isSteady ?? true)
+    /// The consumer is closed.
+    func finish() {
+        for restart in restarts { restart.continuation.resume(returning: .closed(persistence: nil)) }
+        restarts = []
     }
 
-    private func begin(_ restart: PartitionRestart) -> KafkaError? {
+    /// Whether no rebalance is under way.
+    private var isSteady: Bool {
+        !core.configuration.joinsGroup || client.groupLog?.membership.isSteady ?? true
+    }
+
+    private func begin(
+        _ restart: PartitionRestart,
+        _ readers: [KafkaTopicPartition: PartitionReader]
+    ) -> KafkaError? {
         // Nothing is handed out of it meanwhile, and what is in its queue is old.
         for (reader, _) in restart.readers { reader.discardFetched() }
         let partitions = restart.readers.map { PartitionOffset(partition: $0.reader.partition, offset: $0.offset) }
