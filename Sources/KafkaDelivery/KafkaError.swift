@@ -142,25 +142,13 @@ public struct KafkaError: DeliveryError, Sendable, Hashable {
 extension KafkaError: CustomStringConvertible {
     /// What to do, what happened, and librdkafka's name for it.
     public var description: String {
-        let stored =
-            switch persistence {
-            case .notPersisted: " The message is not stored."
-            case .possiblyPersisted: " The message may be stored."
-            case nil: ""
+        let ending: String? =
+            switch kind {
+            case .cancelled: "Cancelled"
+            case .closed: "Closed"
+            default: nil
             }
-        let name = code.map { " (librdkafka: \($0))" } ?? ""
-        return "\(advice): \(reason).\(stored)\(name)"
-    }
-
-    private var advice: String {
-        switch (kind, recovery) {
-        case (.cancelled, _): "Cancelled"
-        case (.closed, _): "Closed"
-        case (_, .retry): "Try again later"
-        case (_, .fixRequest): "Change the request"
-        case (_, .abortTransaction): "Abort the transaction"
-        case (_, .recreateClient): "Make a new client"
-        }
+        return sentences(ending: ending) + (code.map { " (librdkafka: \($0))" } ?? "")
     }
 }
 

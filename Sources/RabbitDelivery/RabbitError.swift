@@ -131,25 +131,13 @@ public struct RabbitError: DeliveryError, Sendable, Hashable {
 extension RabbitError: CustomStringConvertible {
     /// What to do, what happened, and AMQP's number for it.
     public var description: String {
-        let stored =
-            switch persistence {
-            case .notPersisted: " The message is not stored."
-            case .possiblyPersisted: " The message may be stored."
-            case nil: ""
+        let ending: String? =
+            switch kind {
+            case .cancelled: "Cancelled"
+            case .closed: "Closed"
+            default: nil
             }
-        let number = code.map { " (AMQP: \($0))" } ?? ""
-        return "\(advice): \(reason).\(stored)\(number)"
-    }
-
-    private var advice: String {
-        switch (kind, recovery) {
-        case (.cancelled, _): "Cancelled"
-        case (.closed, _): "Closed"
-        case (_, .retry): "Try again later"
-        case (_, .fixRequest): "Change the request"
-        case (_, .abortTransaction): "Abort the transaction"
-        case (_, .recreateClient): "Make a new client"
-        }
+        return sentences(ending: ending) + (code.map { " (AMQP: \($0))" } ?? "")
     }
 }
 

@@ -28,3 +28,25 @@ extension DeliveryError {
     /// Nil: most destinations do not say.
     public var retryAfter: Duration? { nil }
 }
+
+extension DeliveryError {
+    /// What to do, what happened, and whether the message may be stored, for a person.
+    ///
+    /// - Parameter ending: In place of what to do, where the error is an end that was asked for: "Closed".
+    package func sentences(ending: String? = nil) -> String {
+        let advice =
+            switch recovery {
+            case .retry: "Try again later"
+            case .fixRequest: "Change the request"
+            case .abortTransaction: "Abort the transaction"
+            case .recreateClient: "Make a new client"
+            }
+        let stored =
+            switch persistence {
+            case .notPersisted: " The message is not stored."
+            case .possiblyPersisted: " The message may be stored."
+            case nil: ""
+            }
+        return "\(ending ?? advice): \(reason).\(stored)"
+    }
+}
