@@ -33,6 +33,7 @@ let package = Package(
         .library(name: "OutboxHTTP", targets: ["OutboxHTTP"]),
         .library(name: "OutboxSQLite", targets: ["OutboxSQLite"]),
         .library(name: "OutboxKafka", targets: ["OutboxKafka"]),
+        .library(name: "OutboxRabbit", targets: ["OutboxRabbit"]),
         .library(name: "OutboxPostgres", targets: ["OutboxPostgres"]),
         .library(name: "OutboxTesting", targets: ["OutboxTesting"]),
         .library(name: "RabbitDelivery", targets: ["RabbitDelivery"]),
@@ -304,6 +305,41 @@ let package = Package(
             swiftSettings: settings
         ),
         .testTarget(name: "RabbitDeliveryTests", dependencies: ["RabbitDelivery"], swiftSettings: settings),
+        // RabbitMQ as an outbox's destination: a target of its own, so that users of RabbitMQ alone link no outbox, and others no librabbitmq.
+        .target(
+            name: "OutboxRabbit",
+            dependencies: [
+                "DeliveryCore",
+                "OutboxDelivery",
+                "RabbitDelivery",
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            swiftSettings: settings
+        ),
+        .testTarget(
+            name: "RabbitCommandTests",
+            dependencies: [
+                "DeliveryTesting",
+                "RabbitDelivery",
+                "RabbitDeliveryTesting",
+                "rabbit-delivery",
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            swiftSettings: settings
+        ),
+        .testTarget(
+            name: "OutboxRabbitTests",
+            dependencies: [
+                "OutboxDelivery",
+                "OutboxPostgres",
+                "OutboxRabbit",
+                "OutboxTesting",
+                "RabbitDelivery",
+                "RabbitDeliveryTesting",
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            swiftSettings: settings
+        ),
         .testTarget(
             name: "RabbitBrokerTests",
             dependencies: [

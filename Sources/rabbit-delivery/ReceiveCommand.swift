@@ -74,6 +74,8 @@ struct ReceiveCommand: AsyncParsableCommand {
         let output = Output(STDOUT_FILENO)
         interruption.onSignal { Task { await consumer.close(within: .seconds(5)) } }
         output.whenReaderGoes { Task { await consumer.close(within: .seconds(5)) } }
+        // There may never be another message whose writing says so.
+        output.whenFailed { Task { await consumer.close(within: .seconds(5)) } }
         var written = 0
         var problem: SystemError?
         var iterator = consumer.deliveries.makeAsyncIterator()

@@ -15,6 +15,7 @@ package final class Output: Sendable {
         var isWriting = false
         var failure: SystemError?
         var waiters: [CheckedContinuation<Void, Never>] = []
+        var whenFailed: (@Sendable () -> Void)?
 
         mutating func takeWaiters() -> [CheckedContinuation<Void, Never>] {
             defer { waiters = [] }
@@ -89,14 +90,27 @@ package final class Output: Sendable {
         }
     }
 
+    /// Calls `action` once, when writing has failed: a command that waits for something else would not notice before its next write.
+    /// ``stop()`` is no failure.
+    package func whenFailed(_ action: @escaping @Sendable () -> Void) {
+        let hasFailed = state.withLock { state in
+            if let failure = state.failure { return failure != .stopped }
+            state.whenFailed = action
+            return false
+        }
+        if hasFailed { action() }
+    }
+
     private func fail(_ error: SystemError) {
-        let waiters = state.withLock { state in
+        let (waiters, whenFailed) = state.withLock { state in
             if state.failure == nil { state.failure = error }
             state.actions = []
             state.bytes = []
-            return state.takeWaiters()
+            defer { state.whenFailed = nil }
+            return (state.takeWaiters(), state.whenFailed)
         }
         for waiter in waiters { waiter.resume() }
+        if error != .stopped { whenFailed?() }
     }
 
     /// Waits for the next change, where `mustWait` still holds.

@@ -4,9 +4,9 @@ package struct KeyChains: Sendable {
     private let count: Int
 
     /// - Parameter keys: The key of each element; an element without one is a chain of its own.
-    package init(_ keys: [String?]) {
+    package init<Key: Hashable>(_ keys: [Key?]) {
         var chains: [[Int]] = []
-        var places: [String: Int] = [:]
+        var places: [Key: Int] = [:]
         for (index, key) in keys.enumerated() {
             if let key, let place = places[key] {
                 chains[place].append(index)
