@@ -22,6 +22,14 @@ public struct KafkaAdditionalProperties: Sendable, Hashable {
     }
 }
 
+extension KafkaAdditionalProperties {
+    /// Those about connections, which another kind of client for the same cluster needs too.
+    package var ofConnections: KafkaAdditionalProperties {
+        let prefixes = ["socket.", "ssl.", "sasl.", "enable.ssl.", "enable.sasl.", "broker.", "reconnect.", "https."]
+        return KafkaAdditionalProperties(values.filter { entry in prefixes.contains { entry.key.hasPrefix($0) } })
+    }
+}
+
 extension KafkaAdditionalProperties: ExpressibleByDictionaryLiteral {
     /// `["name": "value"]`; of a name that is written twice, the last counts.
     public init(dictionaryLiteral elements: (String, String)...) {

@@ -131,6 +131,7 @@ struct TransactionNetworkTests {
         let end = TransactionEnd(
             client: client,
             claims: TransactionClaims(),
+            marks: [],
             deadline: .now.advanced(by: .milliseconds(300))
         )
         let outcome = await BlockingCall.run("commit", until: .now.advanced(by: .seconds(20))) { end.run() }

@@ -11,7 +11,7 @@ struct SchemaTests {
             for outbox in outboxes { group.addTask { try await outbox.migrate() } }
             return try await group.reduce(into: [Int]()) { $0 += $1 }
         }
-        #expect(runs == [1])
+        #expect(runs == Array(1...PostgresMigrations.version))
         #expect(try await outboxes[0].migrate() == [])
         #expect(try await outboxes[0].status().schemaVersion == PostgresMigrations.version)
         for outbox in outboxes { await outbox.close() }

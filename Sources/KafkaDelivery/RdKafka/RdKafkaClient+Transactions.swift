@@ -94,5 +94,13 @@ struct GroupMetadata: ~Copyable {
         return GroupMetadata(handle)
     }
 
+    /// The metadata of a group that has no members: its offsets are anyone's to set, and so whoever sets them sees to it by other
+    /// means that it may. A group with members refuses such a sender.
+    static func withoutMembers(_ group: String) -> GroupMetadata? {
+        rd_kafka_consumer_group_metadata_new(group).map {
+            GroupMetadata(OwnedHandle($0, destroy: rd_kafka_consumer_group_metadata_destroy))
+        }
+    }
+
     var raw: OpaquePointer { handle.raw }
 }

@@ -23,13 +23,20 @@ final class TransactionEnd: Sendable {
 
     private let client: RdKafkaClient
     private let claims: TransactionClaims
+    private let marks: [TransactionMark]
     private let deadline: ContinuousClock.Instant
     // The thread that commits and the task that stops waiting for it: the first of them decides.
     private let stage = Atomic(Stage.undecided)
 
-    init(client: RdKafkaClient, claims: TransactionClaims, deadline: ContinuousClock.Instant) {
+    init(
+        client: RdKafkaClient,
+        claims: TransactionClaims,
+        marks: [TransactionMark],
+        deadline: ContinuousClock.Instant
+    ) {
         self.client = client
         self.claims = claims
+        self.marks = marks
         self.deadline = deadline
     }
 
@@ -37,6 +44,9 @@ final class TransactionEnd: Sendable {
     func run() -> Outcome {
         for consumer in claims.consumers {
             if let outcome = sendOffsets(of: consumer) { return outcome }
+        }
+        for mark in marks {
+            if let outcome = send(mark) { return outcome }
         }
         do {
             // KIP-447 fences an old generation when the offsets are sent, and from then on the next owner of a
@@ -70,11 +80,29 @@ final class TransactionEnd: Sendable {
             guard let failure = self.client.sendOffsets(offsets, of: group, within: deadline.remaining) else {
                 return nil
             }
-            switch failure.remedy {
-            case .recreate: return .failed(failure.error, isCommitSent: false)
-            case .repeatCall where deadline.remaining > .zero: RdKafkaClient.pause()
-            case .repeatCall, .abort, .none: return .toBeAborted(failure.error, isCommitSent: false)
-            }
+            if let outcome = outcome(failure) { return outcome }
+        }
+    }
+
+    private func send(_ mark: TransactionMark) -> Outcome? {
+        let offsets = [PartitionOffset(partition: mark.partition, offset: mark.offset)]
+        guard let group = GroupMetadata.withoutMembers(mark.group) else {
+            return .toBeAborted(.noMemory, isCommitSent: false)
+        }
+        while true {
+            guard let failure = client.sendOffsets(offsets, of: group, within: deadline.remaining) else { return nil }
+            if let outcome = outcome(failure) { return outcome }
+        }
+    }
+
+    /// What a failure to send offsets comes to; nil, after a pause, where the call is to be made again.
+    private func outcome(_ failure: RdKafkaClient.TransactionFailure) -> Outcome? {
+        switch failure.remedy {
+        case .recreate: return .failed(failure.error, isCommitSent: false)
+        case .repeatCall where deadline.remaining > .zero:
+            RdKafkaClient.pause()
+            return nil
+        case .repeatCall, .abort, .none: return .toBeAborted(failure.error, isCommitSent: false)
         }
     }
 

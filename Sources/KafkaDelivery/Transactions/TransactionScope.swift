@@ -20,6 +20,8 @@ final class TransactionScope: SendObserver {
         /// Whether a message may be stored that was not confirmed.
         var mayHaveStored = false
         var claims = TransactionClaims()
+        /// Offsets of groups without members.
+        var marks: [TransactionMark] = []
         /// Messages that were accepted.
         var acceptedCount = 0
         var conclusion: Conclusion?
@@ -128,6 +130,15 @@ final class TransactionScope: SendObserver {
         try result.get()
     }
 
+    func add(_ mark: TransactionMark) throws(KafkaError) {
+        let refusal: KafkaError? = state.withLock { state in
+            guard state.phase == .open else { return state.endReason ?? .transactionEnded }
+            state.marks.append(mark)
+            return nil
+        }
+        if let refusal { throw refusal }
+    }
+
     // MARK: The end
 
     /// Begins the end; false where it had begun already.
@@ -187,6 +198,9 @@ final class TransactionScope: SendObserver {
 
     /// The deliveries that are part of it.
     var claims: TransactionClaims { state.withLock { $0.claims } }
+
+    /// The offsets of groups without members that are part of it.
+    var marks: [TransactionMark] { state.withLock { $0.marks } }
 }
 
 extension KafkaError {

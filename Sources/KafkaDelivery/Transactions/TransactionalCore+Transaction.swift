@@ -95,7 +95,7 @@ extension TransactionalCore {
             claims.reject()
             throw .closed()
         }
-        let end = TransactionEnd(client: client, claims: claims, deadline: deadline)
+        let end = TransactionEnd(client: client, claims: claims, marks: scope.marks, deadline: deadline)
         let answer = await call(until: deadline) { end.run() }
         try await conclude(scope, claims, answer ?? end.abandon())
     }

@@ -95,6 +95,10 @@ public final class OutboxPublisher: Service, Sendable {
         guard isFirst else {
             throw OutboxError.invalidConfiguration("run a publisher once; make another one to publish again")
         }
+        if !store.notesBatches, destinations.values.contains(where: { $0 is any ExactlyOnceDestination }) {
+            end(CloseReport())
+            throw OutboxError.notesNoBatches
+        }
         let worker = PublisherWorker(
             store: store,
             destinations: destinations,

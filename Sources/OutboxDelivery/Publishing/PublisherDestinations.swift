@@ -11,11 +11,13 @@ struct PublisherDestinations {
 
     /// In their order.
     let names: [String]
+    private let exactlyOnce: Set<String>
     private let longest: Duration
     private var destinations: [String: Destination]
 
-    init(_ counts: [String: Int], _ retry: OutboxRetry) {
+    init(_ counts: [String: Int], exactlyOnce: Set<String>, _ retry: OutboxRetry) {
         names = counts.keys.sorted()
+        self.exactlyOnce = exactlyOnce
         longest = retry.maximumDelay
         destinations = counts.mapValues { count in
             Destination(
@@ -27,6 +29,9 @@ struct PublisherDestinations {
 
     /// When those that are away are tried again.
     var availableAgain: [Instant] { destinations.values.compactMap(\.availableAgain) }
+
+    /// Whether it is an ``ExactlyOnceDestination``.
+    func storesOnce(_ name: String) -> Bool { exactlyOnce.contains(name) }
 
     func maximumBatchCount(of name: String) -> Int { destinations[name]?.maximumBatchCount ?? 1 }
 

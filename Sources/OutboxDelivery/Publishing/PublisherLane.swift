@@ -29,6 +29,10 @@ struct PublisherLane {
     var isDue = true
     /// The last read found as many rows as it may: there are more.
     var isHot = false
+    /// Where the destination stores batches exactly once: what the slot is written through; nil until it is taken over.
+    var writer: (any ExactlyOnceWriter)?
+    /// The number of the last batch that was noted or stored.
+    var lastNumber: Int64 = 0
     private var waiting: [Subject: Waiting] = [:]
 
     /// Whether a retry keeps the slot from being given back.

@@ -3,43 +3,8 @@
 struct PublisherState {
     typealias Instant = ContinuousClock.Instant
     typealias LaneID = PublisherTraffic.LaneID
-
-    /// What happened.
-    enum Input {
-        case begin
-        /// A session is open, which is owed a word so often.
-        case opened(keepAlive: Duration)
-        /// Opening one failed, or the session did.
-        case failed(OutboxError, session: Int)
-        case balanced(OutboxShare, session: Int)
-        case maintained(OutboxMaintenance, session: Int)
-        case read(Int, [OutboxEvent])
-        case published(Int, [OutboxOutcome])
-        case settled(Int)
-        /// Waiting for work ended: something came, or the time was over.
-        case waited(Bool, session: Int)
-        case timer
-        case close
-        /// The time for closing is over.
-        case closeNow
-    }
-
-    /// What to do.
-    enum Action {
-        case open(session: Int, after: Duration)
-        case balance(busy: Set<Int>)
-        case maintain
-        case read(Int, OutboxReadRequest)
-        case publish(Int, destination: String, [OutboxEvent])
-        case settle(Int, OutboxSettlement)
-        case wait(atMost: Duration)
-        case closeSession
-        case tell(OutboxPublisher.Event)
-        /// What became of a batch, for metrics.
-        case count(destination: String, [OutboxEvent], [OutboxOutcome])
-        case fail(OutboxError)
-        case finish(abandoned: Int)
-    }
+    typealias Input = PublisherInput
+    typealias Action = PublisherAction
 
     private enum Phase {
         case opening
@@ -54,8 +19,7 @@ struct PublisherState {
     private(set) var session = 0
     private var hasEverOpened = false
     private var isOpen = false
-    private(set) var owned: Set<Int> = []
-    private var lanes: [LaneID: PublisherLane] = [:]
+    private var lanes = PublisherLanes()
     private var traffic = PublisherTraffic()
     private var reopening: OutboxBackoff
     private var poll: Duration
@@ -67,9 +31,16 @@ struct PublisherState {
     private var nextMaintenance: Instant?
     private var unknownDestinations: Set<String> = []
 
-    init(_ configuration: OutboxPublisher.Configuration, destinations: [String: Int]) {
+    /// - Parameters:
+    ///   - destinations: How many events a batch for each has at most.
+    ///   - exactlyOnce: Which of them are ``ExactlyOnceDestination``s.
+    init(
+        _ configuration: OutboxPublisher.Configuration,
+        destinations: [String: Int],
+        exactlyOnce: Set<String> = []
+    ) {
         self.configuration = configuration
-        self.destinations = PublisherDestinations(destinations, configuration.retry)
+        self.destinations = PublisherDestinations(destinations, exactlyOnce: exactlyOnce, configuration.retry)
         self.reopening = OutboxBackoff(first: .milliseconds(50), longest: .seconds(5))
         self.poll = configuration.minimumPollInterval
     }
@@ -78,8 +49,9 @@ struct PublisherState {
     func deadline(after now: Instant) -> Instant? {
         guard phase == .running, isOpen else { return nil }
         let waits = destinations.availableAgain
-        let retries = lanes.values.compactMap { $0.isBusy ? nil : $0.nextRetry(after: now) }
-        return ([nextBalance, nextMaintenance].compactMap(\.self) + waits + retries).filter { $0 > now }.min()
+        return ([nextBalance, nextMaintenance, lanes.nextRetry(after: now)].compactMap(\.self) + waits).filter {
+            $0 > now
+        }.min()
     }
 
     /// How many events are at destinations.
@@ -96,13 +68,16 @@ struct PublisherState {
         case .maintained(let found, let session):
             if session == self.session { note(found, at: now, &actions) }
         case .read(let ticket, let events): noteRead(ticket, events, at: now, &actions)
+        case .tookOver(let ticket, let writer, let last): noteTakeover(ticket, writer, last, &actions)
+        case .notTakenOver(let ticket, let error): noteFailedTakeover(ticket, error, at: now, &actions)
+        case .noted(let ticket): publishOnce(ticket, &actions)
         case .published(let ticket, let outcomes): notePublished(ticket, outcomes, at: now, &actions)
-        case .settled(let ticket): free(traffic.end(ticket))
+        case .settled(let ticket): free(traffic.end(ticket), &actions)
         case .waited(let hasCome, let session):
             guard session == self.session else { break }
             isWaiting = false
             poll = hasCome ? configuration.minimumPollInterval : min(poll * 2, configuration.maximumPollInterval)
-            for id in lanes.keys { lanes[id]?.isDue = true }
+            lanes.markAllDue()
         case .timer: break
         case .close: if phase != .finished { phase = .closing }
         case .closeNow: finish(&actions)
@@ -133,14 +108,13 @@ struct PublisherState {
             return
         }
         // Batches at their destinations go on: their lanes stay busy, so that nothing of them is sent beside itself.
-        for batch in traffic.endSession() { free(batch) }
+        for batch in traffic.endSession() { free(batch, &actions) }
+        release(lanes.endSession(), &actions)
         session += 1
         isOpen = false
         isWaiting = false
         isBalancing = false
         isMaintaining = false
-        owned = []
-        lanes = lanes.filter(\.value.isBusy)
         actions.append(.tell(.sessionLost(error)))
         actions.append(.closeSession)
         if phase != .closing { actions.append(.open(session: session, after: reopening.next())) }
@@ -149,18 +123,9 @@ struct PublisherState {
     private mutating func take(_ share: OutboxShare, at now: Instant, _ actions: inout [Action]) {
         isBalancing = false
         nextBalance = now.advanced(by: beatInterval)
-        guard share.slots != owned else { return }
-        for slot in owned.subtracting(share.slots) {
-            lanes = lanes.filter { $0.key.slot != slot || $0.value.isBusy }
-        }
-        owned = share.slots
-        for slot in owned {
-            for destination in destinations.names {
-                let id = LaneID(slot: slot, destination: destination)
-                if lanes[id] == nil { lanes[id] = PublisherLane() }
-            }
-        }
-        actions.append(.tell(.slots(owned, publishers: share.publishers)))
+        guard share.slots != lanes.owned else { return }
+        release(lanes.take(share.slots, for: destinations.names), &actions)
+        actions.append(.tell(.slots(share.slots, publishers: share.publishers)))
     }
 
     private mutating func note(_ found: OutboxMaintenance, at now: Instant, _ actions: inout [Action]) {
@@ -176,10 +141,12 @@ struct PublisherState {
 
     // MARK: Batches
 
-    private mutating func free(_ batch: PublisherTraffic.Batch?) {
-        for id in batch?.lanes ?? [] {
-            if owned.contains(id.slot) { lanes[id]?.isBusy = false } else { lanes[id] = nil }
-        }
+    private mutating func free(_ batch: PublisherTraffic.Batch?, _ actions: inout [Action]) {
+        release(lanes.free(batch), &actions)
+    }
+
+    private func release(_ writers: [any ExactlyOnceWriter], _ actions: inout [Action]) {
+        actions += writers.map { .release($0) }
     }
 
     private mutating func noteRead(_ ticket: Int, _ events: [OutboxEvent], at now: Instant, _ actions: inout [Action]) {
@@ -193,31 +160,25 @@ struct PublisherState {
             let isComplete = own.count < limit && own.reduce(0, { $0 + $1.weight }) < bytes / 2
             lanes[id]?.noteRead(own, begun: begun, isComplete: isComplete)
         }
-        guard !events.isEmpty, phase == .running else { return free(traffic.end(ticket)) }
+        guard !events.isEmpty, phase == .running else { return free(traffic.end(ticket), &actions) }
         let sound = events.filter { $0.defect == nil }
-        if sound.count == events.count {
+        if sound.count == events.count, destinations.storesOnce(batch.destination) {
+            _ = traffic.end(ticket)
+            for id in batch.lanes { beginOnce(id, bySlot[id.slot] ?? [], of: batch, ticket, &actions) }
+        } else if sound.count == events.count {
             traffic.set(.publishing(events), ticket)
             actions.append(.publish(ticket, destination: batch.destination, events))
         } else {
             // Rows that nobody can deliver are parked first; what is left is read again then.
             var settlement = OutboxSettlement()
             for event in events where event.defect != nil {
-                settlement.parked.append(parking(event, attempts: 1, reason: event.defect ?? ""))
+                settlement.parked.append(configuration.retry.parking(event, attempts: 1, reason: event.defect ?? ""))
                 actions.append(.tell(.parked(event, reason: event.defect ?? "", attempts: 1)))
             }
             for id in batch.lanes { lanes[id]?.isDue = true }
             traffic.set(.settling, ticket)
             actions.append(.settle(ticket, settlement))
         }
-    }
-
-    private func parking(_ event: OutboxEvent, attempts: Int, reason: String) -> OutboxSettlement.Parking {
-        OutboxSettlement.Parking(
-            event: event,
-            attempts: attempts,
-            reason: reason,
-            withFollowers: configuration.retry.givingUp == .parkKey
-        )
     }
 
     private mutating func notePublished(
@@ -229,43 +190,98 @@ struct PublisherState {
         guard let batch = traffic.batches[ticket], case .publishing(let events) = batch.step else { return }
         let missing = OutboxOutcome.unknown(reason: "the destination gave no outcome")
         let all = events.indices.map { $0 < outcomes.count ? outcomes[$0] : missing }
-        let isOfThisSession = batch.session == session && isOpen
-        var settlement = OutboxSettlement()
         let isAway = destinations.note(all, of: batch.destination, at: now) { actions.append(.tell($0)) }
-        var stopped: [Int: Set<PublisherLane.Subject>] = [:]
-        for (event, outcome) in zip(events, all) {
-            let id = LaneID(slot: event.id.slot, destination: batch.destination)
-            if isAway {
-                lanes[id]?.isDue = true
-                continue
+        if let once = batch.once, let id = batch.lanes.first {
+            if all.allSatisfy(\.isAccepted), lanes[id]?.writer != nil {
+                lanes[id]?.lastNumber = once.inflight.number
+            } else {
+                lanes[id]?.writer = nil
+                actions.append(.release(once.writer))
             }
-            var lane = lanes[id] ?? PublisherLane()
-            let verdict = lane.note(
-                outcome,
-                of: event,
-                configuration.retry,
-                stopped: &stopped[event.id.slot, default: []],
-                at: now
-            )
-            if lanes[id] != nil { lanes[id] = lane }
-            switch verdict {
-            case .accepted: settlement.accepted.append(event)
-            case .parked(let attempts, let reason) where isOfThisSession:
-                settlement.parked.append(parking(event, attempts: attempts, reason: reason))
-                actions.append(.tell(.parked(event, reason: reason, attempts: attempts)))
-                // Its followers are read again, and found to be held back.
-                lanes[id]?.isDue = true
-            case .parked, .waits, .follows: lanes[id]?.isDue = true
-            }
+        }
+        var settlement = lanes.note(all, of: events, batch, isAway: isAway, configuration.retry, at: now)
+        // What was confirmed in an earlier session is true all the same, and may be deleted; to park is the slot's owner's.
+        if batch.session != session || !isOpen { settlement.parked = [] }
+        for parking in settlement.parked {
+            actions.append(.tell(.parked(parking.event, reason: parking.reason, attempts: parking.attempts)))
         }
         actions.append(.count(destination: batch.destination, events, all))
         if settlement.isEmpty || !isOpen || phase == .finished {
-            free(traffic.end(ticket))
+            free(traffic.end(ticket), &actions)
         } else {
-            // What was confirmed in an earlier session is true all the same, and may be deleted.
             traffic.set(.settling, ticket)
             actions.append(.settle(ticket, settlement))
         }
+    }
+
+    // MARK: Exactly once
+
+    /// Rows of one slot were read: they are noted, or the slot is taken over first, and they are read again.
+    private mutating func beginOnce(
+        _ id: LaneID,
+        _ events: [OutboxEvent],
+        of batch: PublisherTraffic.Batch,
+        _ ticket: Int,
+        _ actions: inout [Action]
+    ) {
+        guard let first = events.first else {
+            lanes[id]?.isBusy = false
+            return
+        }
+        guard let lane = lanes[id], let writer = lane.writer else {
+            lanes[id]?.isDue = true
+            let own = traffic.begin(id.destination, [id], session: session, .takingOver, of: ticket)
+            actions.append(.takeOver(own, destination: id.destination, slot: id.slot))
+            return
+        }
+        let inflight = OutboxInflight(
+            slot: id.slot,
+            destination: id.destination,
+            number: lane.lastNumber < .max ? lane.lastNumber + 1 : .max,
+            topic: first.message.topic,
+            rows: events.map(\.id.number)
+        )
+        let own = traffic.begin(id.destination, [id], session: session, .noting(events), of: ticket)
+        traffic.storeOnce(own, writer, inflight)
+        actions.append(.note(own, inflight))
+    }
+
+    private mutating func noteTakeover(
+        _ ticket: Int,
+        _ writer: any ExactlyOnceWriter,
+        _ last: Int64,
+        _ actions: inout [Action]
+    ) {
+        guard phase == .running, let batch = traffic.batches[ticket], case .takingOver = batch.step,
+            let id = batch.lanes.first, lanes[id] != nil
+        else {
+            actions.append(.release(writer))
+            return free(traffic.end(ticket), &actions)
+        }
+        lanes[id]?.writer = writer
+        lanes[id]?.lastNumber = last
+        free(traffic.end(ticket), &actions)
+    }
+
+    private mutating func noteFailedTakeover(
+        _ ticket: Int,
+        _ error: OutboxError,
+        at now: Instant,
+        _ actions: inout [Action]
+    ) {
+        guard let batch = traffic.end(ticket) else { return }
+        let outcome = OutboxOutcome.unavailable(reason: error.reason)
+        _ = destinations.note([outcome], of: batch.destination, at: now) { actions.append(.tell($0)) }
+        free(batch, &actions)
+    }
+
+    private mutating func publishOnce(_ ticket: Int, _ actions: inout [Action]) {
+        guard let batch = traffic.batches[ticket], case .noting(let events) = batch.step, let once = batch.once else {
+            return
+        }
+        guard phase == .running else { return free(traffic.end(ticket), &actions) }
+        traffic.set(.publishing(events), ticket)
+        actions.append(.publishOnce(ticket, writer: once.writer, events, once.inflight))
     }
 
     // MARK: What is next
@@ -283,8 +299,7 @@ struct PublisherState {
         }
         if !isBalancing, let next = nextBalance, next <= now {
             isBalancing = true
-            let busy = lanes.filter { $0.value.isBusy || $0.value.isWaiting }.map(\.key.slot)
-            actions.append(.balance(busy: Set(busy)))
+            actions.append(.balance(busy: lanes.busySlots))
         }
         // Slots may be given back meanwhile: nothing of them is read.
         if !isBalancing {
@@ -298,41 +313,27 @@ struct PublisherState {
 
     private mutating func planReads(_ name: String, at now: Instant, _ actions: inout [Action]) {
         let maximum = destinations.maximumBatches(of: name, configuration.maximumBatches, at: now)
-        let maximumCount = destinations.maximumBatchCount(of: name)
         while traffic.count(name) < maximum {
-            var wanting = lanes.filter { id, lane in
-                id.destination == name && owned.contains(id.slot)
-                    && lane.wantsReading(at: now, maximumWithheld: configuration.maximumWithheldKeys)
-            }.map { (id: $0.key, isHot: $0.value.isHot) }
-            guard !wanting.isEmpty else { return }
-            // With a backlog half of the slots are read while the other half is published.
-            let hasBacklog = wanting.contains(where: \.isHot)
-            wanting.sort { ($0.isHot ? 0 : 1, $0.id.slot) < ($1.isHot ? 0 : 1, $1.id.slot) }
-            let count = hasBacklog ? max(1, (owned.count + 1) / 2) : wanting.count
-            let chosen = wanting.prefix(min(count, maximumCount)).map(\.id)
-            let limit = max(1, maximumCount / chosen.count)
-            var request = OutboxReadRequest(
-                destination: name,
-                slots: chosen.map(\.slot).sorted(),
-                limitPerSlot: limit,
-                maximumBytes: configuration.maximumBatchBytes
+            let plan = PublisherReadPlan(
+                lanes.own(of: name),
+                of: name,
+                maximumCount: destinations.maximumBatchCount(of: name),
+                configuration,
+                at: now
             )
-            for id in chosen {
-                let (keys, numbers) = lanes[id]?.withheld(at: now) ?? ([], [])
-                if !keys.isEmpty { request.withheldKeys[id.slot] = keys }
-                if !numbers.isEmpty { request.withheldNumbers[id.slot] = numbers }
-                lanes[id]?.isBusy = true
-                lanes[id]?.isDue = false
-            }
-            let step = PublisherTraffic.Step.reading(begun: now, limitPerSlot: limit)
-            let ticket = traffic.begin(name, chosen, session: session, step)
-            actions.append(.read(ticket, request))
+            guard let plan else { return }
+            lanes.begin(plan.lanes)
+            let step = PublisherTraffic.Step.reading(begun: now, limitPerSlot: plan.request.limitPerSlot)
+            let ticket = traffic.begin(name, plan.lanes, session: session, step)
+            actions.append(.read(ticket, plan.request))
         }
     }
 
     private mutating func finish(_ actions: inout [Action]) {
         guard phase != .finished else { return }
         phase = .finished
+        // Of what is at a destination the writers end with their tasks.
+        release(lanes.endSession(), &actions)
         actions.append(.closeSession)
         actions.append(.finish(abandoned: traffic.publishingCount))
     }

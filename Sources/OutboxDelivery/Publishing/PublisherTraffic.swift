@@ -9,6 +9,8 @@ struct PublisherTraffic {
 
     enum Step {
         case reading(begun: Instant, limitPerSlot: Int)
+        case takingOver
+        case noting([OutboxEvent])
         case publishing([OutboxEvent])
         case settling
     }
@@ -18,7 +20,11 @@ struct PublisherTraffic {
         let lanes: [LaneID]
         /// Of which session the lanes were; what was read in an earlier one may be deleted when it is confirmed, and no more.
         let session: Int
+        /// The ticket of the read that its rows came with.
+        let origin: Int
         var step: Step
+        /// Where it is stored exactly once.
+        var once: (writer: any ExactlyOnceWriter, inflight: OutboxInflight)?
     }
 
     private(set) var batches: [Int: Batch] = [:]
@@ -33,15 +39,32 @@ struct PublisherTraffic {
         }
     }
 
-    /// Whether any of them is at a destination.
+    /// How many reads for a destination have rows, or may get some, that are not done with.
     func count(_ destination: String) -> Int {
-        batches.values.count { $0.destination == destination }
+        Set(batches.values.lazy.filter { $0.destination == destination }.map(\.origin)).count
     }
 
-    mutating func begin(_ destination: String, _ lanes: [LaneID], session: Int, _ step: Step) -> Int {
+    /// - Parameter origin: The ticket of the read that its rows came with; nil for a read.
+    mutating func begin(
+        _ destination: String,
+        _ lanes: [LaneID],
+        session: Int,
+        _ step: Step,
+        of origin: Int? = nil
+    ) -> Int {
         lastTicket += 1
-        batches[lastTicket] = Batch(destination: destination, lanes: lanes, session: session, step: step)
+        batches[lastTicket] = Batch(
+            destination: destination,
+            lanes: lanes,
+            session: session,
+            origin: origin ?? lastTicket,
+            step: step
+        )
         return lastTicket
+    }
+
+    mutating func storeOnce(_ ticket: Int, _ writer: any ExactlyOnceWriter, _ inflight: OutboxInflight) {
+        batches[ticket]?.once = (writer, inflight)
     }
 
     mutating func set(_ step: Step, _ ticket: Int) {

@@ -35,7 +35,11 @@ final class PublisherWorker {
         self.logger = logger
         self.input = input
         self.events = events
-        self.state = PublisherState(configuration.inRange, destinations: destinations.mapValues(\.maximumBatchCount))
+        self.state = PublisherState(
+            configuration.inRange,
+            destinations: destinations.mapValues(\.maximumBatchCount),
+            exactlyOnce: Set(destinations.filter { $0.value is any ExactlyOnceDestination }.keys)
+        )
         self.metrics = PublisherMetrics(destinations: Array(destinations.keys))
     }
 
@@ -60,7 +64,11 @@ final class PublisherWorker {
     private func handle(_ next: PublisherState.Input) async {
         let now = ContinuousClock.now
         if case .opened = next { takeSession() }
-        if case .published(let ticket, _) = next { publishing[ticket] = nil }
+        switch next {
+        case .published(let ticket, _), .tookOver(let ticket, _, _), .notTakenOver(let ticket, _):
+            publishing[ticket] = nil
+        default: break
+        }
         for action in state.advance(next, at: now) { await perform(action) }
         setTimer(state.deadline(after: now))
     }
@@ -88,6 +96,17 @@ final class PublisherWorker {
                 .waited(await session.waitForWork(atMost: duration), session: number)
             }
         case .publish(let ticket, let name, let batch): publish(ticket, name, batch)
+        case .takeOver(let ticket, let name, let slot): takeOver(ticket, name, slot)
+        case .note(let ticket, let inflight):
+            call { session, _ async throws(OutboxError) in
+                try await session.note(inflight)
+                return .noted(ticket)
+            }
+        case .publishOnce(let ticket, let writer, let batch, let inflight):
+            publishing[ticket] = Task.detached { [input] in
+                input.yield(.published(ticket, await writer.publish(batch, as: inflight)))
+            }
+        case .release(let writer): Task.detached { await writer.close() }
         case .closeSession:
             let old = session
             session = nil
@@ -135,6 +154,35 @@ final class PublisherWorker {
         guard let destination = destinations[name] else { return }
         publishing[ticket] = Task.detached { [input] in
             input.yield(.published(ticket, await destination.publish(batch)))
+        }
+    }
+
+    private func takeOver(_ ticket: Int, _ name: String, _ slot: Int) {
+        guard let session, let destination = destinations[name] as? any ExactlyOnceDestination else { return }
+        let number = sessionNumber
+        publishing[ticket] = Task.detached { [input] in
+            do throws(OutboxError) {
+                let last = try await session.lastInflight(slot: slot, destination: name)
+                let writer: any ExactlyOnceWriter
+                do throws(OutboxError) {
+                    writer = try await destination.takeOver(slot: slot, last: last)
+                } catch {
+                    input.yield(.notTakenOver(ticket, error))
+                    return
+                }
+                if let last, last.number == writer.lastNumber {
+                    do throws(OutboxError) {
+                        try await session.conclude(last)
+                    } catch {
+                        await writer.close()
+                        throw error
+                    }
+                }
+                input.yield(.tookOver(ticket, writer, last: max(last?.number ?? 0, writer.lastNumber)))
+            } catch {
+                input.yield(.failed(error, session: number))
+                input.yield(.notTakenOver(ticket, error))
+            }
         }
     }
 

@@ -13,6 +13,14 @@ public protocol OutboxStore: Sendable {
     ///
     /// - Throws: ``OutboxError``: with the recovery `fixRequest` where it will not work until a person has changed something.
     func openSession() async throws(OutboxError) -> Session
+
+    /// Whether its sessions can note batches, which an ``ExactlyOnceDestination`` needs; false where a store does not say.
+    var notesBatches: Bool { get }
+}
+
+extension OutboxStore {
+    /// False.
+    public var notesBatches: Bool { false }
 }
 
 /// One publisher's work with a store: PostgreSQL's is one connection, whose locks are the slots; SQLite's is a row that has the
@@ -41,6 +49,17 @@ public protocol OutboxSession: Sendable {
     @discardableResult
     func settle(_ settlement: OutboxSettlement) async throws(OutboxError) -> Int
 
+    /// The note of the last batch of a slot for a destination; nil where there was none.
+    func lastInflight(slot: Int, destination: String) async throws(OutboxError) -> OutboxInflight?
+
+    /// Notes a batch before it is sent. Committed when it returns.
+    ///
+    /// - Throws: ``OutboxError``, of kind `fenced` where the slot is another session's, or the last batch has this number or a greater one.
+    func note(_ inflight: OutboxInflight) async throws(OutboxError)
+
+    /// Deletes the rows of a batch that turned out to be stored, as far as they are there.
+    func conclude(_ inflight: OutboxInflight) async throws(OutboxError)
+
     /// Looks after what the store has to do now and then: finds the floor below which no row is left, deletes archives that
     /// are old. Called about every second.
     ///
@@ -56,6 +75,25 @@ public protocol OutboxSession: Sendable {
 
     /// Gives everything back and ends. Does not fail; ends soon also where the database does not answer.
     func close() async
+}
+
+extension OutboxSession {
+    /// Of a store that does not note batches.
+    public func lastInflight(slot: Int, destination: String) async throws(OutboxError) -> OutboxInflight? {
+        throw .notesNoBatches
+    }
+
+    /// Of a store that does not note batches.
+    public func note(_ inflight: OutboxInflight) async throws(OutboxError) { throw .notesNoBatches }
+
+    /// Of a store that does not note batches.
+    public func conclude(_ inflight: OutboxInflight) async throws(OutboxError) { throw .notesNoBatches }
+}
+
+extension OutboxError {
+    static let notesNoBatches = OutboxError.invalidConfiguration(
+        "use another store or another destination: exactly once needs a store that notes batches"
+    )
 }
 
 /// What a session owns.

@@ -1,12 +1,6 @@
 internal import KafkaDelivery
 internal import OutboxDelivery
 
-#if canImport(FoundationEssentials)
-    internal import FoundationEssentials
-#else
-    internal import Foundation
-#endif
-
 /// One batch on its way through a producer.
 struct KafkaOutboxBatch {
     /// What has to be done beside taking note of the outcomes.
@@ -34,7 +28,7 @@ struct KafkaOutboxBatch {
                 continue
             }
             do throws(KafkaError) {
-                sends.append(.success(try await producer.enqueue(Self.message(event))))
+                sends.append(.success(try await producer.enqueue(KafkaOutboxRecord.message(event))))
             } catch {
                 sends.append(.failure(error))
                 if let key = event.message.key { stopped.insert(key) }
@@ -50,48 +44,13 @@ struct KafkaOutboxBatch {
                     continue
                 }
                 let report = try await send.get().report
-                outcomes.append(
-                    .accepted(OutboxReceipt(place: report.topic, partition: report.partition, position: report.offset))
-                )
+                outcomes.append(.accepted(KafkaOutboxRecord.receipt(report)))
             } catch {
                 if error.recovery == .recreateClient, error.kind != .closed { trouble.isProducerDone = true }
                 if error.kind == .batchRefused { trouble.refusedTogether.insert(index) }
-                outcomes.append(Self.outcome(error))
+                outcomes.append(KafkaOutboxRecord.outcome(error))
             }
         }
         return (outcomes, trouble)
-    }
-
-    private static func message(_ event: OutboxEvent) -> KafkaMessage {
-        let row = event.message
-        var headers = KafkaHeaders(row.headers.map { KafkaHeader($0.name, $0.value.map { KafkaBytes($0) }) })
-        headers.append(KafkaHeader(OutboxMessage.idempotencyKeyHeader, row.idempotencyKey))
-        headers.append(KafkaHeader("outbox-event-id", "\(event.id.slot)/\(event.id.number)"))
-        let created = (event.createdAt.timeIntervalSince1970 * 1_000).rounded(.down)
-        headers.append(KafkaHeader("outbox-created-at", "\(Int64(exactly: created) ?? 0)"))
-        return KafkaMessage(
-            topic: row.topic,
-            // What is no number is no partition, and refused.
-            partition: row.attributes["partition"].map { Int($0) ?? -1 },
-            key: row.key,
-            value: row.payload,
-            headers: headers,
-            timestamp: row.attributes["timestamp"].flatMap { Int64($0) }
-                .map { KafkaTimestamp(millisecondsSince1970: $0) }
-        )
-    }
-
-    private static func outcome(_ error: KafkaError) -> OutboxOutcome {
-        if error.persistence == .possiblyPersisted { return .unknown(reason: error.reason) }
-        switch error.kind {
-        case .unknownTopicOrPartition, .authorization: return .unroutable(reason: error.reason)
-        case .brokersUnreachable, .timedOut, .closed, .cancelled, .authentication, .fatal, .batchRefused:
-            return .unavailable(reason: error.reason)
-        default: break
-        }
-        switch error.recovery {
-        case .fixRequest: return .rejected(reason: error.reason, isRetriable: false)
-        case .retry, .recreateClient, .abortTransaction: return .unavailable(reason: error.reason)
-        }
     }
 }

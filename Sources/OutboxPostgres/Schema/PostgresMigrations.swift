@@ -18,11 +18,14 @@ public enum PostgresMigrations {
     }
 
     /// The version that this library works with.
-    public static var version: Int { 1 }
+    public static var version: Int { 2 }
 
     /// All of them, in order.
     public static func all(_ table: OutboxTable) -> [Migration] {
-        [Migration(number: 1, title: "the outbox", statements: first(table))]
+        [
+            Migration(number: 1, title: "the outbox", statements: first(table)),
+            Migration(number: 2, title: "exactly-once batches", statements: second(table)),
+        ]
     }
 
     /// The statement that notes that a migration was run, for those who run them with a tool of their own.
@@ -90,6 +93,27 @@ public enum PostgresMigrations {
                 archived_at timestamptz NOT NULL DEFAULT clock_timestamp()
             ) PARTITION BY RANGE (archived_at)
             """,
+        ]
+    }
+
+    /// One row for each slot and destination, which is written with each batch: room on its page lets PostgreSQL write the new version
+    /// there (HOT), and leave the index alone.
+    private static func second(_ table: OutboxTable) -> [String] {
+        [
+            """
+            CREATE TABLE \(table.name("_inflight")) (
+                slot smallint NOT NULL,
+                destination text NOT NULL,
+                batch bigint NOT NULL,
+                topic text NOT NULL,
+                ids bigint[] NOT NULL,
+                noted_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+                PRIMARY KEY (slot, destination)
+            ) WITH (
+                fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000,
+                autovacuum_vacuum_cost_delay = 0
+            )
+            """
         ]
     }
 }

@@ -73,6 +73,9 @@ public final class PostgresOutbox: OutboxStore, OutboxAdministration {
     /// The tables' names, and the statements that write to them.
     public var table: OutboxTable { configuration.table }
 
+    /// True: for an ``OutboxDelivery/ExactlyOnceDestination``.
+    public var notesBatches: Bool { true }
+
     // MARK: Connections
 
     /// The connection that all but publishers share; opened where there is none.

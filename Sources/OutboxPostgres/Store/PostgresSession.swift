@@ -182,6 +182,28 @@ public final class PostgresSession: OutboxSession {
         return settlement.parked.count
     }
 
+    // MARK: Exactly once
+
+    private var inflight: PostgresInflight { PostgresInflight(table: outbox.table, connection: connection) }
+
+    /// The note of a slot's last batch.
+    public func lastInflight(slot: Int, destination: String) async throws(OutboxError) -> OutboxInflight? {
+        try await inflight.last(slot: slot, destination: destination)
+    }
+
+    /// Notes a batch.
+    public func note(_ inflight: OutboxInflight) async throws(OutboxError) {
+        guard state.withLock({ $0.owned.contains(inflight.slot) }) else { throw PostgresInflight.fenced }
+        try await self.inflight.note(inflight)
+    }
+
+    /// Deletes a batch's rows, wherever they are.
+    public func conclude(_ inflight: OutboxInflight) async throws(OutboxError) {
+        let ids = inflight.rows.map { OutboxEvent.ID(slot: inflight.slot, number: $0) }
+        let settling = PostgresSettling(table: outbox.table, archives: outbox.archiveDays != nil)
+        for statement in settling.deletions(ids) { try await connection.run(statement) }
+    }
+
     // MARK: Maintenance
 
     /// Moves the floor on, sweeps, and looks at what a person decided.

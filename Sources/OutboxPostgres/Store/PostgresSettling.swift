@@ -18,6 +18,11 @@ struct PostgresSettling {
         return statements
     }
 
+    /// Rows that are done, in either table.
+    func deletions(_ rows: [OutboxEvent.ID]) -> [OutboxStatement] {
+        ["", "_parked"].map { delete(rows, from: table.name($0)) }
+    }
+
     private func ids(_ rows: [OutboxEvent.ID]) -> [OutboxValue] {
         [
             .text(PostgresArray.integers(rows.map { Int64($0.slot) })),

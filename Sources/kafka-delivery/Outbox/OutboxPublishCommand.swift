@@ -29,6 +29,15 @@ struct OutboxPublishCommand: AsyncParsableCommand {
     @Option(help: ArgumentHelp("How many attempts an event gets that is refused.", valueName: "number"))
     var attempts: Int = 3
 
+    @Option(
+        help: ArgumentHelp(
+            "Exactly once for readers of committed messages: the outbox's name, the same for all its publishers, which transactional "
+                + "ids and groups begin with.",
+            valueName: "name"
+        )
+    )
+    var exactlyOnce: String?
+
     @Flag(help: "Park a refused event alone and let its followers overtake it.")
     var skip = false
 
@@ -40,7 +49,13 @@ struct OutboxPublishCommand: AsyncParsableCommand {
         var kafka = KafkaProducer.Configuration(bootstrapServers: try cluster.servers())
         kafka.additionalProperties = try cluster.client.properties.applied { _ in false }
         let logger = cluster.client.troubleLogger
-        let target = try KafkaOutboxDestination(kafka, logger: logger)
+        let atLeastOnce = exactlyOnce == nil ? try KafkaOutboxDestination(kafka, logger: logger) : nil
+        let target: any OutboxDestination
+        if let atLeastOnce {
+            target = atLeastOnce
+        } else {
+            target = try KafkaExactlyOnceDestination(.init(name: exactlyOnce ?? "", producer: kafka), logger: logger)
+        }
         let report = try await withInterruption { interruption in
             try await options.withOutbox { outbox in
                 var configuration = OutboxPublisher.Configuration()
@@ -59,7 +74,7 @@ struct OutboxPublishCommand: AsyncParsableCommand {
                 return await publisher.close()
             }
         }
-        await target.close()
+        await atLeastOnce?.close()
         StandardOutput.print(
             "\(count(report.published, "event")) published, \(report.parked.grouped) parked, "
                 + "\(report.abandoned.grouped) under way at the end"

@@ -1,0 +1,38 @@
+/// A destination that stores a batch and its number at once, or neither, so that no event is stored twice, whenever a publisher dies
+/// and whoever goes on. Kafka's is `KafkaExactlyOnceDestination` of OutboxKafka.
+///
+/// For each slot the publisher does this, and nothing else touches the slot meanwhile, because it owns the slot:
+/// 1. It reads the note of the last batch from the database, and takes the slot over here. From then on no earlier taking over of the
+///    slot can store anything, and the destination says which batch it stored last. Where that is the one in the note, the rows of
+///    the note are deleted; otherwise they were not stored, and are still there.
+/// 2. It notes the next batch in the database, which only the slot's owner can.
+/// 3. It sends the batch, and deletes its rows once that is stored.
+///
+/// Whatever goes wrong with a batch, the slot is taken over anew before the next one.
+public protocol ExactlyOnceDestination: OutboxDestination {
+    /// Fences every earlier taking over of the slot, ends what that left open, and finds out what it stored last.
+    ///
+    /// - Parameters:
+    ///   - slot: 0 to 31.
+    ///   - last: The note of the slot's last batch; nil where there was none.
+    /// - Throws: ``OutboxError`` where that is not possible now; it is tried again, with a back-off, for ever.
+    func takeOver(slot: Int, last: OutboxInflight?) async throws(OutboxError) -> any ExactlyOnceWriter
+}
+
+/// One taking over of a slot. When another one has taken the slot over it can store nothing more.
+public protocol ExactlyOnceWriter: Sendable {
+    /// The number of the batch that was stored last when the slot was taken over; 0 where there was none.
+    var lastNumber: Int64 { get }
+
+    /// Stores a batch of the slot and its number, all or nothing.
+    ///
+    /// - Parameters:
+    ///   - batch: At least one event, in order.
+    ///   - inflight: Its note, which is committed in the database.
+    /// - Returns: One outcome for each event: accepted for all, or for none. Where nothing was stored and that is known, those that are at
+    ///   fault are rejected or unroutable, and the others unavailable; where it is not known all are unknown.
+    func publish(_ batch: [OutboxEvent], as inflight: OutboxInflight) async -> [OutboxOutcome]
+
+    /// Ends it, soon.
+    func close() async
+}

@@ -1,0 +1,137 @@
+/// Which slots are owned, and their lanes: each slot's rows for each destination.
+struct PublisherLanes {
+    typealias Instant = ContinuousClock.Instant
+    typealias LaneID = PublisherTraffic.LaneID
+
+    private(set) var owned: Set<Int> = []
+    private var lanes: [LaneID: PublisherLane] = [:]
+
+    subscript(id: LaneID) -> PublisherLane? {
+        get { lanes[id] }
+        set { lanes[id] = newValue }
+    }
+
+    /// Slots that are not to be given back.
+    var busySlots: Set<Int> { Set(lanes.filter { $0.value.isBusy || $0.value.isWaiting }.map(\.key.slot)) }
+
+    /// When the next retry is due that is not due yet.
+    func nextRetry(after now: Instant) -> Instant? {
+        lanes.values.lazy.compactMap { $0.isBusy ? nil : $0.nextRetry(after: now) }.min()
+    }
+
+    /// Those of a destination whose slots are owned.
+    func own(of destination: String) -> [LaneID: PublisherLane] {
+        lanes.filter { $0.key.destination == destination && owned.contains($0.key.slot) }
+    }
+
+    mutating func markAllDue() {
+        for id in lanes.keys { lanes[id]?.isDue = true }
+    }
+
+    mutating func begin(_ ids: [LaneID]) {
+        for id in ids {
+            lanes[id]?.isBusy = true
+            lanes[id]?.isDue = false
+        }
+    }
+
+    /// The session owns these slots now.
+    ///
+    /// - Returns: Writers of slots that were given back.
+    mutating func take(_ slots: Set<Int>, for destinations: [String]) -> [any ExactlyOnceWriter] {
+        let gone = lanes.filter { !slots.contains($0.key.slot) && !$0.value.isBusy }
+        for id in gone.keys { lanes[id] = nil }
+        owned = slots
+        for slot in slots {
+            for destination in destinations {
+                let id = LaneID(slot: slot, destination: destination)
+                if lanes[id] == nil { lanes[id] = PublisherLane() }
+            }
+        }
+        return gone.values.compactMap(\.writer)
+    }
+
+    /// A batch is done with.
+    ///
+    /// - Returns: The writers of its slots that are not owned any more.
+    mutating func free(_ batch: PublisherTraffic.Batch?) -> [any ExactlyOnceWriter] {
+        var writers: [any ExactlyOnceWriter] = []
+        for id in batch?.lanes ?? [] {
+            if owned.contains(id.slot) {
+                lanes[id]?.isBusy = false
+            } else if let lane = lanes.removeValue(forKey: id), let writer = lane.writer {
+                writers.append(writer)
+            }
+        }
+        return writers
+    }
+
+    /// Nothing is owned any more. Lanes with a batch at its destination stay, so that nothing of them is sent beside itself; their
+    /// writers have that batch to finish, and begin no other.
+    ///
+    /// - Returns: The writers that have nothing to finish.
+    mutating func endSession() -> [any ExactlyOnceWriter] {
+        owned = []
+        let writers = lanes.values.filter { !$0.isBusy }.compactMap(\.writer)
+        lanes = lanes.filter(\.value.isBusy).mapValues { lane in
+            var lane = lane
+            lane.writer = nil
+            return lane
+        }
+        return writers
+    }
+
+    /// Takes note of what became of a batch.
+    ///
+    /// - Parameter isAway: Whether none of it had a verdict, and the destination is away.
+    /// - Returns: What is to be deleted and parked.
+    mutating func note(
+        _ outcomes: [OutboxOutcome],
+        of events: [OutboxEvent],
+        _ batch: PublisherTraffic.Batch,
+        isAway: Bool,
+        _ retry: OutboxRetry,
+        at now: Instant
+    ) -> OutboxSettlement {
+        var settlement = OutboxSettlement()
+        var stopped: [Int: Set<PublisherLane.Subject>] = [:]
+        for (event, outcome) in zip(events, outcomes) {
+            let id = LaneID(slot: event.id.slot, destination: batch.destination)
+            if !isAway, batch.once == nil || !outcome.isUnavailable {
+                var lane = lanes[id] ?? PublisherLane()
+                let verdict = lane.note(outcome, of: event, retry, stopped: &stopped[id.slot, default: []], at: now)
+                if lanes[id] != nil { lanes[id] = lane }
+                switch verdict {
+                case .accepted:
+                    settlement.accepted.append(event)
+                    continue
+                case .parked(let attempts, let reason):
+                    settlement.parked.append(retry.parking(event, attempts: attempts, reason: reason))
+                case .waits, .follows: break
+                }
+            }
+            // Read again: after the wait, or behind what is parked, or, where nothing is wrong with it but that another one of its
+            // transaction was refused, at once.
+            lanes[id]?.isDue = true
+        }
+        return settlement
+    }
+}
+
+extension OutboxOutcome {
+    fileprivate var isUnavailable: Bool {
+        if case .unavailable = self { true } else { false }
+    }
+}
+
+extension OutboxRetry {
+    /// An event that is given up.
+    func parking(_ event: OutboxEvent, attempts: Int, reason: String) -> OutboxSettlement.Parking {
+        OutboxSettlement.Parking(
+            event: event,
+            attempts: attempts,
+            reason: reason,
+            withFollowers: givingUp == .parkKey
+        )
+    }
+}

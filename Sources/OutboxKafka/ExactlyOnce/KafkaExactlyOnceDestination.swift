@@ -1,0 +1,177 @@
+public import KafkaDelivery
+public import Logging
+public import OutboxDelivery
+
+/// A Kafka cluster as an outbox's destination that stores each event exactly once, for readers of committed messages
+/// (``KafkaDelivery/KafkaConsumer/Configuration/Isolation-swift.enum/readCommitted``, the default of this package's consumers).
+///
+/// ```swift
+/// let kafka = try KafkaExactlyOnceDestination(.init(name: "shop-outbox", bootstrapServers: ["localhost:9092"]))
+/// let publisher = OutboxPublisher(store: outbox, destinations: ["kafka": kafka])
+/// ```
+///
+/// Each batch of a slot is one Kafka transaction (KIP-98) of a producer whose transactional id is the slot's, and with the batch
+/// the transaction commits its number, as an offset of a group without members that is named as the producer is. The
+/// publisher has noted that number and the batch's rows in the database before. So whoever takes a slot over, after a crash at
+/// whatever moment, first fences the earlier producer, and then knows from the two numbers whether the rows are stored: they are
+/// deleted, or sent.
+///
+/// What it costs: two commits of the database and one of Kafka for each batch of a slot, where the ordinary destination has one and none;
+/// so few events at a time are slower by the length of a Kafka commit, and a backlog nearly as fast. Up to 32 producers, which the
+/// publishers share, and which are made when a slot has something to send.
+///
+/// What it needs:
+/// - ``Configuration/name`` is the outbox's: the same in all publishers of it, another one for each other outbox on the cluster, also
+///   for a copy of the database.
+/// - Rights (ACLs): `Write` on transactional ids and topics, `Read` on the topics and on groups, for names that begin with
+///   the name.
+/// - Somebody takes over sooner than the brokers forget the offsets of a group without members (`offsets.retention.minutes`, a
+///   week): a batch in doubt that is older is sent again.
+///
+/// A database that is restored from a backup has forgotten what was sent since, and sends it again.
+///
+/// A record that is refused aborts its batch. It is found, and counts as rejected; the others are sent again without its key. What is
+/// refused together with others is looked for in transactions that are aborted in any case.
+public final class KafkaExactlyOnceDestination: ExactlyOnceDestination {
+    /// The settings.
+    public struct Configuration: Sendable {
+        /// What transactional ids and groups are named after: `shop-outbox-7` for slot 7. 1 to 200 bytes.
+        public var name: String
+
+        /// How long a transaction may take until the coordinator aborts it (`transaction.timeout.ms`), 1 second to what the broker allows.
+        /// Readers wait for an open transaction: also when a publisher has died, until its slots are taken over.
+        public var transactionTimeout: Duration = .seconds(60)
+
+        /// How long initialising or committing may take, retries included, 1 ms to 24 days.
+        public var operationTimeout: Duration = .seconds(30)
+
+        /// How records are sent. A record has at most ``transactionTimeout`` to be confirmed.
+        public var producer: KafkaProducer.Configuration
+
+        /// How many events a transaction has at most, over all slots that are sent at a time; 1 or more.
+        public var maximumBatchCount: Int = 16_000
+
+        /// Called between the steps, for tests that end the process there.
+        package var atStep: @Sendable (Step) -> Void = { _ in }
+
+        package enum Step: String, Sendable {
+            /// The slot's earlier producers are fenced.
+            case initialized
+            /// All records of a batch are stored, and neither the number nor the commit is sent.
+            case produced
+            /// The transaction is committed.
+            case committed
+        }
+
+        /// The safe settings for a cluster.
+        public init(name: String, bootstrapServers: [String]) {
+            self.init(name: name, producer: .init(bootstrapServers: bootstrapServers))
+        }
+
+        /// With the settings of another producer.
+        public init(name: String, producer: KafkaProducer.Configuration) {
+            self.name = name
+            self.producer = producer
+        }
+
+        func transactions(slot: Int) -> KafkaTransactionalProducer.Configuration {
+            var result = KafkaTransactionalProducer.Configuration(
+                transactionalID: "\(name)-\(slot)",
+                producer: producer
+            )
+            result.transactionTimeout = transactionTimeout
+            result.operationTimeout = operationTimeout
+            result.producer.idempotence = true
+            result.producer.stampsIdempotencyKey = false
+            return result
+        }
+
+        /// For asking a group without members what it has.
+        func group(slot: Int, topic: String) -> KafkaConsumer.Configuration {
+            var result = KafkaConsumer.Configuration(
+                bootstrapServers: producer.bootstrapServers,
+                partitions: [KafkaTopicPartition(topic: topic, partition: 0)],
+                group: "\(name)-\(slot)"
+            )
+            result.clientID = producer.clientID
+            result.security = producer.security
+            result.route = producer.route
+            result.additionalProperties = producer.additionalProperties.ofConnections
+            return result
+        }
+    }
+
+    private let configuration: Configuration
+    private let logger: Logger
+
+    /// How many events a read has at most.
+    public var maximumBatchCount: Int { max(configuration.maximumBatchCount, 1) }
+
+    /// A destination. Connects to nothing yet.
+    ///
+    /// - Throws: ``KafkaDelivery/KafkaError`` of kind `invalidConfiguration`, naming the setting.
+    public init(_ configuration: Configuration, logger: Logger = Logger(label: "OutboxKafka")) throws(KafkaError) {
+        guard (1...200).contains(configuration.name.utf8.count) else {
+            throw KafkaError(
+                .invalidConfiguration,
+                recovery: .fixRequest,
+                reason: "name is \"\(configuration.name)\": it takes 1 to 200 bytes"
+            )
+        }
+        self.configuration = configuration
+        self.logger = logger
+        // What is wrong with the settings shows here, and not when the first slot is taken over.
+        _ = try KafkaTransactionalProducer(configuration.transactions(slot: 0), logger: logger)
+    }
+
+    /// Of events that come without a note: that is not possible, and a publisher does not do it.
+    public func publish(_ batch: [OutboxEvent]) async -> [OutboxOutcome] {
+        batch.map { _ in .unavailable(reason: "this destination takes batches from a publisher only") }
+    }
+
+    /// Initialises the slot's producer, and asks its group for the number of the last batch.
+    public func takeOver(slot: Int, last: OutboxInflight?) async throws(OutboxError) -> any ExactlyOnceWriter {
+        do throws(KafkaError) {
+            let producer = try KafkaTransactionalProducer(configuration.transactions(slot: slot), logger: logger)
+            do throws(KafkaError) {
+                // In this order: what is committed after the question would be missing in the answer.
+                try await producer.initialize()
+                configuration.atStep(.initialized)
+                let number = try await lastNumber(slot: slot, last)
+                if let last, number != last.number { tell(last, number) }
+                return KafkaSlotWriter(
+                    producer,
+                    group: "\(configuration.name)-\(slot)",
+                    lastNumber: number,
+                    atStep: configuration.atStep
+                )
+            } catch {
+                await producer.close(within: .zero)
+                throw error
+            }
+        } catch {
+            throw OutboxError(kind: .unavailable, persistence: .notPersisted, recovery: .retry, reason: error.reason)
+        }
+    }
+
+    private func lastNumber(slot: Int, _ last: OutboxInflight?) async throws(KafkaError) -> Int64 {
+        guard let last else { return 0 }
+        let consumer = try KafkaConsumer(configuration.group(slot: slot, topic: last.topic), logger: logger)
+        let place = KafkaTopicPartition(topic: last.topic, partition: 0)
+        do throws(KafkaError) {
+            let committed = try await consumer.committed([place], within: configuration.operationTimeout)
+            await consumer.close()
+            return committed[place] ?? 0
+        } catch {
+            await consumer.close()
+            throw error
+        }
+    }
+
+    private func tell(_ last: OutboxInflight, _ number: Int64) {
+        logger.info(
+            "outbox batch was not stored, and is sent again",
+            metadata: ["slot": "\(last.slot)", "batch": "\(last.number)", "stored": "\(number)"]
+        )
+    }
+}
