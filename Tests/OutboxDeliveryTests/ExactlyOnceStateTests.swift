@@ -129,6 +129,18 @@ struct ExactlyOnceStateTests {
         #expect(actions.released.contains { $0 === writer })
     }
 
+    @Test func batchesOfManySlotsThatFailTogetherAreOneFailureOfTheirDestination() throws {
+        var (state, read) = opened(Set(0..<32))
+        let events = (0..<32).map { event(Int64($0 + 1), "k\($0)", slot: $0) }
+        let begun = state.advance(.read(try #require(read), events), at: start)
+        #expect(begun.takeovers.count == 32)
+        let away = OutboxError(kind: .unavailable, persistence: nil, recovery: .retry, reason: "fenced")
+        for takeover in begun.takeovers { _ = state.advance(.notTakenOver(takeover.ticket, away), at: start) }
+        // The first wait is 100 ms, and not that doubled for each slot.
+        let actions = state.advance(.timer, at: start.advanced(by: .milliseconds(100)))
+        #expect(actions.reads.count == 1)
+    }
+
     @Test func aDestinationThatCannotBeTakenOverIsAwayAndIsTriedAgain() throws {
         var (state, read) = opened()
         var actions = state.advance(.read(try #require(read), [event(1, "a")]), at: start)

@@ -62,6 +62,8 @@ struct PublisherDestinations {
             case .unknown: continue
             }
         }
+        // Batches that were under way together fail together: that is one failure, after which one batch tries whether it is over.
+        if asked == nil || asked == .zero, let again = destinations[name]?.availableAgain, again > now { return true }
         guard var wait = destinations[name]?.backoff.next() else { return true }
         if let asked { wait = min(max(wait, asked), longest) }
         if destinations[name]?.availableAgain == nil {
