@@ -110,7 +110,7 @@ package final class ChildProcess: Sendable {
     /// Waits until the program has ended, and returns its status as `waitpid` gives it. Blocks.
     @discardableResult
     package func wait() -> Int32 {
-        // Waited for without taking note first, so that nobody who sends a signal has to wait.
+        // Waited for without taking note first, so that a task that sends a signal does not have to wait.
         var information = siginfo_t()
         while waitid(P_PID, id_t(identifier), &information, WEXITED | WNOWAIT) == -1, errno == EINTR {}
         return status.withLock { known in

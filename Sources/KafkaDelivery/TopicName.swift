@@ -1,11 +1,3 @@
-#if canImport(Glibc)
-    internal import Glibc
-#elseif canImport(Musl)
-    internal import Musl
-#else
-    internal import Darwin
-#endif
-
 /// What a topic may be called (`org.apache.kafka.common.internals.Topic`). Brokers refuse other names after a while, and librdkafka cuts a name at a zero byte.
 enum TopicName {
     /// Why a topic cannot be called that; nil where it can.
@@ -27,15 +19,12 @@ enum TopicName {
         guard !name.utf8.contains(0) else {
             return "\"\(name.replacing("\0", with: "␀"))\" has a zero byte, which no regular expression can have"
         }
-        var expression = regex_t()
-        let code = regcomp(&expression, name, REG_EXTENDED | REG_NOSUB)
-        guard code != 0 else {
-            regfree(&expression)
+        do throws(PosixExpression.Fault) {
+            _ = try PosixExpression(name)
             return nil
+        } catch {
+            return "\"\(name)\" is no regular expression (\(error.reason))"
         }
-        var text = [CChar](repeating: 0, count: 256)
-        regerror(code, &expression, &text, text.count)
-        return "\"\(name)\" is no regular expression (\(String(nullTerminated: text)))"
     }
 
     private static func isLegal(_ byte: UInt8) -> Bool {

@@ -20,7 +20,7 @@ package enum WaiterID {
 ///
 /// - Parameters:
 ///   - id: The waiter's number.
-///   - register: Called once, at once: notes the waiter where whoever ends the wait finds it, or resumes the continuation.
+///   - register: Called once, at once: notes the waiter where what ends the wait finds it, or resumes the continuation.
 ///   - cancel: Takes the waiter out of where it was noted, and resumes it if it was there. From any thread.
 @inlinable
 package func waitCancellably<Value: Sendable>(

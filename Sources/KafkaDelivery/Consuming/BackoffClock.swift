@@ -1,11 +1,3 @@
-#if canImport(Glibc)
-    internal import Glibc
-#elseif canImport(Musl)
-    internal import Musl
-#else
-    internal import Darwin
-#endif
-
 /// What back-off is measured with: the system's clock, or one that a test advances.
 protocol BackoffClock: Sendable {
     /// Now.
@@ -23,9 +15,7 @@ struct SystemBackoffClock: BackoffClock {
     var now: ContinuousClock.Instant { .now }
 
     var timestamp: KafkaTimestamp {
-        var time = timespec()
-        clock_gettime(CLOCK_REALTIME, &time)
-        return KafkaTimestamp(millisecondsSince1970: Int64(time.tv_sec) * 1_000 + Int64(time.tv_nsec) / 1_000_000)
+        KafkaTimestamp(millisecondsSince1970: Platform.millisecondsSince1970)
     }
 
     func wakeTime(for due: ContinuousClock.Instant) -> ContinuousClock.Instant? { due }

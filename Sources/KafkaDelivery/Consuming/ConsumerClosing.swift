@@ -8,7 +8,7 @@ struct ConsumerClosing {
         case commit
         /// Leave the group.
         case leave
-        /// Tell what was left behind: nobody waits for more.
+        /// Tell what was left behind: the tasks that wait in `close` are resumed.
         case finish
     }
 

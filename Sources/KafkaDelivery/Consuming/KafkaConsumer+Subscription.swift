@@ -1,11 +1,3 @@
-#if canImport(Glibc)
-    internal import Glibc
-#elseif canImport(Musl)
-    internal import Musl
-#else
-    internal import Darwin
-#endif
-
 extension KafkaConsumer {
     /// All partitions of the configured topics, whichever member has them: of those that are named, and of those that are there and
     /// match a pattern. A topic that is not there has none.
@@ -17,7 +9,8 @@ extension KafkaConsumer {
             Result { () throws(KafkaError) in
                 let configured = core.configuration.topics
                 var topics = Set(configured.filter { !$0.hasPrefix("^") })
-                let patterns = configured.filter { $0.hasPrefix("^") }.compactMap(TopicPattern.init)
+                // What is no pattern librdkafka refuses at subscribing.
+                let patterns = configured.filter { $0.hasPrefix("^") }.compactMap { try? PosixExpression($0) }
                 if !patterns.isEmpty {
                     topics.formUnion(
                         try core.usableClient().topicNames(until: deadline).filter { name in
@@ -37,23 +30,5 @@ extension KafkaConsumer {
                 return partitions
             }
         }.get()
-    }
-}
-
-/// A regular expression as librdkafka takes it in a subscription: a POSIX extended one (`regcomp`).
-private final class TopicPattern {
-    private var expression = regex_t()
-
-    /// Nil where it is none, which librdkafka refuses at subscribing.
-    init?(_ pattern: String) {
-        guard regcomp(&expression, pattern, REG_EXTENDED | REG_NOSUB) == 0 else { return nil }
-    }
-
-    func matches(_ topic: String) -> Bool {
-        regexec(&expression, topic, 0, nil, 0) == 0
-    }
-
-    deinit {
-        regfree(&expression)
     }
 }

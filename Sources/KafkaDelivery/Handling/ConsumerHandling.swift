@@ -7,12 +7,7 @@ struct ConsumerHandling: HandlingHost {
     typealias Receipt = KafkaDeliveryReport
     typealias Letter = KafkaMessage
     typealias Failure = KafkaError
-
-    /// A retry topic, and how long messages wait in it.
-    struct RetryRoute: Sendable {
-        let topic: String
-        let delay: Duration
-    }
+    typealias RetryRoute = KafkaRetryTopics.Route
 
     let core: ConsumerCore
     let retryTopics: KafkaRetryTopics?

@@ -1,14 +1,6 @@
 internal import CRdKafka
 internal import Synchronization
 
-#if canImport(Glibc)
-    internal import Glibc
-#elseif canImport(Musl)
-    internal import Musl
-#else
-    internal import Darwin
-#endif
-
 /// What librdkafka's own threads call, through the one pointer that a client can carry (`rd_kafka_conf_set_opaque`).
 ///
 /// ``RdKafkaClient`` keeps it alive until the client's threads have ended.
@@ -37,7 +29,9 @@ final class ClientCallbacks: Sendable {
         noteCertificates(in: configuration)
         if route != nil {
             rd_kafka_conf_set_connect_cb(configuration) { socket, address, count, _, opaque in
-                guard let route = ClientCallbacks.from(opaque)?.route, let address, count > 0 else { return EINVAL }
+                guard let route = ClientCallbacks.from(opaque)?.route, let address, count > 0 else {
+                    return Platform.invalidArgument
+                }
                 return route.connect(socket, UnsafeRawBufferPointer(start: address, count: Int(count)))
             }
         }

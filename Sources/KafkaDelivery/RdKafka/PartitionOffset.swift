@@ -1,10 +1,3 @@
-#if canImport(Glibc)
-    internal import Glibc
-#elseif canImport(Musl)
-    internal import Musl
-#else
-    internal import Darwin
-#endif
 internal import CRdKafka
 
 /// One entry of a list that goes to or comes from librdkafka.
@@ -57,11 +50,7 @@ extension [PartitionOffset] {
             element.pointee.offset = entry.offset
             if !entry.metadata.isEmpty {
                 // librdkafka frees the metadata together with the list, with free().
-                element.pointee.metadata = entry.metadata.withUnsafeBytes { bytes in
-                    guard let copy = malloc(bytes.count) else { return nil }
-                    copy.copyMemory(from: bytes.baseAddress ?? UnsafeRawPointer(copy), byteCount: bytes.count)
-                    return copy
-                }
+                element.pointee.metadata = Platform.allocatedCopy(of: entry.metadata)
                 element.pointee.metadata_size = element.pointee.metadata == nil ? 0 : entry.metadata.count
             }
         }

@@ -1,13 +1,5 @@
 internal import CRdKafka
 
-#if canImport(Glibc)
-    internal import Glibc
-#elseif canImport(Musl)
-    internal import Musl
-#else
-    internal import Darwin
-#endif
-
 /// Where partitions begin and end, what is committed, and going elsewhere, at the boundary to librdkafka. All of it
 /// blocks.
 extension RdKafkaClient {
@@ -175,7 +167,7 @@ extension RdKafkaClient {
     /// Time is what is waited for here: nothing tells that a broker has come back, that a partition has started, or that a
     /// call is worth repeating.
     static func pause(milliseconds: UInt32 = 50) {
-        usleep(milliseconds * 1_000)
+        Platform.sleep(milliseconds: milliseconds)
     }
 }
 

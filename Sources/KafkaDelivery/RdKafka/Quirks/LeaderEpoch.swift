@@ -1,13 +1,5 @@
 internal import CRdKafka
 
-#if canImport(Glibc)
-    internal import Glibc
-#elseif canImport(Musl)
-    internal import Musl
-#else
-    internal import Darwin
-#endif
-
 /// The leader epoch under which a message was stored (KIP-320): it grows with each new leader of the partition.
 ///
 /// `rd_kafka_message_leader_epoch` is there from librdkafka 2.1.0 on. The least version to link against is older, so the
@@ -16,14 +8,8 @@ struct LeaderEpoch: Sendable {
     typealias Function = @convention(c) (UnsafePointer<rd_kafka_message_t>?) -> Int32
 
     /// Says a message's leader epoch, or -1 where the broker did not; nil where this librdkafka has no such function.
-    private static let found: Function? = {
-        #if canImport(Darwin)
-            let everywhere = UnsafeMutableRawPointer(bitPattern: -2)
-        #else
-            let everywhere: UnsafeMutableRawPointer? = nil
-        #endif
-        return dlsym(everywhere, "rd_kafka_message_leader_epoch").map { unsafeBitCast($0, to: Function.self) }
-    }()
+    private static let found: Function? = Platform.function(named: "rd_kafka_message_leader_epoch")
+        .map { unsafeBitCast($0, to: Function.self) }
 
     /// See ``found``. A copy, because each look at a static property first asks whether it is there yet.
     let function = Self.found

@@ -2,30 +2,56 @@
 ///
 /// The headers have the names and encodings of Spring Kafka's non-blocking retries, so that either reads the other's.
 public struct KafkaRetriedMessage: Sendable, Hashable {
+    var origin: FailureOrigin
+
     /// The topic that it was received from first.
-    public var originalTopic: String
+    public var originalTopic: String {
+        get { origin.topic }
+        set { origin.topic = newValue }
+    }
 
     /// The partition that it was received from first.
-    public var originalPartition: Int
+    public var originalPartition: Int {
+        get { origin.partition }
+        set { origin.partition = newValue }
+    }
 
     /// Its offset there.
-    public var originalOffset: Int64
+    public var originalOffset: Int64 {
+        get { origin.offset }
+        set { origin.offset = newValue }
+    }
 
     /// Its timestamp there: a message of a retry topic has the time at which it was put there as its own, so that the
     /// topic's retention counts from then.
-    public var originalTimestamp: KafkaTimestamp?
+    public var originalTimestamp: KafkaTimestamp? {
+        get { origin.timestamp }
+        set { origin.timestamp = newValue }
+    }
 
     /// Who set that timestamp.
-    public var originalTimestampType: KafkaConsumer.Delivery.TimestampType?
+    public var originalTimestampType: KafkaConsumer.Delivery.TimestampType? {
+        get { origin.timestampType }
+        set { origin.timestampType = newValue }
+    }
 
     /// The group that it failed in.
-    public var originalConsumerGroup: String?
+    public var originalConsumerGroup: String? {
+        get { origin.group }
+        set { origin.group = newValue }
+    }
 
     /// The type of the last error.
-    public var exceptionType: String?
+    public var exceptionType: String? {
+        get { origin.exceptionType }
+        set { origin.exceptionType = newValue }
+    }
 
     /// What the last error said.
-    public var exceptionMessage: String?
+    public var exceptionMessage: String? {
+        get { origin.exceptionMessage }
+        set { origin.exceptionMessage = newValue }
+    }
 
     /// Which attempt this is, counted over all topics: 2 in the first retry topic, where each tries once.
     public var attempt: Int
@@ -36,7 +62,7 @@ public struct KafkaRetriedMessage: Sendable, Hashable {
 
 extension KafkaRetriedMessage {
     enum Header {
-        static let names = OriginHeaders.Names(prefix: "kafka_")
+        static let names = FailureOrigin.Names(prefix: "kafka_")
         static let attempts = "retry_topic-attempts"
         static let firstTimestamp = "retry_topic-original-timestamp"
         static let due = "retry_topic-backoff-timestamp"
@@ -50,21 +76,15 @@ extension KafkaRetriedMessage {
 
     /// Reads the headers; nil where they are not those of a message in a retry topic.
     public init?(_ headers: KafkaHeaders) {
-        guard let origin = OriginHeaders(headers, Header.names),
+        guard var origin = FailureOrigin(headers, Header.names),
             let attempt = headers[Header.attempts].flatMap({ Self.attempt($0) })
         else { return nil }
-        self.originalTopic = origin.topic
-        self.originalPartition = origin.partition
-        self.originalOffset = origin.offset
-        self.originalTimestamp =
+        origin.timestamp =
             origin.timestamp
             ?? headers[Header.firstTimestamp]
             .flatMap { Int64(signedBytes: $0) }
             .map { KafkaTimestamp(millisecondsSince1970: $0) }
-        self.originalTimestampType = origin.timestampType
-        self.originalConsumerGroup = origin.group
-        self.exceptionType = origin.exceptionType
-        self.exceptionMessage = origin.exceptionMessage
+        self.origin = origin
         self.attempt = attempt
         self.due = headers[Header.due]
             .flatMap { Int64(signedBytes: $0) }
@@ -79,16 +99,6 @@ extension KafkaRetriedMessage {
 
     /// The headers that say all this.
     var headers: KafkaHeaders {
-        let origin = OriginHeaders(
-            topic: originalTopic,
-            partition: originalPartition,
-            offset: originalOffset,
-            timestamp: originalTimestamp,
-            timestampType: originalTimestampType,
-            group: originalConsumerGroup,
-            exceptionType: exceptionType,
-            exceptionMessage: exceptionMessage
-        )
         var headers = origin.headers(Header.names)
         headers.add(Header.attempts, KafkaBytes(Int32(clamping: attempt).bigEndianBytes))
         headers.add(Header.firstTimestamp, originalTimestamp.map { KafkaBytes($0.millisecondsSince1970.signedBytes) })

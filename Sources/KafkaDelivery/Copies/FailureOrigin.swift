@@ -1,8 +1,8 @@
-/// What headers say of where a message comes from and why it failed: those of dead letters and of retry topics, which
-/// Spring Kafka has given different names and the same encodings.
-struct OriginHeaders {
+/// Where a message comes from and why it failed: what dead letters and messages of retry topics say alike in their headers, to
+/// which Spring Kafka has given different names and the same encodings.
+struct FailureOrigin: Sendable, Hashable {
     /// What the headers are called.
-    struct Names {
+    struct Names: Sendable {
         let topic: String
         let partition: String
         let offset: String
@@ -34,7 +34,30 @@ struct OriginHeaders {
     var exceptionMessage: String?
 }
 
-extension OriginHeaders {
+extension FailureOrigin {
+    /// The longest error text that goes into a header, in bytes: the copy has to stay below its topic's limit.
+    static let maximumMessageBytes = 4_096
+
+    /// A message that has failed with an error.
+    init(_ origin: MessageOrigin, group: String, error: any Error) {
+        self.topic = origin.topic
+        self.partition = origin.partition
+        self.offset = origin.offset
+        self.timestamp = origin.timestamp
+        self.timestampType = origin.timestampType
+        self.group = group.isEmpty ? nil : group
+        self.exceptionType = String(reflecting: type(of: error))
+        self.exceptionMessage = String(describing: error).shortened(toBytes: Self.maximumMessageBytes)
+    }
+
+    /// The same failure of a message that was somewhere else first.
+    func from(_ first: FailureOrigin) -> FailureOrigin {
+        var result = first
+        result.exceptionType = exceptionType
+        result.exceptionMessage = exceptionMessage
+        return result
+    }
+
     /// Which of several headers of a name counts. Spring Kafka adds those of each place that a message failed in behind
     /// the ones before (`appendOriginalHeaders`).
     enum Place {
@@ -88,5 +111,28 @@ extension KafkaHeaders {
     /// Adds a header, where there is something to say.
     mutating func add(_ name: String, _ value: KafkaBytes?) {
         if let value { append(KafkaHeader(name, value)) }
+    }
+}
+
+extension FixedWidthInteger {
+    /// As Java's `ByteBuffer` writes it.
+    var bigEndianBytes: [UInt8] {
+        withUnsafeBytes(of: bigEndian) { Array($0) }
+    }
+
+    /// As Java's `ByteBuffer` reads it; nil where the number of bytes is another.
+    init?(bigEndianBytes bytes: KafkaBytes) {
+        guard bytes.count == Self.bitWidth / 8 else { return nil }
+        self = bytes.array.reduce(0) { $0 << 8 | Self(truncatingIfNeeded: $1) }
+    }
+}
+
+extension String {
+    /// At most so many bytes of UTF-8, cut between characters.
+    func shortened(toBytes limit: Int) -> String {
+        guard utf8.count > limit else { return self }
+        var end = utf8.index(utf8.startIndex, offsetBy: limit - 3)
+        while end > startIndex, String.Index(end, within: self) == nil { end = utf8.index(before: end) }
+        return self[..<end] + "…"
     }
 }

@@ -7,29 +7,55 @@
 /// that failed is the original. (Of Spring Kafka's two ways, `appendOriginalHeaders = false` is like this; where it wrote
 /// several headers of a name, the first belongs to the first original, and is what is kept, and the last is what is read here.)
 public struct KafkaDeadLetter: Sendable, Hashable {
+    private var origin: FailureOrigin
+
     /// The topic that the message was received from.
-    public var originalTopic: String
+    public var originalTopic: String {
+        get { origin.topic }
+        set { origin.topic = newValue }
+    }
 
     /// The partition that it was received from.
-    public var originalPartition: Int
+    public var originalPartition: Int {
+        get { origin.partition }
+        set { origin.partition = newValue }
+    }
 
     /// Its offset there.
-    public var originalOffset: Int64
+    public var originalOffset: Int64 {
+        get { origin.offset }
+        set { origin.offset = newValue }
+    }
 
     /// Its timestamp there. The dead letter's own is that of its sending, so that its topic's retention counts from then.
-    public var originalTimestamp: KafkaTimestamp?
+    public var originalTimestamp: KafkaTimestamp? {
+        get { origin.timestamp }
+        set { origin.timestamp = newValue }
+    }
 
     /// Who set that timestamp.
-    public var originalTimestampType: KafkaConsumer.Delivery.TimestampType?
+    public var originalTimestampType: KafkaConsumer.Delivery.TimestampType? {
+        get { origin.timestampType }
+        set { origin.timestampType = newValue }
+    }
 
     /// The group that gave it up; that of the original, where a dead letter was given up once more.
-    public var originalConsumerGroup: String?
+    public var originalConsumerGroup: String? {
+        get { origin.group }
+        set { origin.group = newValue }
+    }
 
     /// The type of the last error.
-    public var exceptionType: String?
+    public var exceptionType: String? {
+        get { origin.exceptionType }
+        set { origin.exceptionType = newValue }
+    }
 
     /// What the last error said.
-    public var exceptionMessage: String?
+    public var exceptionMessage: String? {
+        get { origin.exceptionMessage }
+        set { origin.exceptionMessage = newValue }
+    }
 
     /// How many times it was handed over before it was given up.
     public var attempts: Int?
@@ -37,7 +63,7 @@ public struct KafkaDeadLetter: Sendable, Hashable {
 
 extension KafkaDeadLetter {
     enum Header {
-        static let names = OriginHeaders.Names(prefix: "kafka_dlt-")
+        static let names = FailureOrigin.Names(prefix: "kafka_dlt-")
         static let attempts = "kafka_deliveryAttempt"
 
         /// Whether a header says that a message is a dead letter, and why, here or in Spring Kafka: it says more of
@@ -47,35 +73,15 @@ extension KafkaDeadLetter {
         }
     }
 
-    /// The longest error text that goes into a header, in bytes: the dead letter has to stay below the topic's limit.
-    static let maximumMessageBytes = 4_096
-
     /// Reads the headers; nil where they are not a dead letter's.
     public init?(_ headers: KafkaHeaders) {
-        guard let origin = OriginHeaders(headers, Header.names) else { return nil }
-        self.originalTopic = origin.topic
-        self.originalPartition = origin.partition
-        self.originalOffset = origin.offset
-        self.originalTimestamp = origin.timestamp
-        self.originalTimestampType = origin.timestampType
-        self.originalConsumerGroup = origin.group
-        self.exceptionType = origin.exceptionType
-        self.exceptionMessage = origin.exceptionMessage
+        guard let origin = FailureOrigin(headers, Header.names) else { return nil }
+        self.origin = origin
         self.attempts = headers[Header.attempts].flatMap { Int32(bigEndianBytes: $0) }.map { Int($0) }
     }
 
     /// The headers that say all this.
     var headers: KafkaHeaders {
-        let origin = OriginHeaders(
-            topic: originalTopic,
-            partition: originalPartition,
-            offset: originalOffset,
-            timestamp: originalTimestamp,
-            timestampType: originalTimestampType,
-            group: originalConsumerGroup,
-            exceptionType: exceptionType,
-            exceptionMessage: exceptionMessage
-        )
         var headers = origin.headers(Header.names)
         headers.add(Header.attempts, attempts.map { KafkaBytes(Int32(clamping: $0).bigEndianBytes) })
         return headers
@@ -94,16 +100,10 @@ extension KafkaDeadLetter {
         error: any Error,
         topicName: (String) -> String
     ) {
-        let first = OriginHeaders(headers, Header.names, .first)
+        let failure = FailureOrigin(origin, group: group, error: error)
+        let first = FailureOrigin(headers, Header.names, .first)
             .flatMap { Self.isLetterTopic(origin.topic, of: $0.topic, topicName) ? $0 : nil }
-        self.originalTopic = first?.topic ?? origin.topic
-        self.originalPartition = first?.partition ?? origin.partition
-        self.originalOffset = first?.offset ?? origin.offset
-        self.originalTimestamp = first == nil ? origin.timestamp : first?.timestamp
-        self.originalTimestampType = first == nil ? origin.timestampType : first?.timestampType
-        self.originalConsumerGroup = first == nil ? (group.isEmpty ? nil : group) : first?.group
-        self.exceptionType = String(reflecting: type(of: error))
-        self.exceptionMessage = String(describing: error).shortened(toBytes: Self.maximumMessageBytes)
+        self.origin = first.map(failure.from) ?? failure
         // A process that died of it cannot say how often it was handed over; how many began with it is known.
         self.attempts = (error as? KafkaPoisonMessage)?.crashes ?? origin.attempts
     }
@@ -127,29 +127,6 @@ extension KafkaDeadLetter {
             if rest == original { return true }
         }
         return false
-    }
-}
-
-extension FixedWidthInteger {
-    /// As Java's `ByteBuffer` writes it.
-    var bigEndianBytes: [UInt8] {
-        withUnsafeBytes(of: bigEndian) { Array($0) }
-    }
-
-    /// As Java's `ByteBuffer` reads it; nil where the number of bytes is another.
-    init?(bigEndianBytes bytes: KafkaBytes) {
-        guard bytes.count == Self.bitWidth / 8 else { return nil }
-        self = bytes.array.reduce(0) { $0 << 8 | Self(truncatingIfNeeded: $1) }
-    }
-}
-
-extension String {
-    /// At most so many bytes of UTF-8, cut between characters.
-    func shortened(toBytes limit: Int) -> String {
-        guard utf8.count > limit else { return self }
-        var end = utf8.index(utf8.startIndex, offsetBy: limit - 3)
-        while end > startIndex, String.Index(end, within: self) == nil { end = utf8.index(before: end) }
-        return self[..<end] + "…"
     }
 }
 

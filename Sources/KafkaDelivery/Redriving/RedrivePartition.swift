@@ -1,5 +1,3 @@
-internal import Logging
-
 /// Goes through one partition of a dead-letter topic, in one generation: reads, selects, sends, and when that is confirmed
 /// commits and acknowledges. Belongs to one task.
 final class RedrivePartition {
@@ -26,8 +24,6 @@ final class RedrivePartition {
     private static let maximumUnremembered = 500
     private static let maximumUnrememberedBytes = 1 << 20
     private static let maximumUnrememberedTime = Duration.seconds(1)
-    /// How long a commit is tried again.
-    private static let patience = Duration.seconds(15)
 
     private let partition: KafkaConsumer.Partition
     private let end: Int64
@@ -315,34 +311,11 @@ final class RedrivePartition {
         )
         let (core, reader, logger) = (partition.claim.core, reader, run.logger)
         try await run.interruptible(isPatient: true) {
-            try await core.blocking.run { Result { () throws(KafkaError) in try Self.commit(offset, reader, logger) } }
-                .get()
-        }
-    }
-
-    /// Commits, again after errors that pass, for as long as the partition is ours. During a rebalance the coordinator
-    /// refuses commits for a moment. Blocks.
-    private static func commit(
-        _ offset: PartitionOffset,
-        _ reader: PartitionReader,
-        _ logger: Logger
-    ) throws(KafkaError) {
-        let deadline = ContinuousClock.now.advanced(by: patience)
-        while reader.isOurs {
-            do {
-                return try reader.core.usableClient().commit(offset)
-            } catch {
-                guard error.recovery == .retry, ContinuousClock.now < deadline else {
-                    if reader.isOurs { throw error }
-                    break
-                }
-                RdKafkaClient.pause()
+            try await core.blocking.run {
+                Result { () throws(KafkaError) in try RedriveCommit.run(offset, reader, logger) }
             }
+            .get()
         }
-        logger.notice(
-            "Replays confirmed and their partition gone before that was remembered: its next owner sends them once more",
-            metadata: ["kafka_partition": "\(offset.partition)"]
-        )
     }
 }
 

@@ -45,7 +45,7 @@ struct MessageCopy: Sendable {
         _ topic: String,
         _ partition: Int?,
         _ own: KafkaHeaders,
-        _ names: OriginHeaders.Names,
+        _ names: FailureOrigin.Names,
         essential: Set<String>,
         isReplaced: (String) -> Bool
     ) {

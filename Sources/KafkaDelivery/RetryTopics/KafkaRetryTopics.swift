@@ -100,11 +100,17 @@ public struct KafkaRetryTopics: Sendable {
         return isTooLong ? delays[stage] : min(.milliseconds(remaining), delays[stage])
     }
 
+    /// A retry topic, and how long messages wait in it.
+    struct Route: Sendable {
+        let topic: String
+        let delay: Duration
+    }
+
     /// Where a message goes that failed once more, and for how long; nil where that was the last retry topic.
-    func next(after origin: MessageOrigin) -> ConsumerHandling.RetryRoute? {
+    func next(after origin: MessageOrigin) -> Route? {
         let stage = (origin.stage ?? -1) + 1
         guard stage < delays.count else { return nil }
-        return ConsumerHandling.RetryRoute(topic: topicName(origin.topic, delays[stage]), delay: delays[stage])
+        return Route(topic: topicName(origin.topic, delays[stage]), delay: delays[stage])
     }
 
     /// A delivery's copy for a retry topic.
@@ -125,14 +131,7 @@ public struct KafkaRetryTopics: Sendable {
 extension KafkaRetriedMessage {
     /// The message after one more failure.
     init(_ origin: MessageOrigin, due: KafkaTimestamp, group: String, error: any Error) {
-        self.originalTopic = origin.topic
-        self.originalPartition = origin.partition
-        self.originalOffset = origin.offset
-        self.originalTimestamp = origin.timestamp
-        self.originalTimestampType = origin.timestampType
-        self.originalConsumerGroup = group.isEmpty ? nil : group
-        self.exceptionType = String(reflecting: type(of: error))
-        self.exceptionMessage = String(describing: error).shortened(toBytes: KafkaDeadLetter.maximumMessageBytes)
+        self.origin = FailureOrigin(origin, group: group, error: error)
         self.attempt = origin.attempts + 1
         self.due = due
     }
