@@ -44,7 +44,7 @@
         /// The message's idempotency key and its key for the order become the event's, whatever the closure says.
         ///
         /// - Parameters:
-        ///   - http: What sends; closed by whoever made it, after the publisher.
+        ///   - http: What sends; closed by the code that made it, after the publisher.
         ///   - request: An event that it throws for is rejected and parked, with the error as the reason.
         public init(_ http: HTTPDestination, request: @escaping @Sendable (OutboxEvent) throws -> HTTPMessage) {
             self.http = http
@@ -56,7 +56,7 @@
         /// The body is the payload, the headers are the event's own, the method is the attribute `method`, or `POST`.
         ///
         /// - Parameters:
-        ///   - http: What sends; closed by whoever made it, after the publisher.
+        ///   - http: What sends; closed by the code that made it, after the publisher.
         ///   - url: Its names are `topic`, `key`, `idempotencyKey`, `header.NAME` and `attribute.NAME`; an event without one of
         ///     them, or where it is not text, is rejected.
         ///   - contentType: Where the event has no header `Content-Type`; nil for none.

@@ -15,7 +15,7 @@ internal import Synchronization
 ///
 /// It needs the server's programs (`apt-get install postgresql`, `brew install postgresql@17`), 12 or newer, and finds them on the
 /// `PATH`, where Debian and Homebrew put them, or in the directory that `POSTGRES_BIN` names. PostgreSQL does not run as root: a
-/// test that does starts it as the user `postgres`. Everybody on this machine may connect as `postgres`, without a password. Nothing
+/// test that does starts it as the user `postgres`. Every user of this machine may connect as `postgres`, without a password. Nothing
 /// is forced to disk unless told so. It ends with the test's process, also where that is killed.
 public final class PostgresServer: Sendable {
     /// How to stop.
@@ -100,7 +100,7 @@ public final class PostgresServer: Sendable {
         ]
         for (name, value) in settings.sorted(by: { $0.key < $1.key }) { words += ["-c", "\(name)=\(value)"] }
         // The shell stops the server when it is told to, and when the pipe that tells it is closed with this process; then there
-        // is nobody left who would delete its directory.
+        // is no process left that would delete its directory.
         let script = """
             "$@" 2>&1 & server=$!
             read how || how=gone

@@ -30,7 +30,7 @@ extension RabbitBroker {
 
     private static func credentials(_ mechanism: String, _ parts: URIParts) throws(RabbitError) -> RabbitCredentials {
         let userName = parts.userName ?? "guest"
-        // A user without a password has an empty one; nobody at all is guest.
+        // A user without a password has an empty one; a URI without a user means guest.
         let password = parts.password ?? (parts.userName == nil ? "guest" : "")
         return switch mechanism {
         case "plain": .plain(userName: userName, password: password)

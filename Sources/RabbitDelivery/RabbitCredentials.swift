@@ -50,7 +50,7 @@ public struct RabbitTLS: Sendable, Hashable {
     /// What the key is encrypted with; nil where it is not.
     public var clientKeyPassword: String?
     /// Whether the certificate of the broker must lead to an authority that is trusted. Turning it off leaves the connection
-    /// open to whoever is in between.
+    /// open to a machine in between.
     public var verifiesPeer = true
     /// Whether the certificate must be for the host that was connected to: its name, or its address.
     public var verifiesHost = true

@@ -13,7 +13,7 @@ public struct RabbitMessage: Sendable, Hashable {
     /// What the exchange routes by; at most 255 bytes.
     public var routingKey: String
 
-    /// The body, of any size up to the publisher's and the broker's limit (128 MiB where nobody changed them).
+    /// The body, of any size up to the publisher's and the broker's limit (128 MiB by default).
     public var body: [UInt8]
 
     /// AMQP's properties, headers among them.

@@ -23,7 +23,7 @@ final class BrokerProcess: Sendable {
     private let directory: URL
     /// One call at a time: two of them would have the same name as nodes.
     private let calls = BlockingQueue("erl-call")
-    // The pipe is written to by whoever starts the broker again, and closed at the end.
+    // The pipe is written to by the task that starts the broker again, and closed at the end.
     private let shell: Mutex<Shell>
 
     /// One broker is started at a time: a pipe that another shell inherited would never end for this one.

@@ -1,7 +1,7 @@
 internal import Foundation
 
 /// Certificates for tests, made by the `openssl` program: an authority, a server for `localhost` and 127.0.0.1, a client whose
-/// common name is `guest`, and an authority that nobody should trust.
+/// common name is `guest`, and an authority that no client should trust.
 enum TestCertificates {
     static func make(in directory: URL) throws {
         let script = """

@@ -19,7 +19,7 @@ extension Destination {
     /// rolled back, at the commit, too. It holds the transaction's locks for as long as the other system takes. And it makes a
     /// service that could go on without the other system fail with it.
     ///
-    /// An error whose `recovery` is not `retry` is thrown at once, and so is one whose `retryAfter` is longer than `maximumPause`: whoever
+    /// An error whose `recovery` is not `retry` is thrown at once, and so is one whose `retryAfter` is longer than `maximumPause`: a task that
     /// waits for a transaction's answer should not wait for that, too. Cancelling the task ends the pauses, and what the
     /// destination lets be cancelled.
     ///

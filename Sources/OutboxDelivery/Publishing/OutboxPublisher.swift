@@ -229,7 +229,7 @@ extension OutboxPublisher {
         case destinationUnavailable(String, reason: String)
         /// It is there again.
         case destinationAvailable(String)
-        /// There are rows for a destination that this publisher does not have; nobody publishes them.
+        /// There are rows for a destination that this publisher does not have; it does not publish them.
         case unknownDestination(String)
         /// What looking after the store found; about every second.
         case maintained(OutboxMaintenance)

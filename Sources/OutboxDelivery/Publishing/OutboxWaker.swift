@@ -1,7 +1,7 @@
 internal import Synchronization
 
 /// Tells publishers after commits that there is something to publish: however many call, one notification is under way at a time, and
-/// one more follows where somebody called meanwhile.
+/// one more follows where a task called meanwhile.
 ///
 /// ```swift
 /// let waker = OutboxWaker { try await outbox.wake() }        // or the service's own client, with table.wakeStatement

@@ -169,7 +169,7 @@ struct PublisherState {
             traffic.set(.publishing(events), ticket)
             actions.append(.publish(ticket, destination: batch.destination, events))
         } else {
-            // Rows that nobody can deliver are parked first; what is left is read again then.
+            // Rows that no destination takes are parked first; what is left is read again then.
             var settlement = OutboxSettlement()
             for event in events where event.defect != nil {
                 settlement.parked.append(configuration.retry.parking(event, attempts: 1, reason: event.defect ?? ""))

@@ -184,7 +184,7 @@ public struct OutboxMaintenance: Sendable, Hashable {
     /// Rows that were below the floor, which should never be: each is a bug, or a row that was written by hand with a number of
     /// its own. They are published all the same.
     public var foundBelowFloor = 0
-    /// Whose rows are the first of their slots: one that the publisher does not know is told, for nobody would publish it.
+    /// Whose rows are the first of their slots: one that the publisher does not know is told, for no publisher may have it.
     public var destinations: Set<String> = []
     /// About how many rows wait; nil where the store does not know without counting.
     public var backlog: Int?

@@ -36,7 +36,7 @@ extension KafkaConsumer {
     /// becomes of the message. A message that is given up and published as a dead letter has no effect, and the ones behind it
     /// go on; redriven, it comes with its key, and has its effect then.
     ///
-    /// A database that is away or busy is waited for: that is nobody's attempt, and no message becomes a dead letter for it.
+    /// A database that is away or busy is waited for: that counts as no attempt, and no message becomes a dead letter for it.
     ///
     /// What is outside of the database has no part in the transaction: call other systems through an outbox, not in the handler.
     ///
@@ -146,7 +146,7 @@ extension KafkaConsumer {
         }
     }
 
-    /// Offsets that nobody asks for do not win over the group's: after a restore of the database, messages would be left out.
+    /// Offsets that the consumer does not ask for do not win over the group's: after a restore of the database, messages would be left out.
     private func checkBeginning() throws(KafkaError) {
         guard asksForStartingOffsets else {
             throw KafkaError(

@@ -103,7 +103,7 @@ public final class KafkaOutboxDestination: OutboxDestination {
         }
     }
 
-    /// A producer that is done is replaced once, whoever finds out.
+    /// A producer that is done is replaced once, whichever task finds out.
     private func replace(_ old: KafkaProducer) {
         let isReplaced = state.withLock { state in
             guard !state.isClosed, state.producer === old else { return false }

@@ -51,7 +51,7 @@ final class LibpqPool: Sendable {
         }
     }
 
-    /// Whether a connection cannot be used after an error: it is gone, or nobody knows what it is doing.
+    /// Whether a connection cannot be used after an error: it is gone, or it is not known what it is doing.
     private static func isLost(_ error: OutboxError) -> Bool {
         switch error.kind {
         case .unavailable, .timedOut, .closed, .fenced, .cancelled: true

@@ -180,7 +180,7 @@ public final class PostgresInbox: AsyncInbox {
 
     /// Runs `effect` in a transaction that also stores the messages' offset and keys, unless there is nothing new among them.
     ///
-    /// Where nobody answered whether the transaction is committed (`possiblyPersisted`) the same call again finds out: there is no
+    /// Where the server did not answer whether the transaction is committed (`possiblyPersisted`) the same call again finds out: there is no
     /// second effect.
     @discardableResult
     public func receive(

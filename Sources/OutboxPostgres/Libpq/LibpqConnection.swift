@@ -69,7 +69,7 @@ public final class LibpqConnection: Sendable {
     ///
     /// - Parameter body: Gets the transaction. May not be used after it has returned.
     /// - Returns: What `body` returns, once the commit is confirmed.
-    /// - Throws: What `body` throws; ``OutboxError`` where beginning or committing failed: with `possiblyPersisted` nobody answered
+    /// - Throws: What `body` throws; ``OutboxError`` where beginning or committing failed: with `possiblyPersisted` no answer said
     ///   whether the transaction is committed.
     public func withTransaction<Value>(
         isolation: Isolation = .readCommitted,

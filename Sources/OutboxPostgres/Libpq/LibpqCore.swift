@@ -183,7 +183,7 @@ final class LibpqCore: Sendable {
         waiter?.resume(returning: true)
     }
 
-    /// The connection is gone: whoever waits, or comes, is told.
+    /// The connection is gone: tasks that wait, or come, are told.
     ///
     /// - Returns: Statements that were never handed to libpq.
     func noteEnd(_ error: OutboxError) -> Deque<LibpqJob> {

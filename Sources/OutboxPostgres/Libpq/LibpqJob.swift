@@ -2,7 +2,7 @@ internal import DeliveryCore
 internal import OutboxDelivery
 internal import Synchronization
 
-/// One statement on its way, and the task that waits for it. It has one outcome, whoever is first: the answer, a cancellation, a
+/// One statement on its way, and the task that waits for it. It has one outcome, whichever comes first: the answer, a cancellation, a
 /// time-out, or the connection's end.
 final class LibpqJob: Sendable {
     typealias Outcome = Result<LibpqRows, OutboxError>

@@ -50,7 +50,7 @@ struct PostgresReading {
         )
     }
 
-    /// Parked rows that a person resumed, and whose key has none before it that nobody decided about.
+    /// Parked rows that a person resumed, and whose key has none before it that is still undecided.
     func resumed(_ request: OutboxReadRequest) -> OutboxStatement {
         let text = """
             SELECT \(selected("r")), false FROM (

@@ -5,7 +5,7 @@
     extension SQLiteOutbox {
         /// The outbox's tables.
         ///
-        /// `STRICT` tables need SQLite 3.37: a column then has values of its type, whoever writes them. `AUTOINCREMENT`: an id is never
+        /// `STRICT` tables need SQLite 3.37: a column then has values of its type, whatever program writes them. `AUTOINCREMENT`: an id is never
         /// used again, so ids are in the order of the commits also after the newest rows were deleted.
         var schema: SQLiteSchema {
             let columns = """

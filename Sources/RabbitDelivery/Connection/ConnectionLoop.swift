@@ -181,7 +181,7 @@ final class ConnectionLoop {
         case .open, .settingUp:
             resetProtocol()
             client.channelLost(error)
-            // While it was set up nobody was told of a connection.
+            // While it was set up the client was not told of a connection.
             client.note(.disconnected(error))
             // A restarted broker, or another node, may be there at once; if not, that is an attempt that fails.
             phase = .waiting(until: now.advanced(by: delay.next(using: &generator)))

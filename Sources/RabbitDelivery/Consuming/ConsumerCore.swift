@@ -11,7 +11,7 @@ final class ConsumerCore: ConnectionClient {
     // Loops and verdicts on any task meet the connection's thread here. No continuation is resumed while it is held.
     let queue = Mutex(DeliveryQueue())
     private let ending = EndOfClient<RabbitConsumer.CloseSummary>()
-    /// Used by the connection's thread, and by whoever starts or closes it.
+    /// Used by the connection's thread, and by the tasks that start or close it.
     private let life: Mutex<ConsumerLife>
 
     init(_ configuration: RabbitConsumer.Configuration, logger: Logger) throws(RabbitError) {

@@ -26,7 +26,7 @@ struct DeliveryQueue {
     private(set) var answersDue: Moment?
     private(set) var isClosing = false
     private var failure: RabbitError?
-    /// Handed out, without a verdict, and in somebody's hands.
+    /// Handed out, without a verdict, and held by the application.
     private(set) var inHand = 0
     private(set) var totals = DeliveryTotals()
 
@@ -183,7 +183,7 @@ struct DeliveryQueue {
         return true
     }
 
-    /// Nobody holds a delivery any longer that has no verdict. The broker delivers it again when the channel ends.
+    /// The application does not hold a delivery any longer that has no verdict. The broker delivers it again when the channel ends.
     mutating func release(_ message: ReceivedMessage) {
         if isCurrentChannel(message), tracker.isUnsettled(message.deliver.tag) { inHand -= 1 }
     }

@@ -31,7 +31,7 @@ extension RabbitConsumer {
         public var acknowledgementInterval: Duration = .milliseconds(10)
 
         /// How long a message may back off in the client, at most. The broker closes a channel on which a delivery is
-        /// unanswered for `consumer_timeout`, half an hour where nobody changed it; this stays well below.
+        /// unanswered for `consumer_timeout`, half an hour by default; this stays well below.
         public var maximumBackoff: Duration = .seconds(600)
 
         /// How long ``RabbitConsumer/run()`` and the end of ``withRabbitConsumer(_:logger:_:)`` may take.

@@ -57,7 +57,7 @@ public final class RabbitConsumer: Service, Sendable {
 
     /// How a consumer ended.
     public struct CloseSummary: Sendable, Hashable {
-        /// Deliveries that were in somebody's hands and had no verdict; the broker delivers them again.
+        /// Deliveries that the application held without a verdict; the broker delivers them again.
         public internal(set) var unsettled = 0
         /// Verdicts, in the life of the consumer, that came after their channel was gone, and changed nothing.
         public internal(set) var lateVerdicts = 0
@@ -67,7 +67,7 @@ public final class RabbitConsumer: Service, Sendable {
 
     /// Hands out nothing more, waits for the deliveries in hand, tells the broker what was acknowledged, and ends.
     ///
-    /// A delivery that nobody holds any longer is not waited for. Ends by the deadline and a second, whatever the broker does.
+    /// A delivery that the application does not hold any longer is not waited for. Ends by the deadline and a second, whatever the broker does.
     /// Closing again, or from several tasks, is allowed; the earliest deadline counts. A handler of `forEach` may not wait for this:
     /// it would wait for itself, until the time is over.
     ///

@@ -16,7 +16,7 @@ final class ReceivedMessage: Sendable {
     let content: ReceivedContent
     let attempt: Int
     let verdict = Atomic(Verdict.none)
-    /// Whether somebody holds it, for closing to wait for: set once it is handed out.
+    /// Whether the application holds it, for closing to wait for: set once it is handed out.
     private let isInHand = Atomic(false)
 
     init(_ channel: ChannelGeneration, _ deliver: ServerMethod.Deliver, _ content: ReceivedContent, attempt: Int = 1) {

@@ -86,7 +86,7 @@ struct RabbitHandling: HandlingHost {
             switch error.kind {
             case .cancelled: return .cancelled
             case .messageTooLarge, .invalidArgument: return .refused(error, copy)
-            // Also what came back, and an exchange that is missing: a binding that somebody forgot may come.
+            // Also what came back, and an exchange that is missing: a binding that was forgotten may come.
             default: return .failed(error)
             }
         }

@@ -2,7 +2,7 @@
 /// looks only at its head for what has expired.
 ///
 /// A message whose handling failed is published to `<queue>-retry-5s`, confirmed, and then acknowledged; when its time is over, the
-/// broker sends it back to the queue. Nobody consumes from these queues. They are durable and classic, declared by `forEach` before its
+/// broker sends it back to the queue. No consumer reads these queues. They are durable and classic, declared by `forEach` before its
 /// consumer connects, and stay when they are not needed any more.
 public struct RabbitRetryQueues: Sendable {
     /// How long the message waits after its first failure, its second, and so on.

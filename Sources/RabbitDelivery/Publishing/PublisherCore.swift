@@ -181,7 +181,7 @@ final class PublisherCore: ConnectionClient {
         events.finish()
     }
 
-    /// Tells everybody concerned, with no lock held, and gives the room to others.
+    /// Tells the tasks that wait, with no lock held, and gives the room to others.
     private func settle(_ done: FinishedSends) {
         var count = 0
         for (send, result) in done.sends {

@@ -20,8 +20,8 @@ extension RabbitPublisher {
         /// larger is taken when nothing else is under way.
         public var maximumUnconfirmedBytes = 64 << 20
 
-        /// The largest body, 1 byte to 512 MiB. The broker has a limit of its own (`max_message_size`, 128 MiB where nobody changed
-        /// it), and closes the channel for a larger one, with all that is under way on it.
+        /// The largest body, 1 byte to 512 MiB. The broker has a limit of its own (`max_message_size`, 128 MiB by
+        /// default), and closes the channel for a larger one, with all that is under way on it.
         public var maximumBodyBytes = 128 << 20
 
         /// How long ``RabbitPublisher/run()`` and the end of ``withRabbitPublisher(_:logger:_:)`` wait for what is under way.
