@@ -130,12 +130,5 @@ public func withRabbitConsumer<Result>(
     _ body: (RabbitConsumer) async throws -> sending Result
 ) async throws -> sending Result {
     let consumer = try RabbitConsumer(configuration, logger: logger)
-    do {
-        let result = try await body(consumer)
-        await consumer.close(within: configuration.closeTimeout)
-        return result
-    } catch {
-        await consumer.close(within: configuration.closeTimeout)
-        throw error
-    }
+    return try await withClient(consumer, body) { _ = await $0.close(within: configuration.closeTimeout) }
 }

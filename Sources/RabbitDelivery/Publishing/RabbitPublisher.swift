@@ -173,12 +173,5 @@ public func withRabbitPublisher<Result>(
     _ body: (RabbitPublisher) async throws -> sending Result
 ) async throws -> sending Result {
     let publisher = try RabbitPublisher(configuration, logger: logger)
-    do {
-        let result = try await body(publisher)
-        await publisher.close(within: configuration.closeTimeout)
-        return result
-    } catch {
-        await publisher.close(within: configuration.closeTimeout)
-        throw error
-    }
+    return try await withClient(publisher, body) { _ = await $0.close(within: configuration.closeTimeout) }
 }

@@ -1,5 +1,5 @@
 /// A client for the length of a scope: closed when `body` ends, however it does.
-func withClient<Client, Result>(
+package func withClient<Client, Result>(
     _ client: Client,
     _ body: (Client) async throws -> sending Result,
     close: (Client) async -> Void
