@@ -55,6 +55,66 @@ struct PublisherStateTests {
         #expect(reads(actions, &state).count == 1)
     }
 
+    /// A batch of one event at its destination, and others that share the work.
+    private func stuck(publishers: Int) throws -> (PublisherState, Int, Instant) {
+        var state = PublisherState(OutboxPublisher.Configuration(), destinations: ["kafka": 100])
+        _ = state.advance(.begin, at: start)
+        _ = state.advance(.opened(keepAlive: .seconds(3)), at: start)
+        let share = OutboxShare(slots: [0], publishers: publishers)
+        let first = reads(state.advance(.balanced(share, session: 0), at: start), &state)
+        let ticket = try #require(first.first).0
+        _ = state.advance(.read(ticket, [event(1, "a")]), at: start)
+        // Not a moment earlier, and once.
+        let late = start.advanced(by: .seconds(300))
+        #expect(cancelled(state.advance(.timer, at: late.advanced(by: .milliseconds(-1)))).isEmpty)
+        #expect(cancelled(state.advance(.timer, at: late)) == [ticket])
+        #expect(cancelled(state.advance(.timer, at: late)).isEmpty)
+        return (state, ticket, late)
+    }
+
+    private func cancelled(_ actions: [PublisherState.Action]) -> [Int] {
+        actions.compactMap { if case .cancel(let ticket) = $0 { ticket } else { nil } }
+    }
+
+    private func opening(_ actions: [PublisherState.Action]) -> Duration? {
+        actions.compactMap { if case .open(_, let after) = $0 { after } else { nil } }.first
+    }
+
+    @Test func aBatchThatTakesTooLongIsGivenUpAndItsSlotsGoToOthersForAsLong() throws {
+        var (state, ticket, late) = try stuck(publishers: 2)
+        let actions = state.advance(.published(ticket, [.unknown(reason: "cancelled")]), at: late)
+        #expect(actions.contains { if case .closeSession = $0 { true } else { false } })
+        #expect(opening(actions) == .seconds(300) && settlements(actions).isEmpty)
+        // It comes back as any session does.
+        _ = state.advance(.opened(keepAlive: .seconds(3)), at: late.advanced(by: .seconds(300)))
+        let share = OutboxShare(slots: [0], publishers: 2)
+        let next = state.advance(.balanced(share, session: 1), at: late.advanced(by: .seconds(300)))
+        #expect(reads(next, &state).count == 1)
+    }
+
+    @Test func aPublisherThatIsAloneKeepsItsSlotsAndTriesAgain() throws {
+        var (state, ticket, late) = try stuck(publishers: 1)
+        let actions = state.advance(.published(ticket, [.unknown(reason: "cancelled")]), at: late)
+        #expect(opening(actions) == nil)
+        let again = state.advance(
+            .balanced(OutboxShare(slots: [0], publishers: 1), session: 0),
+            at: late.advanced(by: .milliseconds(200))
+        )
+        #expect(reads(again, &state).count == 1)
+    }
+
+    @Test func aBatchOfWhichSomethingArrivedInTimeLeavesTheSlotsWhereTheyAre() throws {
+        var (state, first) = opened()
+        let ticket = try #require(first.first).0
+        _ = state.advance(.balanced(OutboxShare(slots: [0], publishers: 3), session: 0), at: start)
+        _ = state.advance(.read(ticket, [event(1, "a"), event(2, "b")]), at: start)
+        let late = start.advanced(by: .seconds(300))
+        #expect(cancelled(state.advance(.timer, at: late)) == [ticket])
+        let outcomes = [OutboxOutcome.accepted(OutboxReceipt(place: "t")), .unknown(reason: "cancelled")]
+        let actions = state.advance(.published(ticket, outcomes), at: late)
+        #expect(opening(actions) == nil && settlements(actions).first?.1.accepted.map(\.id.number) == [1])
+    }
+
     @Test func aRefusedEventWaitsThreeTimesAndIsParkedAndOthersGoOn() throws {
         var (state, first) = opened()
         var ticket = try #require(first.first).0

@@ -46,6 +46,30 @@ struct KafkaDestinationTests {
         await cluster.shutdown()
     }
 
+    @Test func aBatchThatIsGivenUpIsUnknownAtOnceAndSentAgainInOrderByAnotherProducer() async throws {
+        let cluster = try MockCluster(brokers: 3)
+        try cluster.createTopic("orders", partitions: 1, replicationFactor: 3)
+        let destination = try KafkaOutboxDestination(
+            .init(bootstrapServers: cluster.bootstrapServers),
+            logger: ExactlyOnceFixture.logger
+        )
+        let batch = events((0..<3).map { OutboxMessage(topic: "orders", key: "a", payload: "\($0)") })
+        #expect(await destination.publish([batch[0]]).allSatisfy(\.isAccepted))
+        try cluster.takeDown()
+        let task = Task { await destination.publish([batch[1], batch[2]]) }
+        task.cancel()
+        // Without waiting for the message time-out, which is an hour.
+        #expect(await task.value.contains(where: \.isAccepted) == false)
+        try cluster.bringUp()
+        #expect(await destination.publish([batch[1], batch[2]]).allSatisfy(\.isAccepted))
+        let records = try await TopicReader.all("orders", partitions: 1, servers: cluster.bootstrapServers)
+        var seen: [String] = []
+        for record in records where !seen.contains(record.value) { seen.append(record.value) }
+        #expect(seen == ["0", "1", "2"])
+        await destination.close()
+        await cluster.shutdown()
+    }
+
     @Test func whatTheProducerRefusesStopsItsKeyAndNoOther() async throws {
         let cluster = try MockCluster()
         try cluster.createTopic("orders", partitions: 1)

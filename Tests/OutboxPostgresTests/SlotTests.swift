@@ -26,6 +26,35 @@ struct SlotTests {
         await test.close()
     }
 
+    /// A destination that answers nothing until it is given up.
+    private struct Stuck: OutboxDestination {
+        func publish(_ batch: [OutboxEvent]) async -> [OutboxOutcome] {
+            let (nothing, continuation) = AsyncStream.makeStream(of: Void.self)
+            for await _ in nothing {}
+            continuation.finish()
+            return batch.map { _ in .unknown(reason: "given up") }
+        }
+    }
+
+    @Test func aPublisherWhoseDestinationIsStuckGivesItsSlotsUpToOneWhoseIsNot() async throws {
+        let test = try await TestOutbox.make()
+        for number in 0..<64 { try await test.write(OutboxMessage(topic: "t", key: "k\(number)", payload: "")) }
+        let stuck = test.publisher(Stuck()) { $0.batchTimeout = .milliseconds(300) }
+        let recorder = Recorder()
+        let sound = test.publisher(recorder)
+        let task = Task { try await stuck.run() }
+        // It has all slots, and all rows under way or to come.
+        try await test.wait(
+            until: 32,
+            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid < 32 AND classid = 'outbox'::regclass::oid"
+        )
+        try await running(sound) { await recorder.wait(for: 64) }
+        #expect(Set(recorder.accepted.map(\.id)).count == 64 && recorder.accepted.count == 64)
+        await stuck.close(within: .zero)
+        try await task.value
+        await test.close()
+    }
+
     @Test func aPublisherThatStandsStillLosesItsSlotsAtTheTimeOutAndCanDeleteNothing() async throws {
         let test = try await TestOutbox.make { $0.sessionTimeout = .seconds(1) }
         try await test.write(OutboxMessage(topic: "t", key: "k", payload: ""))

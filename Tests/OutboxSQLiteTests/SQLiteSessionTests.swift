@@ -133,6 +133,67 @@
             #expect(try await service.publishing().keepAlive == .seconds(10) / 3)
         }
 
+        @Test func aLongLeaseIsNotTakenForOneFromTheFutureByAPublisherWithAShortOne() async throws {
+            let service = try await Service { $0.lease = .seconds(600) }
+            let long = try await service.publishing()
+            var configuration = SQLiteOutbox.Configuration()
+            configuration.lease = .seconds(1)
+            let short = try await SQLiteOutbox(service.file.open(), configuration).openSession()
+            for _ in 0..<3 {
+                #expect(try await short.balance(busy: []).slots.isEmpty)
+                #expect(try await long.balance(busy: []).slots.count == 32)
+            }
+            await long.close()
+            #expect(try await short.balance(busy: []).slots.count == 32)
+        }
+
+        // MARK: Exactly once, and the archive
+
+        @Test func aBatchIsNotedByTheLeasesHolderOnlyAndWithANumberThatGrows() async throws {
+            let service = try await Service()
+            let session = try await service.publishing()
+            let standby = try await service.outbox.openSession()
+            func inflight(_ number: Int64, _ rows: [Int64]) -> OutboxInflight {
+                OutboxInflight(slot: 3, destination: "ka'fka", number: number, topic: "t", rows: rows)
+            }
+            #expect(
+                await #expect(throws: OutboxError.self) { try await standby.note(inflight(1, [1])) }?.kind == .fenced
+            )
+            #expect(try await session.lastInflight(slot: 3, destination: "ka'fka") == nil)
+            try await session.note(inflight(4, [10, 11]))
+            let last = try await session.lastInflight(slot: 3, destination: "ka'fka")
+            #expect(last?.number == 4 && last?.rows == [10, 11] && last?.topic == "t")
+            #expect(
+                await #expect(throws: OutboxError.self) { try await session.note(inflight(4, [12])) }?.kind == .fenced
+            )
+            try await session.note(inflight(5, [12]))
+            #expect(try await session.lastInflight(slot: 3, destination: "ka'fka")?.rows == [12])
+        }
+
+        @Test func whatIsPublishedIsInTheArchiveForSomeDaysAndABatchThatTurnsOutToBeStoredToo() async throws {
+            let service = try await Service { $0.archiveDays = 2 }
+            let session = try await service.publishing()
+            try await service.store(.of("a", "1"), .of("b", "2"), .of("b", "3"))
+            let events = try await session.all()
+            try await session.accept([events[0]])
+            try await session.conclude(
+                OutboxInflight(slot: 0, destination: "kafka", number: 1, topic: "t", rows: [events[1].id.number])
+            )
+            #expect(try await session.all().texts == ["3"])
+            let archived = "SELECT count(*) FROM outbox_archive"
+            #expect(try await service.database.read { try Int.fetchOne($0, sql: archived) } == 2)
+            _ = try await session.maintain()
+            #expect(try await service.database.read { try Int.fetchOne($0, sql: archived) } == 2)
+            try await service.database.write { db in
+                try db.execute(
+                    sql:
+                        "UPDATE outbox_archive SET archived_at = archived_at - 2 * 86400000 - 1 WHERE topic = 't' OR id = 1"
+                )
+            }
+            _ = try await session.maintain()
+            #expect(try await service.database.read { try Int.fetchOne($0, sql: archived) } ?? 9 < 2)
+        }
+
         // MARK: Parking
 
         @Test func aParkedEventHoldsItsKeyBackAndNoOther() async throws {

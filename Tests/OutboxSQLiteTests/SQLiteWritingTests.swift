@@ -111,9 +111,9 @@
             let missing = await #expect(throws: OutboxError.self) { try await outbox.openSession() }
             #expect(missing?.kind == .schemaVersion)
             #expect(missing?.recovery == .fixRequest)
-            #expect(try await outbox.migrate() == [1])
+            #expect(try await outbox.migrate() == [1, 2])
             #expect(try await outbox.migrate() == [])
-            #expect(try await outbox.status().schemaVersion == 1)
+            #expect(try await outbox.status().schemaVersion == 2)
         }
 
         @Test func tablesOfANewerVersionAreRefused() async throws {
@@ -142,12 +142,13 @@
             let printed = try await other.read { try Row.fetchAll($0, sql: schema).map(\.description) }
             #expect(made == printed)
             #expect(made.count >= 6)
-            #expect(service.outbox.migrations(from: 1) == [])
+            #expect(service.outbox.migrations(from: 2) == [])
         }
 
         @Test(
             arguments: [
                 { $0.lease = .milliseconds(10) }, { $0.lease = .seconds(1_000_000) }, { $0.pollInterval = .zero },
+                { $0.archiveDays = 0 },
                 { $0.prefix = "" },
                 { $0.prefix = "a\0b" }, { $0.publisherName = String(repeating: "x", count: 300) },
             ] as [@Sendable (inout SQLiteOutbox.Configuration) -> Void]

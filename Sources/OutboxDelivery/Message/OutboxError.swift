@@ -76,4 +76,13 @@ public struct OutboxError: DeliveryError, Sendable, Hashable {
     public static func invalidConfiguration(_ reason: String) -> OutboxError {
         OutboxError(kind: .invalidConfiguration, persistence: nil, recovery: .fixRequest, reason: reason)
     }
+
+    /// Why a publisher gives its slots up.
+    static let stuck = OutboxError(
+        kind: .unavailable,
+        persistence: nil,
+        recovery: .retry,
+        reason:
+            "slots are given up to other publishers: a batch had no outcome within batchTimeout, and nothing of it arrived"
+    )
 }

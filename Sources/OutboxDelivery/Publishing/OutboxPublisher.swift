@@ -193,6 +193,13 @@ extension OutboxPublisher {
         /// How many bytes a batch has, about, 1,000 or more; an event that is larger travels by itself.
         public var maximumBatchBytes: Int = 4_000_000
 
+        /// How long a batch may be at its destination until the publisher gives it up, 1 ms or more: its task is cancelled, and what has no
+        /// outcome by then counts as unknown and is sent again. Where nothing of it arrived and there are other publishers, this one
+        /// gives all its slots up to them, and stays away for as long. Long, for what is on its way may arrive all the same, and
+        /// then it is there twice; a destination's own time-outs should come first, but for those that cannot be short (Kafka's
+        /// message time-out).
+        public var batchTimeout: Duration = .seconds(300)
+
         /// How many keys of a slot may wait for a retry before the others of that slot wait, too; 1 or more.
         public var maximumWithheldKeys: Int = 1_000
 
@@ -212,6 +219,7 @@ extension OutboxPublisher {
             copy.maximumPollInterval = max(maximumPollInterval, copy.minimumPollInterval)
             copy.maximumBatches = max(maximumBatches, 1)
             copy.maximumBatchBytes = max(maximumBatchBytes, 1_000)
+            copy.batchTimeout = max(batchTimeout, .milliseconds(1))
             copy.maximumWithheldKeys = max(maximumWithheldKeys, 1)
             return copy
         }

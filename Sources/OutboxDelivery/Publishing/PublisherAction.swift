@@ -9,6 +9,8 @@ enum PublisherAction {
     case publish(Int, destination: String, [OutboxEvent])
     /// A batch that was noted.
     case publishOnce(Int, writer: any ExactlyOnceWriter, [OutboxEvent], OutboxInflight)
+    /// It takes too long: its task is cancelled.
+    case cancel(Int)
     /// It is not needed any more.
     case release(any ExactlyOnceWriter)
     case settle(Int, OutboxSettlement)

@@ -25,6 +25,7 @@ struct PublisherState {
     private var poll: Duration
     private var isWaiting = false
     private var isBalancing = false
+    private var publisherCount = 1
     private var isMaintaining = false
     private var beatInterval = Duration.seconds(1)
     private var nextBalance: Instant?
@@ -48,10 +49,8 @@ struct PublisherState {
     /// When ``Input/timer`` has to come; nil where nothing is planned. What is due already waits for something else that is told.
     func deadline(after now: Instant) -> Instant? {
         guard phase == .running, isOpen else { return nil }
-        let waits = destinations.availableAgain
-        return ([nextBalance, nextMaintenance, lanes.nextRetry(after: now)].compactMap(\.self) + waits).filter {
-            $0 > now
-        }.min()
+        let times = [nextBalance, nextMaintenance, lanes.nextRetry(after: now), traffic.nextDeadline]
+        return (times.compactMap(\.self) + destinations.availableAgain).filter { $0 > now }.min()
     }
 
     /// How many events are at destinations.
@@ -70,7 +69,7 @@ struct PublisherState {
         case .read(let ticket, let events): noteRead(ticket, events, at: now, &actions)
         case .tookOver(let ticket, let writer, let last): noteTakeover(ticket, writer, last, &actions)
         case .notTakenOver(let ticket, let error): noteFailedTakeover(ticket, error, at: now, &actions)
-        case .noted(let ticket): publishOnce(ticket, &actions)
+        case .noted(let ticket): publishOnce(ticket, at: now, &actions)
         case .published(let ticket, let outcomes): notePublished(ticket, outcomes, at: now, &actions)
         case .settled(let ticket): free(traffic.end(ticket), &actions)
         case .waited(let hasCome, let session):
@@ -107,6 +106,10 @@ struct PublisherState {
             actions.append(.fail(error))
             return
         }
+        leave(error, for: reopening.next(), &actions)
+    }
+
+    private mutating func leave(_ error: OutboxError, for time: Duration, _ actions: inout [Action]) {
         // Batches at their destinations go on: their lanes stay busy, so that nothing of them is sent beside itself.
         for batch in traffic.endSession() { free(batch, &actions) }
         release(lanes.endSession(), &actions)
@@ -117,12 +120,13 @@ struct PublisherState {
         isMaintaining = false
         actions.append(.tell(.sessionLost(error)))
         actions.append(.closeSession)
-        if phase != .closing { actions.append(.open(session: session, after: reopening.next())) }
+        if phase != .closing { actions.append(.open(session: session, after: time)) }
     }
 
     private mutating func take(_ share: OutboxShare, at now: Instant, _ actions: inout [Action]) {
         isBalancing = false
         nextBalance = now.advanced(by: beatInterval)
+        publisherCount = share.publishers
         guard share.slots != lanes.owned else { return }
         release(lanes.take(share.slots, for: destinations.names), &actions)
         actions.append(.tell(.slots(share.slots, publishers: share.publishers)))
@@ -166,7 +170,7 @@ struct PublisherState {
             _ = traffic.end(ticket)
             for id in batch.lanes { beginOnce(id, bySlot[id.slot] ?? [], of: batch, ticket, &actions) }
         } else if sound.count == events.count {
-            traffic.set(.publishing(events), ticket)
+            traffic.publish(events, ticket, until: now.advanced(by: configuration.batchTimeout))
             actions.append(.publish(ticket, destination: batch.destination, events))
         } else {
             // Rows that no destination takes are parked first; what is left is read again then.
@@ -211,6 +215,10 @@ struct PublisherState {
         } else {
             traffic.set(.settling, ticket)
             actions.append(.settle(ticket, settlement))
+        }
+        // Others may have a way to the destination that this publisher has not.
+        if isAway, batch.isGivenUp, isOpen, publisherCount > 1, phase == .running {
+            leave(.stuck, for: configuration.batchTimeout, &actions)
         }
     }
 
@@ -275,12 +283,12 @@ struct PublisherState {
         free(batch, &actions)
     }
 
-    private mutating func publishOnce(_ ticket: Int, _ actions: inout [Action]) {
+    private mutating func publishOnce(_ ticket: Int, at now: Instant, _ actions: inout [Action]) {
         guard let batch = traffic.batches[ticket], case .noting(let events) = batch.step, let once = batch.once else {
             return
         }
         guard phase == .running else { return free(traffic.end(ticket), &actions) }
-        traffic.set(.publishing(events), ticket)
+        traffic.publish(events, ticket, until: now.advanced(by: configuration.batchTimeout))
         actions.append(.publishOnce(ticket, writer: once.writer, events, once.inflight))
     }
 
@@ -292,6 +300,7 @@ struct PublisherState {
             if traffic.isEmpty { finish(&actions) }
             return
         }
+        actions += traffic.giveUp(at: now).map { .cancel($0) }
         guard phase == .running, isOpen else { return }
         if !isMaintaining, let next = nextMaintenance, next <= now {
             isMaintaining = true

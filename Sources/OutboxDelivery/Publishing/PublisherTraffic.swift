@@ -23,6 +23,10 @@ struct PublisherTraffic {
         /// The ticket of the read that its rows came with.
         let origin: Int
         var step: Step
+        /// When it is given up, while it is at its destination; nil where that was done.
+        var deadline: Instant?
+        /// It was given up, and its outcomes are to come.
+        var isGivenUp = false
         /// Where it is stored exactly once.
         var once: (writer: any ExactlyOnceWriter, inflight: OutboxInflight)?
     }
@@ -69,6 +73,28 @@ struct PublisherTraffic {
 
     mutating func set(_ step: Step, _ ticket: Int) {
         batches[ticket]?.step = step
+        batches[ticket]?.deadline = nil
+    }
+
+    /// It goes to its destination.
+    mutating func publish(_ events: [OutboxEvent], _ ticket: Int, until deadline: Instant) {
+        batches[ticket]?.step = .publishing(events)
+        batches[ticket]?.deadline = deadline
+    }
+
+    /// When the next batch is to be given up.
+    var nextDeadline: Instant? { batches.values.lazy.compactMap(\.deadline).min() }
+
+    /// Those whose time at their destination is over.
+    ///
+    /// - Returns: Their tickets, each once.
+    mutating func giveUp(at now: Instant) -> [Int] {
+        let overdue = batches.filter { $0.value.deadline.map { $0 <= now } ?? false }.keys.sorted()
+        for ticket in overdue {
+            batches[ticket]?.deadline = nil
+            batches[ticket]?.isGivenUp = true
+        }
+        return overdue
     }
 
     mutating func end(_ ticket: Int) -> Batch? {

@@ -106,6 +106,7 @@ final class PublisherWorker {
             publishing[ticket] = Task.detached { [input] in
                 input.yield(.published(ticket, await writer.publish(batch, as: inflight)))
             }
+        case .cancel(let ticket): publishing[ticket]?.cancel()
         case .release(let writer): Task.detached { await writer.close() }
         case .closeSession:
             let old = session

@@ -18,7 +18,9 @@ internal import Synchronization
 /// `enable.gapless.guarantee`). Where brokers refuse a record for good, the records behind it in its partition are not stored either,
 /// which an ordinary producer would go on with; the producer is made anew then, and what travelled with the culprit is sent
 /// again one by one, to find it. The messages' time-out should be long, for a record that runs out of it while it waits for a broker
-/// leaves a gap that librdkafka does not see: the default here is an hour.
+/// leaves a gap that librdkafka does not see: the default here is an hour. A producer that gets nothing to its brokers for so long that
+/// the publisher gives the batch up (``OutboxDelivery/OutboxPublisher/Configuration/batchTimeout``) is made anew: what it has not
+/// sent is not sent any more, and all that was not confirmed is sent again, from the first on.
 ///
 /// | Kafka | outcome |
 /// |---|---|
@@ -73,7 +75,9 @@ public final class KafkaOutboxDestination: OutboxDestination {
     public func publish(_ batch: [OutboxEvent]) async -> [OutboxOutcome] {
         guard let producer = currentProducer() else { return batch.map { _ in Self.closed } }
         var (outcomes, trouble) = await KafkaOutboxBatch(batch).send(through: producer)
-        if trouble.isProducerDone { replace(producer) }
+        // A batch that was given up: its records would wait in this producer for up to an hour, and be sent when others have sent them.
+        let isGivenUp = Task.isCancelled && outcomes.contains { !$0.isAccepted }
+        if trouble.isProducerDone || isGivenUp { replace(producer) }
         guard !trouble.refusedTogether.isEmpty else { return outcomes }
         // What travelled together with one that is at fault: by themselves each has an answer of its own. In order, and no further
         // than the first of a key that is not accepted.

@@ -5,6 +5,9 @@
     internal import Synchronization
 
     extension SQLiteOutbox: OutboxStore {
+        /// True: for an ``OutboxDelivery/ExactlyOnceDestination``.
+        public var notesBatches: Bool { true }
+
         /// Checks the schema and the connection's settings, and opens a session.
         ///
         /// - Throws: ``OutboxError``: `schemaVersion`, `invalidConfiguration`, or the database's error.
@@ -73,7 +76,8 @@
 
         /// Takes the lease where it is free, or was not renewed for its time, and renews it where it is this session's.
         ///
-        /// A lease that ends later than one that began now could was written by a clock that has been set back since: it is free.
+        /// A lease that ends later than one of its length that began now could was written by a clock that has been set back since: it
+        /// is free. Its length is its holder's, which may be another than this session's.
         public func balance(busy: Set<Int>) async throws(OutboxError) -> OutboxShare {
             try checkOpen()
             let lease = table.name("_lease")
@@ -83,9 +87,9 @@
             return try await outbox.database.transaction { db in
                 try db.cachedStatement(
                     sql: """
-                        UPDATE \(lease) SET owner = ?1, name = ?2, until = \(Database.now) + ?3,
+                        UPDATE \(lease) SET owner = ?1, name = ?2, until = \(Database.now) + ?3, length = ?3,
                         since = CASE WHEN owner IS ?1 THEN since ELSE \(Database.now) END
-                        WHERE owner IS ?1 OR owner IS NULL OR until IS NULL OR until < \(Database.now) OR until > \(Database.now) + 2 * ?3
+                        WHERE owner IS ?1 OR owner IS NULL OR until IS NULL OR until < \(Database.now) OR until > \(Database.now) + 2 * coalesce(length, ?3)
                         """
                 ).execute(arguments: [owner, name, time])
                 return db.changesCount == 1
@@ -128,14 +132,15 @@
         @discardableResult
         public func settle(_ settlement: OutboxSettlement) async throws(OutboxError) -> Int {
             try checkOpen()
-            let (table, owner) = (table, owner)
+            let (table, owner, archives) = (table, owner, outbox.configuration.archiveDays != nil)
             return try await outbox.database.transaction { db in
                 try Self.checkLease(db, table, owner)
-                for (origin, name) in [(OutboxEvent.Origin.outbox, table.name()), (.parked, table.name("_parked"))] {
-                    let ids = settlement.accepted.filter { $0.origin == origin }.map { String($0.id.number) }
-                    guard !ids.isEmpty else { continue }
-                    try db.cachedStatement(sql: "DELETE FROM \(name) WHERE id IN (SELECT value FROM json_each(?))")
-                        .execute(arguments: ["[" + ids.joined(separator: ",") + "]"])
+                let done = SQLiteDeletion(db, table, archives: archives)
+                for (origin, suffix) in [(OutboxEvent.Origin.outbox, ""), (.parked, "_parked")] {
+                    try done.delete(
+                        settlement.accepted.filter { $0.origin == origin }.map(\.id.number),
+                        from: suffix
+                    )
                 }
                 var count = 0
                 for parking in settlement.parked { count += try SQLiteParking(db, table).park(parking) }
@@ -143,11 +148,50 @@
             }
         }
 
+        // MARK: Exactly once
+
+        /// The note of a slot's last batch.
+        public func lastInflight(slot: Int, destination: String) async throws(OutboxError) -> OutboxInflight? {
+            try checkOpen()
+            let (table, owner) = (table, owner)
+            return try await outbox.database.transaction { db in
+                try Self.checkLease(db, table, owner)
+                return try SQLiteInflight(db, table).last(slot: slot, destination: destination)
+            }
+        }
+
+        /// Notes a batch.
+        ///
+        /// - Throws: ``OutboxError``: `fenced` where the lease is another session's, or the last batch is a later one.
+        public func note(_ inflight: OutboxInflight) async throws(OutboxError) {
+            try checkOpen()
+            let (table, owner) = (table, owner)
+            try await outbox.database.transaction { db in
+                try Self.checkLease(db, table, owner)
+                try SQLiteInflight(db, table).note(inflight)
+            }
+        }
+
+        /// Deletes a batch's rows, wherever they are.
+        public func conclude(_ inflight: OutboxInflight) async throws(OutboxError) {
+            try checkOpen()
+            let (table, owner, archives) = (table, owner, outbox.configuration.archiveDays != nil)
+            try await outbox.database.transaction { db in
+                try Self.checkLease(db, table, owner)
+                let done = SQLiteDeletion(db, table, archives: archives)
+                for suffix in ["", "_parked"] { try done.delete(inflight.rows, from: suffix) }
+            }
+        }
+
+        // MARK: Maintenance
+
         /// Says about how many rows wait, from the first and the last number, and since when the oldest does.
         public func maintain() async throws(OutboxError) -> OutboxMaintenance {
             try checkOpen()
             let name = table.name()
+            let (table, days) = (table, outbox.configuration.archiveDays)
             return try await outbox.database.perform { db in
+                if let days { try SQLiteDeletion.shorten(db, table, days: days) }
                 var result = OutboxMaintenance()
                 let row = try Row.fetchOne(
                     db.cachedStatement(

@@ -48,7 +48,26 @@
                 """,
                 "INSERT INTO \(table.name("_lease")) (id) VALUES (1)",
             ]
-            return SQLiteSchema(what: "outbox", table: table, steps: [first])
+            let second = [
+                // Of the lease that is held: publishers may have leases of different lengths.
+                "ALTER TABLE \(table.name("_lease")) ADD COLUMN length INTEGER",
+                """
+                CREATE TABLE \(table.name("_inflight")) (
+                slot INTEGER NOT NULL CHECK (slot BETWEEN 0 AND 31),
+                destination TEXT NOT NULL,
+                batch INTEGER NOT NULL,
+                topic TEXT NOT NULL,
+                ids TEXT NOT NULL,
+                noted_at INTEGER NOT NULL,
+                PRIMARY KEY (slot, destination)
+                ) STRICT, WITHOUT ROWID
+                """,
+                "CREATE TABLE \(table.name("_archive")) (\nid INTEGER NOT NULL,\n\(columns),\narchived_at INTEGER NOT NULL\n) STRICT",
+                """
+                CREATE INDEX \(table.quoted(table.prefix + "_archived_at")) ON \(table.name("_archive")) (archived_at)
+                """,
+            ]
+            return SQLiteSchema(what: "outbox", table: table, steps: [first, second])
         }
 
         /// The statements that make the tables, for migrators of the service's own: to be run in one transaction, in order.

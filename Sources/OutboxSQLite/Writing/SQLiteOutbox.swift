@@ -42,6 +42,9 @@
             /// minute. nil where no other process writes.
             public var pollInterval: Duration? = .milliseconds(5)
 
+            /// For how many days published rows are kept in `outbox_archive`, 1 to 100,000; nil deletes them at once, which is cheaper.
+            public var archiveDays: Int?
+
             /// How a person recognises the publisher in ``OutboxStatus``; at most 200 bytes.
             public var publisherName: String
 
@@ -76,6 +79,9 @@
                 guard interval >= .milliseconds(1), interval <= .seconds(60) else {
                     throw .invalidConfiguration("pollInterval is \(interval), and has to be a millisecond to a minute")
                 }
+            }
+            guard (1...100_000).contains(configuration.archiveDays ?? 1) else {
+                throw .invalidConfiguration("archiveDays has to be 1 to 100,000")
             }
             guard configuration.publisherName.utf8.count <= 200, !configuration.publisherName.utf8.contains(0) else {
                 throw .invalidConfiguration("publisherName is longer than 200 bytes, or has a NUL character")
