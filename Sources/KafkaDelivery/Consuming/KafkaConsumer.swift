@@ -29,17 +29,12 @@ public final class KafkaConsumer: Service, Sendable {
         _ configuration: Configuration,
         logger: Logger = Logger(label: "KafkaDelivery")
     ) throws(KafkaError) {
-        self.core = try ConsumerCore(
-            configuration,
-            logger: logger,
-            backoff: SystemBackoffClock(),
-            thread: ConsumerLoop.serve
-        )
+        self.core = try Self.core(configuration, logger)
     }
 
     /// A consumer whose back-off a test advances.
     init(_ configuration: Configuration, logger: Logger, backoff: any BackoffClock) throws(KafkaError) {
-        self.core = try ConsumerCore(configuration, logger: logger, backoff: backoff, thread: ConsumerLoop.serve)
+        self.core = try Self.core(configuration, logger, backoff: backoff)
     }
 
     /// A consumer whose acknowledgements are committed by its caller.
@@ -47,13 +42,7 @@ public final class KafkaConsumer: Service, Sendable {
         committedElsewhere configuration: Configuration,
         logger: Logger
     ) throws(KafkaError) {
-        self.core = try ConsumerCore(
-            configuration,
-            logger: logger,
-            backoff: SystemBackoffClock(),
-            commits: false,
-            thread: ConsumerLoop.serve
-        )
+        self.core = try Self.core(configuration, logger, commits: false)
     }
 
     /// Whether the application says where partitions begin (``Configuration/startingOffset``).
