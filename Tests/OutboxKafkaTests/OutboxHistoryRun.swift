@@ -12,26 +12,43 @@ import Synchronization
 /// Writers, publishers and faults, all of them from one seed; then what was committed is compared with what Kafka has.
 final class OutboxHistoryRun: Sendable {
     let seed: UInt64
-    let eventCount: Int
     let kills = Atomic(0)
     let faults = Mutex<[String]>([])
 
     private let server: PostgresServer
-    private let cluster: MockCluster
-    private let topic = "history"
-    /// A mock broker keeps 5 MiB of a partition, and forgets the oldest records then.
+    /// Nil on a real cluster.
+    private let mock: MockCluster?
+    private let brokers: [String]
+    /// The topic's, and that of transactional ids.
+    private let name: String
+    private var topic: String { name }
+    /// A mock broker keeps 5 MiB of a partition, and forgets the oldest records then. On a real one the topic has a first partition
+    /// at least, whoever makes it.
     private let partitions: Int
-    private let written = Atomic(0)
-    private let isDone = Atomic(false)
+    private let isExactlyOnce: Bool
+    private let progress: HistoryProgress
 
-    init(seed: UInt64, eventCount: Int) async throws {
+    /// - Parameter isExactlyOnce: Takes a real cluster.
+    init(seed: UInt64, eventCount: Int, isExactlyOnce: Bool) async throws {
         self.seed = seed
-        self.eventCount = eventCount
-        self.partitions = max(4, eventCount / 2_000)
+        self.isExactlyOnce = isExactlyOnce
+        progress = HistoryProgress(goal: eventCount)
+        name = "history" + String(UInt64.random(in: .min ... .max), radix: 36)
         server = try await PostgresServer.start()
-        cluster = try MockCluster(brokers: 3, checksSequences: true)
-        try cluster.createTopic(topic, partitions: partitions, replicationFactor: 3)
+        if let real = ExactlyOnceFixture.realServers {
+            (mock, brokers, partitions) = (nil, real, 1)
+            // Makes the topic.
+            _ = try await TopicReader.all(name, partitions: 1, servers: real)
+        } else {
+            let mock = try MockCluster(brokers: 3, checksSequences: true)
+            partitions = max(4, eventCount / 2_000)
+            try mock.createTopic(name, partitions: partitions, replicationFactor: 3)
+            (self.mock, brokers) = (mock, mock.bootstrapServers)
+        }
     }
+
+    /// What rows have to be sent to a partition by.
+    private var attributes: [String: String] { mock == nil ? ["partition": "0"] : [:] }
 
     func run() async throws -> OutboxHistory.Result {
         let outbox = try PostgresOutbox(.init(LibpqSettings(server.url)))
@@ -59,7 +76,7 @@ final class OutboxHistoryRun: Sendable {
     }
 
     /// A part that fails cancels the others.
-    private var isWriting: Bool { written.load(ordering: .relaxed) < eventCount && !Task.isCancelled }
+    private var isWriting: Bool { progress.isWriting && !Task.isCancelled }
 
     private func note(_ fault: String) {
         faults.withLock { $0.append(fault) }
@@ -87,7 +104,7 @@ final class OutboxHistoryRun: Sendable {
                 }
                 let isUndone = Int.random(in: 0..<20, using: &generator) == 0
                 let drawsEarly = Int.random(in: 0..<3, using: &generator) == 0
-                let topic = topic
+                let (topic, attributes) = (topic, attributes)
                 let count = try await current.withTransaction { transaction in
                     if drawsEarly {
                         // Without a key it is in nobody's order; the transaction has its number, and is open, long before the rest.
@@ -109,14 +126,16 @@ final class OutboxHistoryRun: Sendable {
                             OutboxStatement("INSERT INTO ledger VALUES ($1, $2)", [.text(key), .integer(number)])
                         )
                         try await transaction.query(
-                            table.insert(OutboxMessage(topic: topic, key: key, payload: "\(number)"))
+                            table.insert(
+                                OutboxMessage(topic: topic, key: key, payload: "\(number)", attributes: attributes)
+                            )
                         )
                         count += 1
                     }
                     if isUndone { throw Undo() }
                     return count
                 }
-                written.add(count, ordering: .relaxed)
+                progress.add(count)
             } catch is Undo {
                 continue
             } catch let error as OutboxError where error.recovery == .retry || error.kind == .unavailable {
@@ -137,11 +156,14 @@ final class OutboxHistoryRun: Sendable {
     // MARK: Publishers
 
     private func publishHere(_ relay: FaultRelay) async throws {
-        var kafka = KafkaProducer.Configuration(bootstrapServers: cluster.bootstrapServers)
+        var kafka = KafkaProducer.Configuration(bootstrapServers: brokers)
         relay.route(&kafka)
         var logger = Logger(label: "history")
         logger.logLevel = .critical
-        let destination = try KafkaOutboxDestination(kafka, logger: logger)
+        let atLeastOnce = try KafkaOutboxDestination(kafka, logger: logger)
+        let destination: any OutboxDestination =
+            isExactlyOnce
+            ? try KafkaExactlyOnceDestination(.init(name: name, producer: kafka), logger: logger) : atLeastOnce
         let port = try relay.port(for: "127.0.0.1", port: server.port)
         var configuration = try PostgresOutbox.Configuration(
             LibpqSettings("postgres://postgres@127.0.0.1:\(port)/postgres")
@@ -154,40 +176,59 @@ final class OutboxHistoryRun: Sendable {
             logger: logger
         )
         async let running: Void = publisher.run()
-        while !isDone.load(ordering: .relaxed), !Task.isCancelled { try await Task.sleep(for: .milliseconds(20)) }
+        await progress.waitUntilDrained()
         await publisher.close(within: .seconds(5))
         try await running
-        await destination.close(within: .seconds(5))
+        await atLeastOnce.close(within: .seconds(5))
     }
 
     private func publishInProcesses() async throws {
         var generator = SeededGenerator(seed: seed ^ 0xABCD)
-        while !isDone.load(ordering: .relaxed), !Task.isCancelled {
+        var number = 0
+        while isWriting {
             // One to three at a time, so that slots move.
-            let processes = try (0..<Int.random(in: 1...3, using: &generator)).map { _ in
-                try ChildProcess(
+            var processes: [(session: String, process: ChildProcess)] = []
+            for _ in 0..<Int.random(in: 1...3, using: &generator) {
+                number += 1
+                let session = "publisher-\(number)"
+                let url = server.url + "?application_name=" + session
+                let process = try ChildProcess(
                     Self.publisherProgram,
-                    [server.url, cluster.bootstrapServers.joined(separator: ","), "2"],
+                    [url, brokers.joined(separator: ","), "2", isExactlyOnce ? name : "-"],
                     errors: ProcessInfo.processInfo.environment["OUTBOX_HISTORY_LOG"] ?? "/dev/null"
                 )
+                processes.append((session, process))
             }
-            for process in processes {
-                if !isDone.load(ordering: .relaxed) {
-                    try await Task.sleep(for: .milliseconds(Int.random(in: 200...1_200, using: &generator)))
-                }
-                if Int.random(in: 0..<4, using: &generator) == 0, !isDone.load(ordering: .relaxed) {
+            for (session, process) in processes {
+                await progress.wait(forMore: Int.random(in: 200...1_000, using: &generator))
+                if Int.random(in: 0..<4, using: &generator) == 0, isWriting {
                     // Past its time-out; then it goes on, and finds that it owns nothing.
                     note("SIGSTOP")
                     process.send(signal: SIGSTOP)
-                    try await Task.sleep(for: .milliseconds(2_500))
+                    await waitForSession(session, isThere: false)
                     process.send(signal: SIGCONT)
-                    try await Task.sleep(for: .milliseconds(300))
+                    await waitForSession(session, isThere: true)
                 }
                 note("SIGKILL")
                 kills.add(1, ordering: .relaxed)
                 process.send(signal: SIGKILL)
                 _ = await process.end()
             }
+        }
+    }
+
+    /// Waits until the server has a session of that name, or none, or the writers are done.
+    private func waitForSession(_ name: String, isThere: Bool) async {
+        let count = OutboxStatement("SELECT count(*) FROM pg_stat_activity WHERE application_name = $1", [.text(name)])
+        while isWriting {
+            guard let connection = try? await LibpqConnection.open(LibpqSettings(server.url)) else { continue }
+            while isWriting, let rows = try? await connection.query(count) {
+                if (rows.integer(0, 0) ?? 0 > 0) == isThere {
+                    await connection.close()
+                    return
+                }
+            }
+            await connection.close()
         }
     }
 
@@ -214,9 +255,9 @@ final class OutboxHistoryRun: Sendable {
             """
         )
         while isWriting {
-            // Faults come at moments of their own; nothing signals them.
-            try await Task.sleep(for: .milliseconds(Int.random(in: 100...700, using: &generator)))
-            switch Int.random(in: 0..<8, using: &generator) {
+            await progress.wait(forMore: Int.random(in: 100...700, using: &generator))
+            // The last two are a mock cluster's.
+            switch Int.random(in: 0..<(mock == nil ? 6 : 8), using: &generator) {
             case 0, 1:
                 note("pg_terminate_backend")
                 if let connection = try? await LibpqConnection.open(LibpqSettings(server.url)) {
@@ -232,19 +273,19 @@ final class OutboxHistoryRun: Sendable {
             case 4:
                 note("black hole")
                 relay.faults.responses.isBlackHole = true
-                try await Task.sleep(for: .milliseconds(Int.random(in: 100...2_500, using: &generator)))
+                await progress.wait(forMore: Int.random(in: 100...2_500, using: &generator))
                 relay.faults.responses.isBlackHole = false
             case 5:
                 note("lost confirmations")
                 relay.loseResponses()
             case 6:
                 note("brokers down")
-                try cluster.takeDown()
-                try await Task.sleep(for: .milliseconds(Int.random(in: 50...800, using: &generator)))
-                try cluster.bringUp()
+                try mock?.takeDown()
+                await progress.wait(forMore: Int.random(in: 50...800, using: &generator))
+                try mock?.bringUp()
             default:
                 note("refused")
-                try? cluster.inject([.notEnoughReplicas, .requestTimedOut], into: .produce)
+                try? mock?.inject([.notEnoughReplicas, .requestTimedOut], into: .produce)
             }
         }
         relay.faults = .init()
@@ -253,17 +294,18 @@ final class OutboxHistoryRun: Sendable {
     // MARK: The end
 
     private func waitUntilDrained() async throws {
-        while isWriting { try await Task.sleep(for: .milliseconds(50)) }
-        var left: Int64 = -1
+        await progress.waitUntilWritten()
         let deadline = ContinuousClock.now.advanced(by: .seconds(120))
-        while left != 0, ContinuousClock.now < deadline, !Task.isCancelled {
+        var isEmpty = false
+        while !isEmpty, ContinuousClock.now < deadline, !Task.isCancelled {
             guard let connection = try? await LibpqConnection.open(LibpqSettings(server.url)) else { continue }
-            let rows = try? await connection.query(OutboxStatement("SELECT count(*) FROM outbox"))
-            left = rows?.integer(0, 0) ?? -1
+            let statement = OutboxStatement("SELECT count(*) FROM (SELECT FROM outbox LIMIT 1) one")
+            while !isEmpty, ContinuousClock.now < deadline, let rows = try? await connection.query(statement) {
+                isEmpty = rows.integer(0, 0) == 0
+            }
             await connection.close()
-            if left != 0 { try await Task.sleep(for: .milliseconds(50)) }
         }
-        isDone.store(true, ordering: .relaxed)
+        progress.drained()
     }
 
     private func check(_ outbox: PostgresOutbox) async throws -> OutboxHistory.Result {
@@ -275,7 +317,7 @@ final class OutboxHistoryRun: Sendable {
             }
         )
         await connection.close()
-        let records = try await TopicReader.all(topic, partitions: partitions, servers: cluster.bootstrapServers)
+        let records = try await TopicReader.all(topic, partitions: partitions, servers: brokers)
         let arrived = records.compactMap { record in
             record.key.map {
                 (
@@ -286,7 +328,7 @@ final class OutboxHistoryRun: Sendable {
         }
         await outbox.close()
         await server.shutdown()
-        await cluster.shutdown()
+        await mock?.shutdown()
         return OutboxHistory.check(committed: committed, arrived: arrived)
     }
 }
