@@ -288,6 +288,7 @@ let package = Package(
             name: "RabbitDeliveryTesting",
             dependencies: [
                 "DeliveryCore",
+                "DeliveryTesting",
                 "RabbitDelivery",
                 .product(name: "Logging", package: "swift-log"),
             ],

@@ -1,4 +1,5 @@
 internal import DeliveryCore
+internal import DeliveryTesting
 internal import Foundation
 internal import Synchronization
 
@@ -23,21 +24,14 @@ final class BrokerProcess: Sendable {
     private let directory: URL
     /// One call at a time: two of them would have the same name as nodes.
     private let calls = BlockingQueue("erl-call")
-    // The pipe is written to by the task that starts the broker again, and closed at the end.
-    private let shell: Mutex<Shell>
+    /// Its input says what to do, and its end that this process is gone. No other child has that pipe, or it would never end: all of
+    /// them are started as this one, with nothing but their own three files.
+    private let shell: ChildProcess
+    // The thread that waits for the shell's end tells the others.
+    private let hasEnded: Shared
 
-    /// One broker is started at a time: a pipe that another shell inherited would never end for this one.
-    private static let starting = Mutex(())
-
-    private struct Commands: @unchecked Sendable {
-        // Handed out of the lock once.
-        let pipe: Pipe
-    }
-
-    private struct Shell: @unchecked Sendable {
-        // Used under the lock alone.
-        let process: Process
-        let commands: Pipe
+    private final class Shared: Sendable {
+        let flag = Atomic(false)
     }
 
     init(_ options: RabbitServer.Options) throws {
@@ -62,28 +56,25 @@ final class BrokerProcess: Sendable {
         try write("[rabbitmq_auth_mechanism_ssl].", "enabled_plugins")
         try write(Self.script, "run.sh")
 
-        let process = Process()
-        process.executableURL = URL(filePath: "/bin/sh")
-        process.arguments = [directory.appending(path: "run.sh").path, program, directory.path]
-        process.environment = Self.environment(ports, directory)
-        process.standardOutput = FileHandle.nullDevice
-        process.standardError = FileHandle.nullDevice
-        let commands = try Self.starting.withLock { _ in
-            let commands = Pipe()
-            // Another child that had it would keep the broker alive after this process.
-            _ = fcntl(commands.fileHandleForWriting.fileDescriptor, F_SETFD, FD_CLOEXEC)
-            process.standardInput = commands
-            try process.run()
-            return Commands(pipe: commands)
-        }.pipe
+        let shell = try ChildProcess(
+            "/usr/bin/env",
+            Self.environment(ports, directory)
+                + ["/bin/sh", directory.appending(path: "run.sh").path, program, directory.path]
+        )
+        let hasEnded = Shared()
         self.ports = ports
         self.directory = directory
-        shell = Mutex(Shell(process: process, commands: commands))
+        self.shell = shell
+        self.hasEnded = hasEnded
+        Thread.detachNewThread {
+            shell.wait()
+            hasEnded.flag.store(true, ordering: .releasing)
+        }
     }
 
     func path(_ name: String) -> String { directory.appending(path: name).path }
 
-    var isRunning: Bool { shell.withLock { $0.process.isRunning } }
+    var isRunning: Bool { !hasEnded.flag.load(ordering: .acquiring) }
 
     /// The last lines that the broker wrote.
     var lastWords: String {
@@ -93,11 +84,11 @@ final class BrokerProcess: Sendable {
 
     /// Ends the broker; the shell takes its directory away.
     func end() {
-        shell.withLock { try? $0.commands.fileHandleForWriting.close() }
+        try? shell.input.close()
     }
 
     func startAgain() throws {
-        try shell.withLock { try $0.commands.fileHandleForWriting.write(contentsOf: Data("start\n".utf8)) }
+        try shell.input.write(contentsOf: Data("start\n".utf8))
     }
 
     /// - Returns: The process that was signalled.
@@ -119,9 +110,7 @@ final class BrokerProcess: Sendable {
         let result = await calls.run(otherwise: { _ in .failure(RabbitServerFailure("erl_call was not called")) }) {
             Result<String, any Error> {
                 try Self.run(
-                    "erl_call",
-                    ["-sname", node, "-c", cookie, "-e"],
-                    environment,
+                    environment + ["erl_call", "-sname", node, "-c", cookie, "-e"],
                     input: expression + "\n",
                     in: directory
                 )
@@ -132,28 +121,17 @@ final class BrokerProcess: Sendable {
         return output
     }
 
-    /// With files and not pipes: the end of a pipe comes when the last child that inherited it is gone, and that may be a broker.
-    private static func run(
-        _ name: String,
-        _ arguments: [String],
-        _ environment: [String: String],
-        input: String,
-        in directory: URL
-    ) throws -> String {
-        let (inputFile, outputFile) = (directory.appending(path: "call.in"), directory.appending(path: "call.out"))
-        try Data(input.utf8).write(to: inputFile)
-        try Data().write(to: outputFile)
-        let process = Process()
-        process.executableURL = URL(filePath: "/usr/bin/env")
-        process.arguments = [name] + arguments
-        process.environment = environment
-        let (input, output) = (try FileHandle(forReadingFrom: inputFile), try FileHandle(forWritingTo: outputFile))
-        process.standardInput = input
-        process.standardOutput = output
-        process.standardError = output
-        try process.run()
-        process.waitUntilExit()
-        return try String(contentsOf: outputFile, encoding: .utf8)
+    /// Runs a program to its end, and returns what it says, of errors too. Blocks. Its input is a file: writing to the pipe of one that
+    /// did not read would end this process.
+    private static func run(_ words: [String], input: String, in directory: URL) throws -> String {
+        let file = directory.appending(path: "call.in")
+        try Data(input.utf8).write(to: file)
+        let script = #"file="$1"; shift; exec env "$@" <"$file" 2>&1"#
+        let process = try ChildProcess("/bin/sh", ["-c", script, "sh", file.path] + words)
+        try process.input.close()
+        let output = try process.output.readToEnd() ?? Data()
+        process.wait()
+        return String(decoding: output, as: UTF8.self)
     }
 
     // MARK: What it is started with
@@ -183,10 +161,10 @@ final class BrokerProcess: Sendable {
 
         """
 
-    private static func environment(_ ports: Ports, _ directory: URL) -> [String: String] {
+    /// As `env` takes it, beside what this process has.
+    private static func environment(_ ports: Ports, _ directory: URL) -> [String] {
         func path(_ name: String) -> String { directory.appending(path: name).path }
-        var environment = ProcessInfo.processInfo.environment
-        environment.merge([
+        return [
             "HOME": path("home"),
             "ERL_EPMD_PORT": "\(ports.nodeNames)",
             "ERL_EPMD_ADDRESS": "127.0.0.1",
@@ -203,8 +181,7 @@ final class BrokerProcess: Sendable {
             // Erlang's schedulers would spin between messages, on the processors that the tests need.
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS":
                 "-kernel inet_dist_use_interface {127,0,0,1} +sbwt none +sbwtdcpu none +sbwtdio none",
-        ]) { _, new in new }
-        return environment
+        ].map { "\($0)=\($1)" }
     }
 
     private static func configuration(_ ports: Ports, _ directory: URL, _ options: RabbitServer.Options) -> String {

@@ -1,3 +1,4 @@
+internal import DeliveryTesting
 internal import Foundation
 
 /// Certificates for tests, made by the `openssl` program: an authority, a server for `localhost` and 127.0.0.1, a client whose
@@ -6,6 +7,7 @@ enum TestCertificates {
     static func make(in directory: URL) throws {
         let script = """
             set -e
+            cd "$1"
             new="openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes"
             $new -x509 -days 2 -subj /CN=authority -keyout ca.key -out ca.pem
             $new -x509 -days 2 -subj /CN=other -keyout other.key -out other-ca.pem
@@ -19,15 +21,10 @@ enum TestCertificates {
                     -out $name.pem
             done
             """
-        let process = Process()
-        process.executableURL = URL(filePath: "/bin/sh")
-        process.arguments = ["-c", script]
-        process.currentDirectoryURL = directory
-        process.standardOutput = FileHandle.nullDevice
-        process.standardError = FileHandle.nullDevice
-        try process.run()
-        process.waitUntilExit()
-        guard process.terminationStatus == 0 else {
+        let process = try ChildProcess("/bin/sh", ["-c", script, "sh", directory.path])
+        try process.input.close()
+        _ = try process.output.readToEnd()
+        guard process.wait() == 0 else {
             throw RabbitServerFailure("openssl could not make the certificates")
         }
     }

@@ -21,6 +21,9 @@ struct RabbitThroughput: AsyncParsableCommand {
     @Option(help: "How often each is measured; the median counts.")
     var rounds = 3
 
+    @Option(help: "Only rows whose name, with the queue's kind behind it, contains this.")
+    var only: String?
+
     @Flag(help: "A tenth of the messages.")
     var quick = false
 
@@ -72,6 +75,7 @@ struct RabbitThroughput: AsyncParsableCommand {
         say("|---|---|---|---|---|---|---|---|")
         for row in Self.rows {
             for kind in [RabbitTopology.Queue.Kind.classic, .quorum] {
+                if let only, !"\(row.name), \(kind)".contains(only) { continue }
                 try await measure(
                     row,
                     RabbitTopology.Queue("bench-\(kind)-\(ProcessInfo.processInfo.processIdentifier)", kind)
