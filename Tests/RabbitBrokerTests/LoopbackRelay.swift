@@ -14,6 +14,36 @@ final class LoopbackRelay: Sendable {
     let port: Int
     private let listener: Int32
     private let open = Mutex<[Int32]>([])
+    // A test sets it while the relay's threads pass bytes on.
+    private let fault = Mutex(Fault.none)
+
+    enum Fault {
+        case none
+        /// A black hole: connections stay open, and what is sent is gone.
+        case swallows
+        /// So many bytes more from the client, and the connection is cut.
+        case cutsRequests(after: Int)
+        /// So many bytes more from the server, and the connection is cut.
+        case cutsAnswers(after: Int)
+    }
+
+    func set(_ new: Fault) { fault.withLock { $0 = new } }
+
+    /// How many of these bytes are passed on; less than all, and the connection is cut. Nil for none, and it stays.
+    private func share(of count: Int, isAnswer: Bool) -> Int? {
+        fault.withLock { fault in
+            switch (fault, isAnswer) {
+            case (.swallows, _): return nil
+            case (.cutsRequests(let left), false):
+                fault = left < count ? .none : .cutsRequests(after: left - count)
+                return min(left, count)
+            case (.cutsAnswers(let left), true):
+                fault = left < count ? .none : .cutsAnswers(after: left - count)
+                return min(left, count)
+            default: return count
+            }
+        }
+    }
 
     struct NoPort: Error {}
 
@@ -47,8 +77,8 @@ final class LoopbackRelay: Sendable {
                 let pair = Pair(client, server)
                 open.withLock { $0 += [client, server] }
                 guard isConnected else { continue }
-                _ = BlockingThread.start("relay") { [self] in pass(pair, client, server) }
-                _ = BlockingThread.start("relay") { [self] in pass(pair, server, client) }
+                _ = BlockingThread.start("relay") { [self] in pass(pair, client, server, isAnswer: false) }
+                _ = BlockingThread.start("relay") { [self] in pass(pair, server, client, isAnswer: true) }
             }
         }
         guard isStarted else { throw NoPort() }
@@ -66,14 +96,15 @@ final class LoopbackRelay: Sendable {
         }
     }
 
-    private func pass(_ pair: Pair, _ from: Int32, _ to: Int32) {
+    private func pass(_ pair: Pair, _ from: Int32, _ to: Int32, isAnswer: Bool) {
         withExtendedLifetime(pair) {
             var buffer = [UInt8](repeating: 0, count: 16_384)
             while case let count = recv(from, &buffer, buffer.count, 0), count > 0 {
+                guard let share = share(of: count, isAnswer: isAnswer) else { continue }
                 #if os(Linux)
-                    guard send(to, buffer, count, Int32(MSG_NOSIGNAL)) == count else { break }
+                    guard send(to, buffer, share, Int32(MSG_NOSIGNAL)) == count else { break }
                 #else
-                    guard send(to, buffer, count, 0) == count else { break }
+                    guard send(to, buffer, share, 0) == count else { break }
                 #endif
             }
             open.withLock { open in open.removeAll { $0 == from || $0 == to } }

@@ -1,0 +1,79 @@
+import RabbitDelivery
+import RabbitDeliveryTesting
+import Testing
+
+/// What a network does that is no end of a connection, or one in the middle of a frame. Through a relay: the broker itself is well.
+@Suite struct NetworkFaultTests {
+    private static func place() async throws -> (place: Place, direct: Place, relay: LoopbackRelay) {
+        let direct = try await Place.make()
+        let port = direct.broker.hosts[0].split(separator: ":").last.flatMap { Int($0) }
+        let relay = try LoopbackRelay(to: try #require(port))
+        var place = direct
+        place.broker.hosts = ["127.0.0.1:\(relay.port)"]
+        // A connection whose greeting was swallowed is given up soon.
+        place.broker.connectionTimeout = .seconds(5)
+        return (place, direct, relay)
+    }
+
+    @Test func aBlackHoleIsNoticedByTheHeartbeatsAndTheMessageMayBeStored() async throws {
+        var (place, direct, relay) = try await Self.place()
+        place.broker.heartbeat = .seconds(3)
+        let publisher = try place.publisher()
+        try await publisher.send(RabbitMessage(queue: place.queue, body: "before"))
+        relay.set(.swallows)
+        let began = ContinuousClock.now
+        let error = await #expect(throws: RabbitError.self) {
+            try await publisher.send(RabbitMessage(queue: place.queue, body: "swallowed"))
+        }
+        // By the heartbeats, and not by the deadline of a minute.
+        #expect(ContinuousClock.now - began < .seconds(30))
+        #expect(error?.kind == .connectionLost && error?.persistence == .possiblyPersisted)
+        relay.set(.none)
+        try await publisher.send(RabbitMessage(queue: place.queue, body: "after"))
+        await publisher.close()
+        relay.stop()
+        #expect(try await direct.drain(2).map(\.text) == ["before", "after"])
+    }
+
+    @Test func ofAFrameThatIsWrittenInPartNothingIsStoredAndThePublisherComesBack() async throws {
+        let (place, direct, relay) = try await Self.place()
+        let publisher = try place.publisher()
+        try await publisher.send(RabbitMessage(queue: place.queue, body: "before"))
+        // Within the method, within the header, and within a body of several frames.
+        for count in [20, 90, 200_000] {
+            relay.set(.cutsRequests(after: count))
+            let error = await #expect(throws: RabbitError.self) {
+                try await publisher.send(
+                    RabbitMessage(queue: place.queue, body: [UInt8](repeating: 7, count: 300_000))
+                )
+            }
+            #expect(error?.kind == .connectionLost && error?.persistence == .possiblyPersisted)
+            try await publisher.send(RabbitMessage(queue: place.queue, body: "after \(count)"))
+        }
+        await publisher.close()
+        relay.stop()
+        #expect(try await direct.drain(4).map(\.text) == ["before", "after 20", "after 90", "after 200000"])
+    }
+
+    @Test func aFrameThatArrivesInPartIsNoDeliveryAndComesAgainWhole() async throws {
+        let (place, direct, relay) = try await Self.place()
+        let publisher = try direct.publisher()
+        for number in 0..<10 {
+            let body = [UInt8](repeating: UInt8(number), count: 50_000)
+            try await publisher.send(RabbitMessage(queue: place.queue, body: body))
+        }
+        await publisher.close()
+        let consumer = try place.consumer(prefetch: 2)
+        var seen: Set<UInt8> = []
+        for try await delivery in consumer.deliveries {
+            #expect(delivery.body.count == 50_000 && Set(delivery.body).count == 1)
+            // In the middle of the next one.
+            if seen.insert(delivery.body[0]).inserted, seen.count < 4 { relay.set(.cutsAnswers(after: 20_000)) }
+            delivery.acknowledge()
+            if seen.count == 10 { break }
+        }
+        #expect(await consumer.close().acknowledgementsReachedBroker)
+        relay.stop()
+        #expect(try await direct.messageCount() == 0)
+    }
+}
