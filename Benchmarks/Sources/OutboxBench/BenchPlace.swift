@@ -49,6 +49,11 @@ final class BenchPlace: Sendable {
 
     /// So many rows of 200 bytes, of 10,000 keys.
     func fill(_ connection: LibpqConnection, _ count: Int) async throws {
+        try await insert(connection, count)
+        try await connection.query(OutboxStatement("VACUUM ANALYZE outbox"), within: .seconds(600))
+    }
+
+    func insert(_ connection: LibpqConnection, _ count: Int) async throws {
         try await connection.query(
             OutboxStatement(
                 """
@@ -60,7 +65,6 @@ final class BenchPlace: Sendable {
             ),
             within: .seconds(600)
         )
-        try await connection.query(OutboxStatement("VACUUM ANALYZE outbox"), within: .seconds(600))
     }
 
     func destination() throws -> KafkaOutboxDestination {

@@ -28,15 +28,27 @@ struct OutboxBench: AsyncParsableCommand {
     @Option(help: "How many rows the backlog for the memory's measurement has; 0 leaves it out.")
     var memoryRows: Int = 1_000_000
 
+    @Option(
+        help:
+            "How long 2,500 events a second are written beside a long reader, and before that without, in seconds; 0 leaves it out."
+    )
+    var readerSeconds: Int = 60
+
+    @Flag(help: "Measure memory and the long reader alone.")
+    var long = false
+
     func run() async throws {
         let place = try await BenchPlace()
         let bench = OutboxMeasurements(place: place, rows: rows, seconds: seconds)
         try await place.reset()
         print("scenario                                             figure      against     ratio")
-        try await bench.backlog()
-        try await bench.latency()
-        try await bench.writers()
-        try await bench.idle()
+        if !long {
+            try await bench.backlog()
+            try await bench.latency()
+            try await bench.writers()
+            try await bench.idle()
+        }
+        if readerSeconds > 0 { try await bench.longReader(readerSeconds) }
         if memoryRows > 0 { try await bench.memory(memoryRows) }
         await place.close()
     }

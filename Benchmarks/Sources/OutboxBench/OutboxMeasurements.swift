@@ -234,6 +234,44 @@ struct OutboxMeasurements {
         line("resident memory, backlog of \(count)", text(peak), text(before))
     }
 
+    /// How long reads take in all while 2,500 events a second are written, without and with a snapshot that is held elsewhere, which
+    /// keeps vacuum from removing what is published.
+    func longReader(_ seconds: Int) async throws {
+        let without = try await claims(seconds)
+        let reader = try await place.connect()
+        let with = try await reader.withTransaction(isolation: .repeatableRead) { transaction in
+            try await transaction.query(OutboxStatement("SELECT count(*) FROM outbox"))
+            return try await claims(seconds)
+        }
+        await reader.close()
+        let text = { (time: Duration) in String(format: "%.2f s", time.inSeconds) }
+        line("reads in \(seconds) s, with a long reader elsewhere", text(with), text(without), with / without)
+    }
+
+    private func claims(_ seconds: Int) async throws -> Duration {
+        let connection = try await place.connect()
+        let outbox = try place.outbox()
+        let store = ClaimTimes(outbox)
+        let target = try place.destination()
+        let confirmations = Confirmations(target)
+        let publisher = OutboxPublisher(store: store, destinations: ["kafka": confirmations], logger: Self.quiet)
+        let running = Task { try await publisher.run() }
+        let start = ContinuousClock.now
+        for step in 0..<(seconds * 10) {
+            // Time is what is measured: so many a second.
+            try await Task.sleep(until: start.advanced(by: .milliseconds(100 * step)), clock: .continuous)
+            try await place.insert(connection, 250)
+            try await connection.query(outbox.table.wakeStatement)
+        }
+        await confirmations.wait(for: seconds * 2_500)
+        await publisher.close()
+        try await running.value
+        await target.close()
+        await outbox.close()
+        await connection.close()
+        return store.total
+    }
+
     private static func processorTime() -> Double {
         var usage = rusage()
         #if canImport(Darwin)
