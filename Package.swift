@@ -344,6 +344,7 @@ let package = Package(
         .testTarget(
             name: "RabbitBrokerTests",
             dependencies: [
+                "DeliveryTesting",
                 "DeliveryCore",
                 "RabbitDelivery",
                 "RabbitDeliveryTesting",

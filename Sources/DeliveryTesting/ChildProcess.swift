@@ -21,6 +21,7 @@ package final class ChildProcess: Sendable {
     /// Held from the making of the pipes to the start, so that no other program starts before they are marked; and while a
     /// mock broker's port is closed and bound anew, which librdkafka ends the process over where it fails: a program that
     /// starts has all files of this one until it runs, and so the port.
+    /// Who starts a program by other means takes it, too.
     package static let starting = Mutex(())
 
     /// Starts a program.

@@ -1,6 +1,8 @@
+import DeliveryTesting
 import Foundation
 import RabbitDelivery
 import RabbitDeliveryTesting
+import Synchronization
 import Testing
 
 /// Both ways with pika, Python's client: what it sends is read as it was meant, and what is sent here it reads so. Runs where
@@ -112,7 +114,7 @@ enum Pika {
         process.standardOutput = handle
         process.standardError = handle
         process.standardInput = FileHandle.nullDevice
-        try process.run()
+        try ChildProcess.starting.withLock { _ in try process.run() }
         process.waitUntilExit()
         let text = try String(contentsOf: output, encoding: .utf8)
         guard process.terminationStatus == 0 else { throw Failed(output: text) }
