@@ -27,7 +27,7 @@ extension KafkaTopicPartition: Comparable, CustomStringConvertible {
 
 extension KafkaTopicPartition {
     /// Why there can be no such partition; nil where there can.
-    var fault: String? {
+    package var fault: String? {
         if let fault = TopicName.fault(of: topic) { return fault }
         return (0...Int(Int32.max)).contains(partition) ? nil : "\(self) cannot be a partition"
     }

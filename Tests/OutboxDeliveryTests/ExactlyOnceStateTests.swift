@@ -141,6 +141,42 @@ struct ExactlyOnceStateTests {
         #expect(actions.reads.count == 1)
     }
 
+    @Test(arguments: [true, false])
+    func aSlotThatCannotBeTakenOverWaitsAloneAndTheOthersGoOn(_ isOfSlot: Bool) throws {
+        var (state, read) = opened([0, 1])
+        let begun = state.advance(.read(try #require(read), [event(1, "a"), event(2, "b", slot: 1)]), at: start)
+        let held = try #require(begun.takeovers.first { $0.slot == 0 }).ticket
+        let other = try #require(begun.takeovers.first { $0.slot == 1 }).ticket
+        var actions = state.advance(.tookOver(other, Writer(), last: 0), at: start)
+        let next = try actions.read
+        let refused = OutboxError(
+            kind: .unavailable,
+            persistence: .notPersisted,
+            recovery: isOfSlot ? .fixRequest : .retry,
+            reason: "no right"
+        )
+        actions = state.advance(.notTakenOver(held, refused), at: start)
+        #expect(actions.reads.isEmpty)
+        #expect(!actions.contains { if case .tell(.destinationUnavailable) = $0 { true } else { false } })
+        // The other slot's batch, and the next one, at once.
+        actions = state.advance(.read(next, [event(2, "b", slot: 1)]), at: start)
+        actions = state.advance(.noted(try actions.note), at: start)
+        let batch = try #require(actions.once.first).ticket
+        _ = state.advance(.published(batch, [accepted]), at: start)
+        _ = state.advance(.waited(true, session: 0), at: start)
+        actions = state.advance(.settled(batch), at: start)
+        #expect(actions.readSlots == [[1]])
+        // The slot that waits is tried again when its wait is over, which is doubled then.
+        #expect(state.deadline(after: start) == start.advanced(by: .milliseconds(100)))
+        actions = state.advance(.timer, at: start.advanced(by: .milliseconds(100)))
+        #expect(actions.readSlots == [[0]])
+        let again = start.advanced(by: .milliseconds(100))
+        actions = state.advance(.read(try actions.read, [event(1, "a")]), at: again)
+        _ = state.advance(.notTakenOver(try actions.takeover, refused), at: again)
+        #expect(state.advance(.timer, at: start.advanced(by: .milliseconds(299))).reads.isEmpty)
+        #expect(state.advance(.timer, at: start.advanced(by: .milliseconds(300))).readSlots == [[0]])
+    }
+
     @Test func aDestinationThatCannotBeTakenOverIsAwayAndIsTriedAgain() throws {
         var (state, read) = opened()
         var actions = state.advance(.read(try #require(read), [event(1, "a")]), at: start)
@@ -156,6 +192,10 @@ struct ExactlyOnceStateTests {
 
 extension [PublisherAction] {
     fileprivate var reads: [Int] { compactMap { if case .read(let ticket, _) = $0 { ticket } else { nil } } }
+
+    fileprivate var readSlots: [[Int]] {
+        compactMap { if case .read(_, let request) = $0 { request.slots } else { nil } }
+    }
 
     fileprivate var takeovers: [(ticket: Int, slot: Int)] {
         compactMap { if case .takeOver(let ticket, _, let slot) = $0 { (ticket, slot) } else { nil } }

@@ -20,11 +20,11 @@ struct ExactlyOnceTests {
         await publisher.close()
         try await running
         #expect(ExactlyOnceFixture.check(try await fixture.committed(), count: 500) == nil)
-        // Each batch had a number of its own.
         let rows = try await fixture.writer.query(
-            OutboxStatement("SELECT sum(batch)::bigint, count(*) FROM outbox_inflight")
+            OutboxStatement("SELECT count(*), min(batch) FROM outbox_inflight")
         )
-        #expect(rows.integer(0, 0) ?? 0 >= 500 / 64 && rows.integer(0, 1) ?? 0 > 1)
+        // Not counted from 1 on: where the notes are lost no number comes again.
+        #expect(rows.integer(0, 0) ?? 0 > 1 && rows.integer(0, 1) ?? 0 > 1 << 60)
         await fixture.close()
     }
 
@@ -73,13 +73,13 @@ struct ExactlyOnceTests {
         func inflight(_ number: Int64) -> OutboxInflight {
             OutboxInflight(slot: 4, destination: "kafka", number: number, topic: fixture.name, rows: [number])
         }
-        let first = try await destination.takeOver(slot: 4, last: nil)
+        let first = try await destination.takeOver(slot: 4, destination: "kafka", last: nil)
         #expect(await first.publish([event(0)], as: inflight(1)).allSatisfy(\.isAccepted))
-        let second = try await destination.takeOver(slot: 4, last: inflight(1))
+        let second = try await destination.takeOver(slot: 4, destination: "kafka", last: inflight(1))
         #expect(second.lastNumber == 1)
         #expect(await first.publish([event(7)], as: inflight(2)).contains(where: \.isAccepted) == false)
         #expect(await second.publish([event(1)], as: inflight(2)).allSatisfy(\.isAccepted))
-        let third = try await destination.takeOver(slot: 4, last: inflight(2))
+        let third = try await destination.takeOver(slot: 4, destination: "kafka", last: inflight(2))
         #expect(third.lastNumber == 2)
         for writer in [first, second, third] { await writer.close() }
         #expect(ExactlyOnceFixture.check(try await fixture.committed(), count: 2) == nil)

@@ -5,7 +5,8 @@
 /// 1. It reads the note of the last batch from the database, and takes the slot over here. From then on no earlier taking over of the
 ///    slot can store anything, and the destination says which batch it stored last. Where that is the one in the note, the rows of
 ///    the note are deleted; otherwise they were not stored, and are still there.
-/// 2. It notes the next batch in the database, which only the slot's owner can.
+/// 2. It notes the next batch in the database, which only the slot's owner can, with a number that no other batch has or had, also
+///    where tables were made anew or restored.
 /// 3. It sends the batch, and deletes its rows once that is stored.
 ///
 /// Whatever goes wrong with a batch, the slot is taken over anew before the next one.
@@ -14,9 +15,16 @@ public protocol ExactlyOnceDestination: OutboxDestination {
     ///
     /// - Parameters:
     ///   - slot: 0 to 31.
-    ///   - last: The note of the slot's last batch; nil where there was none.
-    /// - Throws: ``OutboxError`` where that is not possible now; it is tried again, with a back-off, for ever.
-    func takeOver(slot: Int, last: OutboxInflight?) async throws(OutboxError) -> any ExactlyOnceWriter
+    ///   - destination: The name that the publisher has this destination under. A slot's rows for another name are another sequence of
+    ///     batches: taking those over fences nothing of this one, and their numbers are not this one's.
+    ///   - last: The note of the last batch of the slot's rows for that name; nil where there is none.
+    /// - Throws: ``OutboxError`` where that is not possible now; it is tried again, with a back-off, for ever. Where its recovery is
+    ///   `retry` and nothing shows that the destination is there, the destination counts as away; otherwise only these rows wait.
+    func takeOver(
+        slot: Int,
+        destination: String,
+        last: OutboxInflight?
+    ) async throws(OutboxError) -> any ExactlyOnceWriter
 }
 
 /// One taking over of a slot. When another one has taken the slot over it can store nothing more.

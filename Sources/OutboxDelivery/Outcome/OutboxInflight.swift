@@ -12,7 +12,8 @@ public struct OutboxInflight: Sendable, Hashable {
     public let slot: Int
     /// The destination's name.
     public let destination: String
-    /// Grows with each batch of a slot and a destination; from 1 on.
+    /// Grows with each batch of a slot and a destination, and no two batches have the same one, also where the database has forgotten
+    /// the earlier ones. 1 or more.
     public let number: Int64
     /// The topic of the batch's first event, at which a destination may keep the number.
     public let topic: String

@@ -34,17 +34,36 @@ struct PublisherLane {
     /// The number of the last batch that was noted or stored.
     var lastNumber: Int64 = 0
     private var waiting: [Subject: Waiting] = [:]
+    /// Where its slot could not be taken over: how many times in a row, and until when nothing of it is read.
+    private var held: (failures: Int, until: Instant)?
 
     /// Whether a retry keeps the slot from being given back.
     var isWaiting: Bool { !waiting.isEmpty }
 
     /// When the next retry is due that is not due yet.
     func nextRetry(after now: Instant) -> Instant? {
-        waiting.isEmpty ? nil : waiting.values.lazy.map(\.due).filter { $0 > now }.min()
+        let retry = waiting.isEmpty ? nil : waiting.values.lazy.map(\.due).filter { $0 > now }.min()
+        guard let held, held.until > now else { return retry }
+        return min(retry ?? held.until, held.until)
+    }
+
+    /// Its slot was taken over: batches are numbered from the next one on.
+    mutating func noteTakeover(_ writer: any ExactlyOnceWriter, _ last: Int64) {
+        self.writer = writer
+        lastNumber = last
+        held = nil
+    }
+
+    /// Its slot could not be taken over: that is tried again later, and other lanes go on.
+    mutating func holdBack(_ retry: OutboxRetry, at now: Instant) {
+        let failures = min((held?.failures ?? 0) + 1, 62)
+        let wait = OutboxBackoff.wait(after: failures, first: retry.delay, longest: retry.maximumDelay)
+        held = (failures, now.advanced(by: wait))
+        isDue = true
     }
 
     func wantsReading(at now: Instant, maximumWithheld: Int) -> Bool {
-        guard !isBusy else { return false }
+        guard !isBusy, held.map({ $0.until <= now }) ?? true else { return false }
         if waiting.isEmpty { return isDue }
         let isRetryDue = waiting.values.contains { $0.due <= now }
         // More keys than a statement should name wait: nothing is read until one of them is due.

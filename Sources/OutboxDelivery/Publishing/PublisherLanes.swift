@@ -24,6 +24,16 @@ struct PublisherLanes {
         lanes.filter { $0.key.destination == destination && owned.contains($0.key.slot) }
     }
 
+    /// Whether a slot's rows for a destination are written through something that works as far as is known.
+    func haveWriter(of destination: String) -> Bool {
+        lanes.contains { $0.key.destination == destination && $0.value.writer != nil }
+    }
+
+    /// Their slots could not be taken over.
+    mutating func holdBack(_ ids: [LaneID], _ retry: OutboxRetry, at now: Instant) {
+        for id in ids { lanes[id]?.holdBack(retry, at: now) }
+    }
+
     mutating func markAllDue() {
         for id in lanes.keys { lanes[id]?.isDue = true }
     }

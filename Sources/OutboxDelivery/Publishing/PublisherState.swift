@@ -68,7 +68,7 @@ struct PublisherState {
             if session == self.session { note(found, at: now, &actions) }
         case .read(let ticket, let events): noteRead(ticket, events, at: now, &actions)
         case .tookOver(let ticket, let writer, let last): noteTakeover(ticket, writer, last, &actions)
-        case .notTakenOver(let ticket, let error): noteFailedTakeover(ticket, error, at: now, &actions)
+        case .notTakenOver(let ticket, let error): notTaken(ticket, error, at: now, &actions)
         case .noted(let ticket): publishOnce(ticket, at: now, &actions)
         case .published(let ticket, let outcomes): notePublished(ticket, outcomes, at: now, &actions)
         case .settled(let ticket): free(traffic.end(ticket), &actions)
@@ -266,20 +266,18 @@ struct PublisherState {
             actions.append(.release(writer))
             return free(traffic.end(ticket), &actions)
         }
-        lanes[id]?.writer = writer
-        lanes[id]?.lastNumber = last
+        lanes[id]?.noteTakeover(writer, last)
         free(traffic.end(ticket), &actions)
     }
 
-    private mutating func noteFailedTakeover(
-        _ ticket: Int,
-        _ error: OutboxError,
-        at now: Instant,
-        _ actions: inout [Action]
-    ) {
+    private mutating func notTaken(_ ticket: Int, _ error: OutboxError, at now: Instant, _ actions: inout [Action]) {
         guard let batch = traffic.end(ticket) else { return }
-        let outcome = OutboxOutcome.unavailable(reason: error.reason)
-        _ = destinations.note([outcome], of: batch.destination, at: now) { actions.append(.tell($0)) }
+        if error.recovery == .retry, !lanes.haveWriter(of: batch.destination) {
+            let outcome = OutboxOutcome.unavailable(reason: error.reason)
+            _ = destinations.note([outcome], of: batch.destination, at: now) { actions.append(.tell($0)) }
+        } else {
+            lanes.holdBack(batch.lanes, configuration.retry, at: now)
+        }
         free(batch, &actions)
     }
 

@@ -166,7 +166,7 @@ final class PublisherWorker {
                 let last = try await session.lastInflight(slot: slot, destination: name)
                 let writer: any ExactlyOnceWriter
                 do throws(OutboxError) {
-                    writer = try await destination.takeOver(slot: slot, last: last)
+                    writer = try await destination.takeOver(slot: slot, destination: name, last: last)
                 } catch {
                     input.yield(.notTakenOver(ticket, error))
                     return
@@ -179,7 +179,8 @@ final class PublisherWorker {
                         throw error
                     }
                 }
-                input.yield(.tookOver(ticket, writer, last: max(last?.number ?? 0, writer.lastNumber)))
+                let start = PublisherBatchNumbers.start(after: max(last?.number ?? 0, writer.lastNumber))
+                input.yield(.tookOver(ticket, writer, last: start))
             } catch {
                 input.yield(.failed(error, session: number))
                 input.yield(.notTakenOver(ticket, error))

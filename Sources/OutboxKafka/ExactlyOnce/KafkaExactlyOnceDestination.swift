@@ -10,19 +10,23 @@ public import OutboxDelivery
 /// let publisher = OutboxPublisher(store: outbox, destinations: ["kafka": kafka])
 /// ```
 ///
-/// Each batch of a slot is one Kafka transaction (KIP-98) of a producer whose transactional id is the slot's, and with the batch
-/// the transaction commits its number, as an offset of a group without members that is named as the producer is. The
+/// Each batch of a slot is one Kafka transaction (KIP-98) of a producer whose transactional id is the slot's for the destination's name,
+/// and with the batch the transaction commits its number, as an offset of a group without members that is named as the producer is. The
 /// publisher has noted that number and the batch's rows in the database before. So whoever takes a slot over, after a crash at
 /// whatever moment, first fences the earlier producer, and then knows from the two numbers whether the rows are stored: they are
-/// deleted, or sent.
+/// deleted, or sent. No two batches ever have the same number, so tables that were made anew, or restored, delete nothing for it.
 ///
 /// What it costs: two commits of the database and one of Kafka for each batch of a slot, where the ordinary destination has one and none;
-/// so few events at a time are slower by the length of a Kafka commit, and a backlog nearly as fast. Up to 32 producers, which the
-/// publishers share, and which are made when a slot has something to send.
+/// so few events at a time are slower by the length of a Kafka commit, and a backlog nearly as fast. Up to 32 producers
+/// for each destination's name, which the publishers share, and which are made when a slot has something to send.
 ///
 /// What it needs:
 /// - ``Configuration/name`` is the outbox's: the same in all publishers of it, another one for each other outbox on the cluster, also
-///   for a copy of the database.
+///   for a copy of the database. Several destinations of one outbox may have the same one: the name that the publisher has each
+///   under tells them apart.
+/// - All publishers of the outbox deliver to the destination's name exactly once, also `kafka-delivery outbox publish`
+///   (`--exactly-once`). One that does not, ``KafkaOutboxDestination`` under the same name, reads no notes: what was stored and
+///   is not deleted yet it sends again. When changing from one to the other, end the publishers of the one first.
 /// - Rights (ACLs): `Write` on transactional ids and topics, `Read` on the topics and on groups, for names that begin with
 ///   the name.
 /// - Somebody takes over sooner than the brokers forget the offsets of a group without members (`offsets.retention.minutes`, a
@@ -31,11 +35,24 @@ public import OutboxDelivery
 /// A database that is restored from a backup has forgotten what was sent since, and sends it again.
 ///
 /// A record that is refused aborts its batch. It is found, and counts as rejected; the others are sent again without its key. What is
-/// refused together with others is looked for in transactions that are aborted in any case.
+/// refused together with others is looked for in one more transaction, which is aborted in any case. Its producer is initialised anew for
+/// that: where the slot was lost meanwhile, its new owner's batch is aborted, and sent again.
+///
+/// Known limits, each of which lets the rows of a slot wait, and loses and repeats none:
+/// - Records that each fit, and are refused only together, because a topic's `max.message.bytes` is below
+///   ``KafkaDelivery/KafkaProducer/Configuration/maximumBatchBytes``: make that at most what the topics take. Otherwise the batch is
+///   tried again for ever. Nor is a culprit found among so many records that sending them one by one takes longer than
+///   ``Configuration/transactionTimeout``.
+/// - A topic for which the right to write is missing, where the broker refuses to add it to a transaction: no record has a verdict of
+///   its own, so none is parked. The slots that have such rows wait, with all their rows for the destination, for the right, or until the
+///   rows are deleted.
+/// - A note whose first row's topic may not be described: the slot cannot be taken over until that is granted. The others go on.
 public final class KafkaExactlyOnceDestination: ExactlyOnceDestination {
     /// The settings.
     public struct Configuration: Sendable {
-        /// What transactional ids and groups are named after: `shop-outbox-7` for slot 7. 1 to 200 bytes.
+        /// What transactional ids and groups are named after: `shop-outbox-kafka-7` for the rows in slot 7 that are for the destination
+        /// that the publisher has as `kafka`. Of a destination's name bytes other than letters, digits, `.` and `_` are written as `%2D`.
+        /// 1 to 200 bytes.
         public var name: String
 
         /// How long a transaction may take until the coordinator aborts it (`transaction.timeout.ms`), 1 second to what the broker allows.
@@ -74,9 +91,25 @@ public final class KafkaExactlyOnceDestination: ExactlyOnceDestination {
             self.producer = producer
         }
 
-        func transactions(slot: Int) -> KafkaTransactionalProducer.Configuration {
+        /// The transactional id, and the group that keeps the numbers. No two slots, destinations and names have the same one: behind the
+        /// name come two parts without a hyphen.
+        package func id(slot: Int, destination: String) -> String {
+            var result = "\(name)-"
+            for byte in destination.utf8 {
+                switch byte {
+                case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+                    UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "."), UInt8(ascii: "_"):
+                    result.unicodeScalars.append(Unicode.Scalar(byte))
+                default:
+                    result += (byte < 16 ? "%0" : "%") + String(byte, radix: 16, uppercase: true)
+                }
+            }
+            return result + "-\(slot)"
+        }
+
+        func transactions(id: String) -> KafkaTransactionalProducer.Configuration {
             var result = KafkaTransactionalProducer.Configuration(
-                transactionalID: "\(name)-\(slot)",
+                transactionalID: id,
                 producer: producer
             )
             result.transactionTimeout = transactionTimeout
@@ -87,12 +120,16 @@ public final class KafkaExactlyOnceDestination: ExactlyOnceDestination {
         }
 
         /// For asking a group without members what it has.
-        func group(slot: Int, topic: String) -> KafkaConsumer.Configuration {
+        func group(id: String, topic: String) -> KafkaConsumer.Configuration {
             var result = KafkaConsumer.Configuration(
                 bootstrapServers: producer.bootstrapServers,
                 partitions: [KafkaTopicPartition(topic: topic, partition: 0)],
-                group: "\(name)-\(slot)"
+                group: id
             )
+            // The brokers answer only when the offsets of a transaction that is being committed are settled (KIP-447's
+            // `require_stable`) where the consumer reads committed messages only; otherwise a number may be missing in the answer, and
+            // its batch would be sent again.
+            result.isolation = .readCommitted
             result.clientID = producer.clientID
             result.security = producer.security
             result.route = producer.route
@@ -121,7 +158,8 @@ public final class KafkaExactlyOnceDestination: ExactlyOnceDestination {
         self.configuration = configuration
         self.logger = logger
         // What is wrong with the settings shows here, and not when the first slot is taken over.
-        _ = try KafkaTransactionalProducer(configuration.transactions(slot: 0), logger: logger)
+        let id = configuration.id(slot: 0, destination: "kafka")
+        _ = try KafkaTransactionalProducer(configuration.transactions(id: id), logger: logger)
     }
 
     /// Of events that come without a note: that is not possible, and a publisher does not do it.
@@ -130,18 +168,25 @@ public final class KafkaExactlyOnceDestination: ExactlyOnceDestination {
     }
 
     /// Initialises the slot's producer, and asks its group for the number of the last batch.
-    public func takeOver(slot: Int, last: OutboxInflight?) async throws(OutboxError) -> any ExactlyOnceWriter {
+    public func takeOver(
+        slot: Int,
+        destination: String,
+        last: OutboxInflight?
+    ) async throws(OutboxError) -> any ExactlyOnceWriter {
+        let id = configuration.id(slot: slot, destination: destination)
+        var isInitialized = false
         do throws(KafkaError) {
-            let producer = try KafkaTransactionalProducer(configuration.transactions(slot: slot), logger: logger)
+            let producer = try KafkaTransactionalProducer(configuration.transactions(id: id), logger: logger)
             do throws(KafkaError) {
                 // In this order: what is committed after the question would be missing in the answer.
                 try await producer.initialize()
+                isInitialized = true
                 configuration.atStep(.initialized)
-                let number = try await lastNumber(slot: slot, last)
+                let number = try await lastNumber(id, last)
                 if let last, number != last.number { tell(last, number) }
                 return KafkaSlotWriter(
                     producer,
-                    group: "\(configuration.name)-\(slot)",
+                    group: id,
                     lastNumber: number,
                     atStep: configuration.atStep
                 )
@@ -150,14 +195,25 @@ public final class KafkaExactlyOnceDestination: ExactlyOnceDestination {
                 throw error
             }
         } catch {
-            throw OutboxError(kind: .unavailable, persistence: .notPersisted, recovery: .retry, reason: error.reason)
+            // The brokers are there, and will not say anything about the topic in the note: that is about this slot only.
+            let isOfSlot = isInitialized && error.recovery != .retry
+            if isOfSlot { tell(slot, destination, last?.topic ?? "", error) }
+            throw OutboxError(
+                kind: .unavailable,
+                persistence: .notPersisted,
+                recovery: isOfSlot ? .fixRequest : .retry,
+                reason: error.reason
+            )
         }
     }
 
-    private func lastNumber(slot: Int, _ last: OutboxInflight?) async throws(KafkaError) -> Int64 {
+    /// What the group has at the note's topic. A topic that cannot have that name holds no number: the note has the name from a row that
+    /// nothing has looked at yet.
+    private func lastNumber(_ id: String, _ last: OutboxInflight?) async throws(KafkaError) -> Int64 {
         guard let last else { return 0 }
-        let consumer = try KafkaConsumer(configuration.group(slot: slot, topic: last.topic), logger: logger)
         let place = KafkaTopicPartition(topic: last.topic, partition: 0)
+        guard place.fault == nil else { return 0 }
+        let consumer = try KafkaConsumer(configuration.group(id: id, topic: last.topic), logger: logger)
         do throws(KafkaError) {
             let committed = try await consumer.committed([place], within: configuration.operationTimeout)
             await consumer.close()
@@ -166,6 +222,15 @@ public final class KafkaExactlyOnceDestination: ExactlyOnceDestination {
             await consumer.close()
             throw error
         }
+    }
+
+    private func tell(_ slot: Int, _ destination: String, _ topic: String, _ error: KafkaError) {
+        logger.warning(
+            "outbox slot cannot be taken over, and its rows wait",
+            metadata: [
+                "slot": "\(slot)", "destination": "\(destination)", "topic": "\(topic)", "error": "\(error)",
+            ]
+        )
     }
 
     private func tell(_ last: OutboxInflight, _ number: Int64) {

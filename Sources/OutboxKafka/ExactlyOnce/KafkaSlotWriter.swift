@@ -7,6 +7,11 @@ internal import Synchronization
 /// Initialising fences whoever had the slot before, so it happens once, before the publisher notes a batch in the database as the
 /// slot's owner. A producer that initialised itself anew later, to go on after a failure, would fence whoever owns the slot by then.
 /// So after a batch that was not stored this one sends no other.
+///
+/// One thing it does all the same then: where records were refused only together it looks for the one at fault, in a transaction that is
+/// aborted in any case. Its producer is initialised anew for that where the refusal left a gap in its sequences, which fences an owner
+/// that took the slot over meanwhile. That owner's batch is aborted then, and it takes the slot over again: that costs time, and loses and
+/// repeats nothing, for nothing is committed here.
 final class KafkaSlotWriter: ExactlyOnceWriter {
     let lastNumber: Int64
     private let producer: KafkaTransactionalProducer
