@@ -31,7 +31,8 @@ internal import Synchronization
 public final class RabbitOutboxDestination: OutboxDestination {
     /// What it means that the broker did not take a message.
     public enum NackMeaning: String, Sendable, Hashable {
-        /// The queue as a whole is full: the message is sent again for as long as it takes, and never parked for that.
+        /// The queue as a whole is full: the message is sent again for as long as it takes, and never parked for that. A backlog
+        /// for it holds up the destination's other queues, too: a queue that may be full has a destination of its own.
         case unavailable
         /// A verdict on the message: it is tried again as often as ``OutboxDelivery/OutboxRetry`` says, and parked then.
         case rejected
@@ -132,9 +133,9 @@ public final class RabbitOutboxDestination: OutboxDestination {
         }
         message.stamp(event)
         guard let first = await send(message, through: .shared) else { return Self.closed }
-        guard case .failure(let error) = first, error.closedTheChannel, !Task.isCancelled else {
-            return outcome(first, of: message)
-        }
+        guard case .failure(let error) = first, error.closedTheChannel else { return outcome(first, of: message) }
+        // The fault may be another's, and there is no time left to find out.
+        if Task.isCancelled { return .unknown(reason: error.reason) }
         // By itself it has an answer of its own. Where it was not sent again, the first attempt is what counts.
         guard let second = await send(message, through: .single) else { return .unknown(reason: error.reason) }
         if case .failure(let error) = second, error.persistence == .notPersisted, error.kind != .returned {

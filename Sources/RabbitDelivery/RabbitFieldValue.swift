@@ -141,7 +141,16 @@ public struct RabbitTable: Sendable, Hashable {
 
     /// Entries in the order given; of a name that is given twice the last counts.
     public init(_ elements: some Sequence<(String, RabbitFieldValue)>) {
-        for (name, value) in elements { self[name] = value }
+        // Looked up, because headers may come from a stored row, and be many.
+        var places: [String: Int] = [:]
+        for (name, value) in elements {
+            if let place = places[name] {
+                entries[place].value = value
+            } else {
+                places[name] = entries.count
+                entries.append(Entry(name: name, value: value))
+            }
+        }
     }
 
     /// The value of a name; nil takes the entry away.

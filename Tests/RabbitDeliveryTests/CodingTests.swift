@@ -12,6 +12,14 @@ import Testing
         "F": ["inner": ["a", 1, ["deep": .void]]], "A": .array([]), "V": .void,
     ]
 
+    @Test func ofANameThatIsGivenTwiceTheLastValueCountsAtTheFirstsPlace() {
+        let table = RabbitTable([("a", .int8(1)), ("b", .int8(2)), ("a", .int8(3))])
+        #expect(table.entries.map(\.name) == ["a", "b"])
+        #expect(table["a"] == .int8(3))
+        let many = RabbitTable((0..<100_000).map { ("header-\($0)", .int32(Int32($0))) })
+        #expect(many.count == 100_000 && many.entries.last?.value == .int32(99_999))
+    }
+
     @Test func propertiesAndHeadersOfEveryTypeComeBackAsTheyWere() throws {
         var properties = RabbitProperties(headers: Self.everything, isPersistent: true)
         properties.contentType = "text/plain"
