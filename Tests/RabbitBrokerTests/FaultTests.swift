@@ -141,6 +141,9 @@ import Testing
             }
             return (confirmed, outcomes)
         }
+        // Messages are on disk when they are confirmed; that there is a queue is so only when Mnesia has written its log, some time after
+        // it was declared.
+        _ = try await server.evaluate("mnesia:sync_log().")
         try server.kill()
         try await server.restart()
         sending.cancel()
