@@ -127,9 +127,24 @@ struct CrashCountingTests {
         _ = advance(&counting, partitions)
         _ = held(&counting, partitions)
         counting.ended(partitions[0].partition)
+        // What the other one has to hand out again is held back no longer, whether it wants a turn or not.
+        var steps = advance(&counting, [partitions[1]])
+        #expect(steps == ["release", "commit"])
+        partitions[1].wantsTurn = true
+        steps = advance(&counting, [partitions[1]])
+        #expect(steps == ["hold"])
+    }
+
+    @Test func aPartitionThatIsRevokedDuringItsTurnLeavesTheTurnToTheNext() {
+        var counting = Counting()
+        let partitions = [Partition(0), Partition(1)]
+        partitions[1].wantsTurn = false
+        _ = advance(&counting, partitions)
+        _ = held(&counting, partitions)
+        counting.ended(partitions[0].partition)
         partitions[1].wantsTurn = true
         let steps = advance(&counting, [partitions[1]])
-        #expect(steps == ["hold"])
+        #expect(steps == ["release", "commit", "hold"])
     }
 
     @Test func messagesAreHandedOutFreelyWhenNoPartitionNeedsProbing() {

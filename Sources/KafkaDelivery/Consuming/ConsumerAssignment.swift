@@ -119,7 +119,7 @@ final class ConsumerAssignment {
     /// The consumer cannot go on: all loops end with the error, those over one partition too.
     func fail(_ error: KafkaError) {
         core.fail(error)
-        core.endLoops(of: readers.values)
+        endLoops(of: readers.values)
     }
 
     // MARK: While it is ours

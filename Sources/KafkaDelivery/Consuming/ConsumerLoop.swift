@@ -98,7 +98,7 @@ final class ConsumerLoop {
         case .ask:
             commits.schedule()
         case .wake(let reader, let due):
-            assignment.backOff(reader, until: due)
+            if !assignment.current([reader]).isEmpty { assignment.backOff(reader, until: due) }
         case .found(let found):
             if !closing.isUnderWay { missing.found(found) }
         case .restart(let restart):

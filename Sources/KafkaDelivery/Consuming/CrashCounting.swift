@@ -44,6 +44,8 @@ struct CrashCounting<Partition: ProbedPartition> {
     /// Whether the whole consumer hands out one message at a time.
     private(set) var isOneAtATime = false
     private var turns = TurnQueue()
+    /// A partition went during its turn: what the others hold back is let go.
+    private var isReleaseDue = false
     /// Partitions whose committed offsets have to be asked for again, and when.
     private var unread: [(due: Instant, partitions: [Partition])] = []
     /// What this process committed last: what it finds again after it lost an assignment says nothing of others.
@@ -70,6 +72,8 @@ struct CrashCounting<Partition: ProbedPartition> {
 
     /// A partition went.
     mutating func ended(_ partition: KafkaTopicPartition) {
+        // Its turn ends with it, and the others go on.
+        if turns.current == partition { isReleaseDue = true }
         turns.remove(partition)
     }
 
@@ -81,12 +85,14 @@ struct CrashCounting<Partition: ProbedPartition> {
         let due = unread.filter { $0.due <= now }.flatMap(\.partitions)
         if !due.isEmpty {
             unread.removeAll { $0.due <= now }
-            actions.append(.readNotes(due.filter { partitions[$0.partition] === $0 }))
+            let current = due.filter { partitions[$0.partition] === $0 }
+            if !current.isEmpty { actions.append(.readNotes(current)) }
         }
         let needsProbing = partitions.values.contains(where: \.needsProbing)
         if needsProbing != isOneAtATime {
             isOneAtATime = needsProbing
             turns.removeAll()
+            isReleaseDue = false
             actions.append(.setOneAtATime(needsProbing))
             if !needsProbing { actions.append(.commit) }
         }
@@ -96,7 +102,8 @@ struct CrashCounting<Partition: ProbedPartition> {
 
     /// One message at a time: the last one's end, then the next one's beginning, which is committed before it is handed out.
     private mutating func advanceTurns(_ partitions: [KafkaTopicPartition: Partition]) -> [Action] {
-        var actions: [Action] = []
+        var actions: [Action] = isReleaseDue ? [.release, .commit] : []
+        isReleaseDue = false
         if let current = turns.current {
             if let partition = partitions[current], !partition.hasEndedTurn() {
                 // Only when no other message is noted any more: two would both be blamed.

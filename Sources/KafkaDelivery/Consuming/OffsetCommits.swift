@@ -37,9 +37,9 @@ final class OffsetCommits {
 
     // MARK: When
 
-    /// Commits as soon as that may be.
+    /// Commits as soon as that may be; without a group there is nothing to commit for.
     func schedule() {
-        committer.schedule(at: .now)
+        if core.configuration.hasGroup { committer.schedule(at: .now) }
     }
 
     /// Waits for the end of a rebalance that the member is about to join.
