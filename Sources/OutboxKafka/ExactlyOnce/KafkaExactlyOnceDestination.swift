@@ -38,7 +38,8 @@ public import OutboxDelivery
 /// refused together with others is looked for in one more transaction, which is aborted in any case. Its producer is initialised anew for
 /// that: where the slot was lost meanwhile, its new owner's batch is aborted, and sent again.
 ///
-/// Known limits, each of which lets the rows of a slot wait, and loses and repeats none:
+/// Known limits, each of which lets the rows of a slot wait, and loses and repeats none. After an attempt of the first two the
+/// destination counts as away for a moment, so other slots go on more slowly; the third holds back its slot only:
 /// - Records that each fit, and are refused only together, because a topic's `max.message.bytes` is below
 ///   ``KafkaDelivery/KafkaProducer/Configuration/maximumBatchBytes``: make that at most what the topics take. Otherwise the batch is
 ///   tried again for ever. Nor is a culprit found among so many records that sending them one by one takes longer than

@@ -32,7 +32,7 @@ struct OutboxPublishCommand: AsyncParsableCommand {
     @Option(
         help: ArgumentHelp(
             "Exactly once for readers of committed messages: the outbox's name, the same for all its publishers, which transactional "
-                + "ids and groups begin with.",
+                + "ids and groups begin with. A publisher of the same destination without it sends again what is not deleted yet.",
             valueName: "name"
         )
     )
