@@ -55,6 +55,21 @@ struct PublisherStateTests {
         #expect(reads(actions, &state).count == 1)
     }
 
+    @Test func theStoreIsLookedAfterFourTimesASecondWhileThereAreRowsAndElseOnce() throws {
+        var (state, first) = opened()
+        let maintains: ([PublisherState.Action]) -> Bool = { actions in
+            actions.contains { if case .maintain = $0 { true } else { false } }
+        }
+        _ = state.advance(.read(try #require(first.first).0, [event(1, "a")]), at: start)
+        _ = state.advance(.maintained(OutboxMaintenance(), session: 0), at: start)
+        #expect(!maintains(state.advance(.timer, at: start.advanced(by: .milliseconds(249)))))
+        let busy = start.advanced(by: .milliseconds(250))
+        #expect(maintains(state.advance(.timer, at: busy)))
+        _ = state.advance(.maintained(OutboxMaintenance(), session: 0), at: busy)
+        #expect(!maintains(state.advance(.timer, at: busy.advanced(by: .milliseconds(999)))))
+        #expect(maintains(state.advance(.timer, at: busy.advanced(by: .seconds(1)))))
+    }
+
     /// A batch of one event at its destination, and others that share the work.
     private func stuck(publishers: Int) throws -> (PublisherState, Int, Instant) {
         var state = PublisherState(OutboxPublisher.Configuration(), destinations: ["kafka": 100])

@@ -239,7 +239,7 @@ extension OutboxPublisher {
         case destinationAvailable(String)
         /// There are rows for a destination that this publisher does not have; it does not publish them.
         case unknownDestination(String)
-        /// What looking after the store found; about every second.
+        /// What looking after the store found; about every second, and four times as often while there are rows.
         case maintained(OutboxMaintenance)
     }
 }

@@ -30,11 +30,11 @@ struct PublisherState {
     private var beatInterval = Duration.seconds(1)
     private var nextBalance: Instant?
     private var nextMaintenance: Instant?
+    /// Rows were read since the last maintenance.
+    private var hasRead = false
     private var unknownDestinations: Set<String> = []
 
-    /// - Parameters:
-    ///   - destinations: How many events a batch for each has at most.
-    ///   - exactlyOnce: Which of them are ``ExactlyOnceDestination``s.
+    /// - Parameter destinations: How many events a batch for each has at most; those of ``ExactlyOnceDestination``s are named again.
     init(
         _ configuration: OutboxPublisher.Configuration,
         destinations: [String: Int],
@@ -134,7 +134,9 @@ struct PublisherState {
 
     private mutating func note(_ found: OutboxMaintenance, at now: Instant, _ actions: inout [Action]) {
         isMaintaining = false
-        nextMaintenance = now.advanced(by: .seconds(1))
+        // What is published leaves dead rows, which are read again until the floor is past them.
+        nextMaintenance = now.advanced(by: hasRead ? .milliseconds(250) : .seconds(1))
+        hasRead = false
         actions.append(.tell(.maintained(found)))
         for name in found.destinations.sorted() where !destinations.names.contains(name) {
             if unknownDestinations.count < 100, unknownDestinations.insert(name).inserted {
@@ -155,7 +157,7 @@ struct PublisherState {
 
     private mutating func noteRead(_ ticket: Int, _ events: [OutboxEvent], at now: Instant, _ actions: inout [Action]) {
         guard let batch = traffic.batches[ticket], case .reading(let begun, let limit) = batch.step else { return }
-        if !events.isEmpty { poll = configuration.minimumPollInterval }
+        if !events.isEmpty { (poll, hasRead) = (configuration.minimumPollInterval, true) }
         let bySlot = Dictionary(grouping: events, by: \.id.slot)
         let bytes = configuration.maximumBatchBytes / max(batch.lanes.count, 1)
         for id in batch.lanes {

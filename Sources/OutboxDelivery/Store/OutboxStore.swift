@@ -61,7 +61,7 @@ public protocol OutboxSession: Sendable {
     func conclude(_ inflight: OutboxInflight) async throws(OutboxError)
 
     /// Looks after what the store has to do now and then: finds the floor below which no row is left, deletes archives that
-    /// are old. Called about every second.
+    /// are old. Called about every second, and four times as often while there are rows.
     ///
     /// - Returns: What was found, for metrics and log lines.
     func maintain() async throws(OutboxError) -> OutboxMaintenance
