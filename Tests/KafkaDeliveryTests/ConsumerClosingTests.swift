@@ -98,19 +98,45 @@ struct ConsumerClosingTests {
         isFirst = closing.begin(by: later(400), at: start)
         #expect(!isFirst)
         #expect(closing.next == later(200))
-        let stuck = Facts(isDrained: false, isCommitted: false, maySayGoodbye: false)
-        var all: [ConsumerClosing.Action] = []
-        while !closing.isLeaving || !all.contains(.finish), let next = closing.next {
-            all += closing.advance(
-                at: next,
-                isDrained: stuck.isDrained,
-                isCommitted: stuck.isCommitted,
-                maySayGoodbye: stuck.maySayGoodbye,
-                hasLeft: stuck.hasLeft
-            )
-            #expect(next <= later(400))
+        #expect(stages(&closing) == ["200 commit", "300", "375 leave", "400 finish"])
+    }
+
+    @Test func closingAgainWithMoreTimeLengthensNoStage() {
+        var closing = closing(within: 800)
+        _ = closing.begin(by: later(60_000), at: start)
+        #expect(stages(&closing) == ["400 commit", "600", "750 leave", "800 finish"])
+    }
+
+    @Test(arguments: [
+        ([], 1_000, 200, ["600 commit", "800", "950 leave", "1000 finish"]),
+        ([4_000], 5_000, 4_200, ["4800", "4950 leave", "5000 finish"]),
+        ([4_000, 6_000], 7_000, 6_200, ["6800 leave", "7000 finish"]),
+        ([4_000, 6_000, 7_500], 7_600, 7_500, ["7600 finish"]),
+    ])
+    func closingAgainWithLessTimeShortensTheStageThatItIsIn(ends: [Int], deadline: Int, now: Int, rest: [String]) {
+        var closing = closing(within: 8_000)
+        for end in ends {
+            _ = step(&closing, after: end, Facts(isDrained: false, isCommitted: false, maySayGoodbye: false))
         }
-        #expect(all == [.commit, .leave, .finish])
+        _ = closing.begin(by: later(deadline), at: later(now))
+        #expect(stages(&closing) == rest)
+    }
+
+    /// Runs to the end of the time with nothing done in it: when each stage is over, in milliseconds, and what comes of that.
+    private func stages(_ closing: inout ConsumerClosing) -> [String] {
+        var stages: [String] = []
+        while stages.count < 10, let next = closing.next {
+            let actions = closing.advance(
+                at: next,
+                isDrained: false,
+                isCommitted: false,
+                maySayGoodbye: false,
+                hasLeft: false
+            )
+            let time = start.duration(to: next) / .milliseconds(1)
+            stages.append(([String(Int(time))] + actions.map { "\($0)" }).joined(separator: " "))
+        }
+        return stages
     }
 
     @Test func aCommitUnderWayDoesNotMakeAMemberLeaveBeforeItsJoinIsAnswered() {

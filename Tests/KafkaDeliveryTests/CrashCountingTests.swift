@@ -17,7 +17,7 @@ struct CrashCountingTests {
             partition = KafkaTopicPartition(topic: "orders", partition: number)
         }
 
-        func hasEndedTurn() -> Bool { hasEnded }
+        func endTurnIfOver() -> Bool { hasEnded }
     }
 
     private typealias Counting = CrashCounting<Partition>
@@ -65,19 +65,31 @@ struct CrashCountingTests {
         #expect(counting.next == nil)
     }
 
-    @Test func aMessageIsHandedOutAloneAndOnlyAfterItsProbeIsCommitted() {
+    @Test func aProbeIsCommittedBeforeItsMessageMayBeHandedOutAndNoOtherBeginsBeforeItsEnd() {
         var counting = Counting()
-        let partition = Partition(0)
-        var steps = advance(&counting, [partition])
+        let partitions = [Partition(0), Partition(1)]
+        partitions[1].wantsTurn = false
+        var steps = advance(&counting, partitions)
         #expect(steps == ["one at a time", "hold"])
-        steps = held(&counting, [partition])
+        steps = held(&counting, partitions)
         #expect(steps == ["begin 0", "commit"])
-        partition.wantsTurn = false
-        steps = advance(&counting, [partition])
-        #expect(steps == ["grant 0"], "the partition hands it out when the broker has the note")
-        partition.hasEnded = true
-        steps = advance(&counting, [partition])
-        #expect(steps == ["release", "commit"], "what has survived is not blamed for what comes next")
+        partitions[0].wantsTurn = false
+        partitions[1].wantsTurn = true
+        for _ in 1...2 {
+            steps = advance(&counting, partitions)
+            #expect(steps == ["grant 0"], "the partition hands it out when the broker has the note")
+        }
+        partitions[0].hasEnded = true
+        steps = advance(&counting, partitions)
+        #expect(steps == ["release", "commit", "hold"], "what has survived is not blamed for what comes next")
+        steps = held(&counting, partitions)
+        #expect(steps == ["begin 1", "commit"])
+        partitions[1].wantsTurn = false
+        partitions[1].hasEnded = true
+        steps = advance(&counting, partitions)
+        #expect(steps == ["release", "commit"])
+        steps = advance(&counting, partitions)
+        #expect(steps == [])
     }
 
     @Test func messagesInHandFromBeforeAreWaitedForAndCanBeHandedOutAgainMeanwhile() {
@@ -99,10 +111,19 @@ struct CrashCountingTests {
     @Test func aSuspectsPartitionComesFirst() {
         var counting = Counting()
         let partitions = (0..<5).map(Partition.init)
-        partitions[3].hasSuspect = true
+        partitions[3].wantsTurn = false
+        // All others have asked, and one of them was put back because a message is in hand.
+        partitions[4].heldCount = 1
         _ = advance(&counting, partitions)
-        let steps = held(&counting, partitions)
-        #expect(steps == ["begin 3", "commit"])
+        var steps = held(&counting, partitions)
+        #expect(steps == ["release"])
+        partitions[4].heldCount = 0
+        partitions[3].wantsTurn = true
+        partitions[3].hasSuspect = true
+        steps = advance(&counting, partitions)
+        #expect(steps == ["hold"])
+        steps = held(&counting, partitions)
+        #expect(steps == ["begin 3", "commit"], "it was the last to ask")
     }
 
     @Test func noMessageIsHandedOutWhileAnotherPartitionsProbeIsNoted() {

@@ -5,13 +5,19 @@ import Testing
 /// Giving partitions back in a rebalance: what is waited for, and for how long.
 struct RevocationTests {
     private final class Partition {
+        let number: Int
         var heldCount = 0
         var isCommitted = true
+
+        init(_ number: Int = 0) {
+            self.number = number
+        }
     }
 
     private enum Step: Equatable {
         case commit
-        case giveBack
+        /// The partitions that were read, by number.
+        case giveBack([Int])
     }
 
     private let start = ContinuousClock.now
@@ -44,9 +50,9 @@ struct RevocationTests {
         return actions.map { action in
             switch action {
             case .commit: return .commit
-            case .giveBack(let given, _):
+            case .giveBack(let given, let readers):
                 #expect(given.map(\.offset) == [7], "with what librdkafka has asked for")
-                return .giveBack
+                return .giveBack(readers.map(\.number))
             }
         }
     }
@@ -60,7 +66,7 @@ struct RevocationTests {
     }
 
     @Test func aRevokedPartitionIsGivenBackWhenWhatIsInHandIsSettledAndCommitted() {
-        let partitions = [Partition(), Partition()]
+        let partitions = [Partition(0), Partition(1)]
         partitions[1].heldCount = 1
         var revocation = revocation(partitions)
         #expect(revocation.next == later(10))
@@ -75,7 +81,7 @@ struct RevocationTests {
         #expect(steps == [], "the commit is not answered")
         partitions[1].isCommitted = true
         steps = step(&revocation, after: 4)
-        #expect(steps == [.giveBack])
+        #expect(steps == [.giveBack([0, 1])])
         #expect(!revocation.isUnderWay)
         #expect(revocation.next == nil)
     }
@@ -92,7 +98,7 @@ struct RevocationTests {
         steps = step(&revocation, after: 19)
         #expect(steps == [])
         steps = step(&revocation, after: 20)
-        #expect(steps == [.giveBack])
+        #expect(steps == [.giveBack([0])])
     }
 
     @Test func lostPartitionsAreGivenBackAtOnceAndNothingIsCommitted() {
@@ -101,7 +107,7 @@ struct RevocationTests {
         partition.isCommitted = false
         var revocation = revocation([partition])
         let steps = step(&revocation, isOver: true)
-        #expect(steps == [.giveBack])
+        #expect(steps == [.giveBack([0])])
     }
 
     @Test func aMemberThatClosesTakesItsLeaveWithWhatIsRevokedInsteadOfJoiningAgain() {
@@ -111,6 +117,22 @@ struct RevocationTests {
         steps = step(&revocation, after: 30, leavesInstead: true)
         #expect(steps == [], "not even when the time is over")
         steps = step(&revocation, after: 30, isOver: true, leavesInstead: true)
-        #expect(steps == [.giveBack], "the group is being left")
+        #expect(steps == [.giveBack([0])], "the group is being left")
+    }
+
+    @Test func aRevocationThatWaitsForTheMembersLeaveAloneIsWokenByNoClock() {
+        let partition = Partition()
+        var revocation = revocation([partition])
+        _ = step(&revocation, leavesInstead: true)
+        partition.isCommitted = false
+        var steps = step(&revocation, after: 5, leavesInstead: true)
+        #expect(steps == [])
+        #expect(revocation.next == later(10), "the commit is waited for until then")
+        steps = step(&revocation, after: 10, leavesInstead: true)
+        #expect(steps == [])
+        #expect(revocation.next == nil, "a moment that has passed would keep the thread busy")
+        steps = step(&revocation, after: 11)
+        #expect(steps == [.giveBack([0])], "it does not leave after all")
+        #expect(!revocation.isUnderWay)
     }
 }

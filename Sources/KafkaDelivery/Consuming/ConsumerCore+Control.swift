@@ -93,7 +93,8 @@ extension ConsumerCore {
             guard let error, error.recovery == .retry, error.kind != .assignmentEnded, .now < deadline else {
                 return error
             }
-            // What waits for the group's offset is not ready, and neither is what has failed.
+            // What waits for the group's offset is not ready, and neither is what has failed. librdkafka says of neither when it is,
+            // hence the pause.
             if configuration.autoOffsetReset == .failure, error.isState, .now > patience { return error }
             RdKafkaClient.pause()
         }
@@ -209,7 +210,8 @@ extension ConsumerCore {
 
 /// A seek that is under way. A class, because every partition that was stopped for it has to go on, however it ends.
 private final class PendingSeek: Sendable {
-    // Filled by one task, before others see it.
+    // Filled by the task that seeks, before it hands the seek to the thread of blocking calls; from then on it is only read, and
+    // `deinit` runs after the last of the two has let go. No lock: nothing writes while another thread can read.
     nonisolated(unsafe) private(set) var readers: [PartitionReader] = []
 
     func begin(_ reader: PartitionReader) throws(KafkaError) {

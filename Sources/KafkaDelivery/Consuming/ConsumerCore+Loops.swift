@@ -19,7 +19,7 @@ extension ConsumerCore {
         if let wake = state.withLock({ $0.ready.next() }) { return wake }
         let id = WaiterID.next()
         let timer = Task.detached {
-            // Time is what is waited for. A sleep that ends too soon would end a wait that goes on.
+            // Time is what is waited for: a message that does not come gives no sign. A sleep that ends too soon would end a wait that goes on.
             while .now < deadline {
                 do { try await Task.sleep(until: deadline, clock: .continuous) } catch { return }
             }

@@ -11,8 +11,10 @@ protocol ProbedPartition: AnyObject {
     var isProbeStored: Bool { get }
     /// How many deliveries the application holds.
     var heldCount: Int { get }
-    /// Whether the turn came to its end: the message has its verdict, or will not be handed out.
-    func hasEndedTurn() -> Bool
+    /// Ends the turn where its message has its verdict, or will not be handed out.
+    ///
+    /// - Returns: Whether the turn is over.
+    func endTurnIfOver() -> Bool
 }
 
 /// What the consumer's thread decides about crashes: when to read what the group has noted, whether the whole consumer hands out
@@ -105,7 +107,7 @@ struct CrashCounting<Partition: ProbedPartition> {
         var actions: [Action] = isReleaseDue ? [.release, .commit] : []
         isReleaseDue = false
         if let current = turns.current {
-            if let partition = partitions[current], !partition.hasEndedTurn() {
+            if let partition = partitions[current], !partition.endTurnIfOver() {
                 // Only when no other message is noted any more: two would both be blamed.
                 let isOnlyOne = partitions.values.allSatisfy { $0 === partition || !$0.isProbeStored }
                 return isOnlyOne ? [.grantTurn(partition)] : []

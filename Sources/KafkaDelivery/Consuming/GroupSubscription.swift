@@ -33,7 +33,8 @@ final class GroupSubscription {
         return isSubscribed && moreTopics != known
     }
 
-    /// Leaves the group, or is not to join it.
+    /// Notes that the group has refused this member, so that there is no goodbye to wait for. librdkafka is told nothing: the
+    /// consumer closes, and leaves the group with that.
     func end() {
         isSubscribed = false
     }

@@ -4,7 +4,8 @@ internal import Synchronization
 /// `RecordedDelivery` of KafkaDeliveryTesting.
 @usableFromInline
 package final class MadeDelivery: @unchecked Sendable {
-    // Sendable because nothing but the verdict changes, which has a lock.
+    // Sendable because nothing but the verdict changes, which has a lock. `key` and `value` point at copies of its own, which are
+    // written before any other task has the object and freed with its last reference.
 
     /// What a handler said.
     package enum Verdict: Sendable {

@@ -153,7 +153,7 @@ extension PartitionReader: ProbedPartition {
         state.withLock { $0.detector?.stored.probe != nil }
     }
 
-    func hasEndedTurn() -> Bool {
+    func endTurnIfOver() -> Bool {
         state.withLock { state in
             guard state.phase == .reading else { return state.tracker.heldCount == 0 }
             // No loop can take it meanwhile, and the other partitions would wait. It asks again.

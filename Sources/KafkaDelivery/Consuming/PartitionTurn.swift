@@ -6,7 +6,8 @@ protocol ReadyPartition: AnyObject, Sendable {
 
 /// What ``ReadyPartitions`` knows of one partition.
 ///
-/// Sendable because the lock around that value guards it: nothing else looks at it.
+/// Sendable because the lock around that value (`ConsumerCore.state`) guards it: tasks in loops, librdkafka's threads in the queue's
+/// listener and the consumer's thread all take it before they look.
 final class PartitionTurn<Partition: ReadyPartition>: @unchecked Sendable {
     /// Where a partition stands.
     enum Place {

@@ -6,8 +6,8 @@ internal import Synchronization
 /// keep the first alive.
 @usableFromInline
 final class ReceivedMessage: @unchecked Sendable {
-    // Sendable because a fetched message does not change, but for its headers, which are parsed on first use under
-    // `headerLock`.
+    // Sendable because any task may have it, and what it points at does not change once librdkafka's thread has put the message into
+    // its queue, but for the headers: librdkafka parses them on first use, which `headerLock` lets one task do at a time.
     private let view: RdKafkaMessage.View
     // What `view` looks at; nil where the first attempt has it. Declared, and so destroyed, before the client.
     private let own: RdKafkaMessage?

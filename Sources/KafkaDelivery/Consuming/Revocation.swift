@@ -15,6 +15,8 @@ struct Revocation<Partition> {
         case draining(until: Instant)
         /// Nothing in hand is waited for any more, and only the commit is.
         case committing(until: Instant)
+        /// Only the member's leave is waited for, which closing takes by its own deadline.
+        case leaving
     }
 
     private struct UnderWay {
@@ -33,11 +35,11 @@ struct Revocation<Partition> {
 
     var isUnderWay: Bool { underWay != nil }
 
-    /// When a stage has taken as long as it may; nil where nothing is revoked.
+    /// When a stage has taken as long as it may; nil where nothing is revoked, and where only the leave is waited for.
     var next: Instant? {
         switch underWay?.stage {
         case .draining(let until), .committing(let until): until
-        case nil: nil
+        case .leaving, nil: nil
         }
     }
 
@@ -79,8 +81,12 @@ struct Revocation<Partition> {
             underWay = next
             return [.commit]
         case .committing(let until):
-            guard isCommitted(current.partitions) || now >= until, !leavesInstead() else { return [] }
-            return giveBack(current)
+            guard isCommitted(current.partitions) || now >= until else { return [] }
+            guard leavesInstead() else { return giveBack(current) }
+            underWay?.stage = .leaving
+            return []
+        case .leaving:
+            return leavesInstead() ? [] : giveBack(current)
         }
     }
 

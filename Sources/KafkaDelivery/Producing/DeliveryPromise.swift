@@ -5,7 +5,9 @@ internal import Synchronization
 /// The usual send has one task that awaits it, or is awaited only when the outcome is there. For these the state is all there is,
 /// and no lock is taken.
 struct DeliveryPromise: @unchecked Sendable {
-    // Sendable because the storage says who writes what.
+    // Sendable because the slot's state, an atomic word, hands each field over: the producer's thread writes the metadata before it
+    // exchanges the state, the one task that awaits writes its continuation before it does, and each reads the other's only after
+    // it has seen that state. What has no such order (errors, watchers) is in the block, behind its lock. The block outlives it.
 
     fileprivate enum State: UInt32, AtomicRepresentable {
         case pending

@@ -13,7 +13,7 @@ extension ProducerCore {
         await withTaskGroup(of: Bool.self) { group in
             group.addTask { (try? await self.flush()) != nil }
             group.addTask {
-                // Time is what is waited for.
+                // Time is what is waited for: a broker that does not answer gives no sign.
                 try? await Task.sleep(until: deadline, clock: .continuous)
                 return false
             }
@@ -35,7 +35,8 @@ extension ProducerCore {
         guard !isRunning else { return }
         let isStarted = BlockingThread.start("kafka-flush") { [self] in
             while isAwaited() {
-                // All is sent, and the waiting task is told by the producer's thread, where a task may be computing.
+                // All is sent, and nothing signals this thread when the producer's thread has told the waiting task: that would be one
+                // more wake-up for each flush, to save a few looks where a task computes on that thread.
                 if client?.flush(within: .milliseconds(50)) ?? true { RdKafkaClient.pause(milliseconds: 1) }
             }
         }

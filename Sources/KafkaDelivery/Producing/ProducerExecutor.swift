@@ -17,8 +17,8 @@ final class ProducerExecutor: TaskExecutor {
     private let isEmpty = Atomic(true)
     /// The producer's thread, as the system names it; 0 where there is none.
     private let thread = Atomic<UInt>(0)
-    // Jobs that the thread itself enqueued, which are most of them, as it is there that tasks are resumed: the thread's
-    // alone, and no lock is taken for them.
+    // Jobs that the producer's thread itself enqueued, which are most of them, as it is there that tasks are resumed. Unsafe without
+    // a lock because that thread alone touches it: `enqueue` where `isCurrent`, which compares threads, and what the thread runs.
     nonisolated(unsafe) private var own: Deque<UnownedJob> = []
 
     init(_ queue: ReportQueue) {

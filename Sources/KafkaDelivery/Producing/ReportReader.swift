@@ -2,7 +2,8 @@ internal import Logging
 
 /// Reads librdkafka's events, and keeps each message's promise. The producer's thread's alone: a value that only it has.
 struct ReportReader: @unchecked Sendable {
-    // Sendable because it is handed to the producer's thread before that begins, and stays there.
+    // Sendable because the task that makes the producer hands its only copy to the producer's thread, before that thread begins, and
+    // no other thread has it from then on.
 
     /// The messages without an outcome.
     var inFlight = SendPath.InFlight()

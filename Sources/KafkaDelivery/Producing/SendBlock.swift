@@ -6,7 +6,9 @@ internal import Synchronization
 /// and one link for many of them. librdkafka carries a pointer to the slot; ``SendPath`` keeps the block alive until each of
 /// its slots has its outcome, or is given back unused, and so does each ``KafkaProducer/PendingDelivery``.
 final class SendBlock: @unchecked Sendable {
-    // Sendable because each member is written by one thread before others see it, or says who writes it.
+    // Sendable because each member says who writes it: what is constant is written by the sender that makes the block, before it
+    // puts it into the path under the path's lock; the links and counts belong to that sender until then and to the producer's
+    // thread afterwards; the slots are promises, see there; the rest has a lock.
 
     /// How many messages a batch's block has at most: the slots of so many fit into a processor's first cache.
     static let maximumCapacity = 1_024

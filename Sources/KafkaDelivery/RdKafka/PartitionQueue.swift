@@ -1,10 +1,12 @@
 /// The fetched messages of one partition, until its generation ends. A queue keeps its client, and the application may keep what
 /// keeps the reader, a partition or the iterator of a loop: after the end of the generation neither keeps the client.
 ///
-/// Guarded by the lock of the reader's state. The consumer's thread, which is the only one to close it, may look without.
+/// Tasks read it under the lock of the reader's state; the consumer's thread closes it under the same lock.
 final class PartitionQueue: Sendable {
+    // Unsafe, and no lock of its own, because the reader's lock is held around every use already. The consumer's thread alone writes,
+    // in `close`, so it may read without: that is when it sets and removes the listener.
     nonisolated(unsafe) private var open: RdKafkaQueue?
-    // The handle of `open`: reading a message retains and releases nothing but what it hands out.
+    // The handle of `open`, so that reading a message retains and releases nothing but what it hands out. Guarded in the same way.
     nonisolated(unsafe) private var raw: OpaquePointer?
 
     init(_ queue: RdKafkaQueue) {

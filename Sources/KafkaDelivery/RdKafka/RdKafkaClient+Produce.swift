@@ -140,7 +140,8 @@ final class RdKafkaTopics: Sendable {
 
 /// A topic's handle, which lives as long as its client.
 final class RdKafkaTopic: @unchecked Sendable {
-    // Sendable because an rd_kafka_topic_t may be used from any thread.
+    // Sendable because an rd_kafka_topic_t may be used from any thread: librdkafka locks it. The client destroys it, once, when nothing
+    // else holds the client.
     let name: String
     let raw: OpaquePointer
 

@@ -8,7 +8,8 @@ internal import Synchronization
 /// or `rd_kafka_destroy` waits for ever. So what holds one of those also holds this object, and the client is
 /// destroyed when the last of them lets go, on a thread of its own, because it blocks until librdkafka's threads ended.
 final class RdKafkaClient: @unchecked Sendable {
-    // Sendable because an rd_kafka_t may be used from any thread.
+    // Sendable because an rd_kafka_t may be used from any thread: librdkafka locks it. `deinit` runs once nothing holds it, and then
+    // one thread destroys it.
     let raw: OpaquePointer
     /// When it is destroyed. Waited for by tasks that do not hold the client.
     let end = ClientEnd()

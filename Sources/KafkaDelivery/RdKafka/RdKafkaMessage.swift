@@ -2,7 +2,8 @@ internal import CRdKafka
 
 /// A message that librdkafka fetched, or what it says of a partition in the place of one. Its only owner, which destroys it.
 struct RdKafkaMessage: ~Copyable, @unchecked Sendable {
-    // Sendable because a fetched message does not change, but for its headers, see `View.headers`.
+    // Sendable because it has one owner, which may be another task than the one that read it, and librdkafka lets any thread destroy
+    // a message.
     let view: View
 
     init(_ raw: UnsafeMutablePointer<rd_kafka_message_t>) {
@@ -15,6 +16,8 @@ struct RdKafkaMessage: ~Copyable, @unchecked Sendable {
 
     /// What a message says, for as long as its owner is there.
     struct View: @unchecked Sendable {
+        // Sendable because librdkafka has no thread that changes a message after it is in the queue. Reading the headers does
+        // (`rd_kafka_message_headers` parses them on first use), so `headers` leaves it to its caller to let one thread ask at a time.
         fileprivate let raw: UnsafeMutablePointer<rd_kafka_message_t>
 
         fileprivate init(raw: UnsafeMutablePointer<rd_kafka_message_t>) {

@@ -217,7 +217,7 @@
             guard let interval = outbox.configuration.pollInterval else { return await watch.wait(until: deadline) }
             return await withTaskGroup(of: Void.self) { group in
                 group.addTask { [self] in
-                    // Other processes do not call: their commits are looked for.
+                    // Time is what is waited for: SQLite tells a process of no other's commits, so they are looked for.
                     while !Task.isCancelled, ContinuousClock.now < deadline {
                         if await sawOtherProcess() { return watch.wake() }
                         try? await Task.sleep(for: interval)

@@ -80,7 +80,7 @@ struct RedriveRun {
 
     private mutating func waitForRate() async throws(RabbitError) {
         guard let rate = configuration.maximumPerSecond else { return }
-        // Time is what is waited for.
+        // Time is what is waited for: a rate is nothing else.
         do { try await Task.sleep(until: nextSend, clock: .continuous) } catch { throw .cancelled(persistence: nil) }
         nextSend = max(nextSend, .now - .seconds(1)).advanced(by: .seconds(1) / rate)
     }

@@ -65,6 +65,7 @@ struct Experiment: Sendable {
         _ body: @escaping @Sendable () async throws -> ExperimentResult
     ) async throws -> ExperimentResult {
         let running = Task { try await body() }
+        // By the clock, because a mode that hangs gives no sign.
         let timer = DispatchWorkItem { running.cancel() }
         DispatchQueue.global().asyncAfter(deadline: .now() + .seconds(Int(Self.patience / .seconds(1))), execute: timer)
         defer { timer.cancel() }
@@ -140,8 +141,7 @@ extension Experiment {
         )
     }
 
-    /// Reads until two readings agree. Nothing says when a broker has stored what it was sent without being asked for a
-    /// confirmation, hence the pause.
+    /// Reads until two readings agree: what was sent without asking for a confirmation may still be on its way.
     private func readWhenQuiet(_ topic: String) async throws -> [Int] {
         var last: [Int] = []
         while true {
@@ -149,6 +149,7 @@ extension Experiment {
             let numbers = try await reader.numbers(in: topic).filter { $0 != -1 }
             if numbers == last { return numbers }
             last = numbers
+            // Time is what is waited for: a broker does not say that nothing more is on its way to it.
             try await Task.sleep(for: .milliseconds(200))
         }
     }

@@ -95,6 +95,7 @@ struct ExperimentWorker: AsyncParsableCommand {
     func dieSoon(_ relays: FaultRelay...) {
         var generator = SeededGenerator(seed: seed)
         let time = Int.random(in: 0..<20_000, using: &generator)
+        // By the clock, because no step is to be the one in which it dies.
         DispatchQueue.global().asyncAfter(deadline: .now() + .microseconds(time)) {
             Self.say(Self.faults(relays))
             kill(getpid(), SIGKILL)
