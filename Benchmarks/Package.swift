@@ -38,9 +38,11 @@ let package = Package(
             dependencies: [
                 "BareRabbit",
                 .product(name: "RabbitDelivery", package: "KafkaDelivery"),
+                .product(name: "RabbitDeliveryTesting", package: "KafkaDelivery"),
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ],
+            resources: [.copy("clients.py")],
             swiftSettings: [
                 .enableUpcomingFeature("InternalImportsByDefault"),
                 .enableUpcomingFeature("MemberImportVisibility"),

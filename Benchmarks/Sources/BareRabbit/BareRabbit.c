@@ -63,48 +63,72 @@ static char *message(char *at, const char *queue, size_t length, const char *bod
     return at;
 }
 
-int bare_rabbit_publish(const char *host, int port, const char *queue, int count, int window, int size) {
+/// Which of `count` messages are confirmed.
+struct confirms {
+    unsigned char *are_confirmed;
+    int count;
+    int done;
+    uint64_t low;
+};
+
+/// Reads what there is, and waits for the first of it.
+static int read_confirms(amqp_connection_state_t connection, struct confirms *confirms) {
+    struct timeval none = {0, 0};
+    struct timeval *wait = NULL;
+    amqp_frame_t received;
+    for (;;) {
+        int status = amqp_simple_wait_frame_noblock(connection, &received, wait);
+        if (status == AMQP_STATUS_TIMEOUT) return 0;
+        if (status != AMQP_STATUS_OK) return __LINE__;
+        wait = &none;
+        if (received.frame_type == AMQP_FRAME_METHOD && received.payload.method.id == AMQP_BASIC_ACK_METHOD) {
+            amqp_basic_ack_t *ack = received.payload.method.decoded;
+            uint64_t first = ack->multiple ? confirms->low : ack->delivery_tag;
+            for (uint64_t tag = first; tag <= ack->delivery_tag && tag <= (uint64_t)confirms->count; tag++)
+                if (!confirms->are_confirmed[tag]) { confirms->are_confirmed[tag] = 1; confirms->done++; }
+            if (ack->multiple) confirms->low = ack->delivery_tag + 1;
+        }
+        amqp_maybe_release_buffers(connection);
+    }
+}
+
+static int write_all(int socket, const char *at, const char *end) {
+    while (at < end) {
+        ssize_t written = send(socket, at, (size_t)(end - at), 0);
+        if (written <= 0) return __LINE__;
+        at += written;
+    }
+    return 0;
+}
+
+int bare_rabbit_publish(
+    const char *host, int port, const char *queue, int count, int window, int size, int encodes_itself) {
     amqp_connection_state_t connection = connect_to(host, port);
     if (!connection) return __LINE__;
     size_t length = strlen(queue);
     char *buffer = malloc((size_t)window * (64 + length + (size_t)size));
     char *body = calloc(1, (size_t)size + 1);
-    unsigned char *confirmed = calloc((size_t)count + 2, 1);
-    int failure = 0, sent = 0, done = 0;
-    uint64_t low = 1;
-    if (!buffer || !body || !confirmed || !amqp_confirm_select(connection, 1)) failure = __LINE__;
-    while (!failure && done < count) {
+    struct confirms confirms = {calloc((size_t)count + 2, 1), count, 0, 1};
+    int failure = 0, sent = 0;
+    if (!buffer || !body || !confirms.are_confirmed || !amqp_confirm_select(connection, 1)) failure = __LINE__;
+    amqp_bytes_t content = {(size_t)size, body};
+    amqp_basic_properties_t properties = {._flags = AMQP_BASIC_DELIVERY_MODE_FLAG, .delivery_mode = 2};
+    while (!failure && confirms.done < count) {
         char *end = buffer;
-        while (sent < count && sent - done < window) {
-            end = message(end, queue, length, body, size);
+        while (!failure && sent < count && sent - confirms.done < window) {
+            if (encodes_itself)
+                end = message(end, queue, length, body, size);
+            else if (amqp_basic_publish(connection, 1, amqp_empty_bytes, amqp_cstring_bytes(queue), 1, 0, &properties,
+                                        content) != AMQP_STATUS_OK)
+                failure = __LINE__;
             sent++;
         }
-        for (char *at = buffer; at < end;) {
-            ssize_t written = send(amqp_get_sockfd(connection), at, (size_t)(end - at), 0);
-            if (written <= 0) { failure = __LINE__; break; }
-            at += written;
-        }
-        struct timeval none = {0, 0};
-        struct timeval *wait = NULL;
-        amqp_frame_t received;
-        while (!failure) {
-            int status = amqp_simple_wait_frame_noblock(connection, &received, wait);
-            if (status == AMQP_STATUS_TIMEOUT) break;
-            if (status != AMQP_STATUS_OK) { failure = __LINE__; break; }
-            wait = &none;
-            if (received.frame_type == AMQP_FRAME_METHOD && received.payload.method.id == AMQP_BASIC_ACK_METHOD) {
-                amqp_basic_ack_t *ack = received.payload.method.decoded;
-                uint64_t first = ack->multiple ? low : ack->delivery_tag;
-                for (uint64_t tag = first; tag <= ack->delivery_tag && tag <= (uint64_t)count; tag++)
-                    if (!confirmed[tag]) { confirmed[tag] = 1; done++; }
-                if (ack->multiple) low = ack->delivery_tag + 1;
-            }
-            amqp_maybe_release_buffers(connection);
-        }
+        if (!failure) failure = write_all(amqp_get_sockfd(connection), buffer, end);
+        if (!failure) failure = read_confirms(connection, &confirms);
     }
     free(buffer);
     free(body);
-    free(confirmed);
+    free(confirms.are_confirmed);
     amqp_connection_close(connection, AMQP_REPLY_SUCCESS);
     amqp_destroy_connection(connection);
     return failure;
