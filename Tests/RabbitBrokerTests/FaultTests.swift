@@ -1,4 +1,5 @@
 import DeliveryCore
+import Foundation
 import Logging
 import RabbitDelivery
 import RabbitDeliveryTesting
@@ -194,5 +195,26 @@ import Testing
         broker.tls?.certificateAuthority = "/no/such/file.pem"
         let error = #expect(throws: RabbitError.self) { _ = try RabbitPublisher(.init(broker), logger: quiet) }
         #expect(error?.kind == .invalidConfiguration)
+        let other = #expect(throws: RabbitError.self) {
+            _ = try RabbitConsumer(.init(broker, queue: queue), logger: quiet)
+        }
+        #expect(other?.kind == .invalidConfiguration)
+    }
+
+    @Test func aConsumerWhoseCertificatesAreGoneWhenItStartsThrowsFromEachLoopAndCloses() async throws {
+        let server = try await Self.server()
+        let copy = FileManager.default.temporaryDirectory.appending(path: "\(UUID()).pem")
+        try FileManager.default.copyItem(atPath: server.path("ca.pem"), toPath: copy.path)
+        var broker = try server.encrypted(try await server.makeBroker())
+        broker.tls?.certificateAuthority = copy.path
+        let consumer = try RabbitConsumer(.init(broker, queue: "any"), logger: quiet)
+        try FileManager.default.removeItem(at: copy)
+        for _ in 0..<2 {
+            let error = await #expect(throws: RabbitError.self) { for try await _ in consumer.deliveries {} }
+            #expect(error?.kind == .invalidConfiguration)
+        }
+        await #expect(throws: RabbitError.self) { try await consumer.waitUntilConnected() }
+        let summary = await consumer.close()
+        #expect(summary.unsettled == 0)
     }
 }

@@ -98,7 +98,7 @@ import Testing
         #expect(try handshake.advance(.openOk) == [.done])
     }
 
-    @Test func aLoginThatIsRefusedIsAnAuthenticationErrorAndOneThatIsHungUpOnToo() throws {
+    @Test func aLoginThatIsRefusedIsAnAuthenticationErrorAndOneThatAnOldBrokerHangsUpOnToo() throws {
         var handshake = Handshake(RabbitBroker(hosts: ["host"]), connectionName: "test")
         let none = #expect(throws: RabbitError.self) {
             var other = handshake
@@ -112,5 +112,17 @@ import Testing
         }
         #expect(refused?.kind == .authentication)
         #expect(refused?.code == 403)
+    }
+
+    @Test func aBrokerThatGoesAwayDuringTheLoginIsTriedAgain() throws {
+        var handshake = Handshake(RabbitBroker(hosts: ["host"]), connectionName: "test")
+        let says: RabbitTable = ["capabilities": ["authentication_failure_close": true]]
+        _ = try handshake.advance(.start(mechanisms: "PLAIN", properties: says))
+        #expect(handshake.endOfStream.kind == .connectionLost)
+        #expect(handshake.endOfStream.recovery == .retry)
+        let stopped = #expect(throws: RabbitError.self) {
+            try handshake.advance(.connectionClose(.init(code: 320, text: "CONNECTION_FORCED")))
+        }
+        #expect(stopped?.recovery == .retry)
     }
 }

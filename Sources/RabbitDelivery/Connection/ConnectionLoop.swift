@@ -80,7 +80,7 @@ final class ConnectionLoop {
         advancePhase(at: now)
         if case .ended = phase { return }
         write(at: now)
-        for moment in [phaseDeadline, transport == nil ? nil : heartbeats.next] {
+        for moment in [phaseDeadline, transport == nil ? nil : heartbeats.next(isWriting: wire.backlog > 0)] {
             if let moment { next = min(next ?? moment, moment) }
         }
         if sleep(until: next) { read() }

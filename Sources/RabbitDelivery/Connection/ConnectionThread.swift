@@ -19,8 +19,7 @@ enum ConnectionThread {
         role: String
     ) throws(RabbitError) {
         let hosts = try broker.parsedHosts()
-        // Made here, so that a file that is not there is known at once; the thread makes its own.
-        if let tls = broker.tls { _ = try TLSContext(tls) }
+        try checkFiles(broker)
         let name = broker.connectionName ?? "\(programName) \(role)"
         let isStarted = BlockingThread.start("rabbit-\(role)") {
             var context: TLSContext?
@@ -44,6 +43,13 @@ enum ConnectionThread {
             loop.run()
         }
         guard isStarted else { throw .connectionLost("the system has no thread left") }
+    }
+
+    /// Whether certificates and keys can be used, so that one that is not there is known at once. The thread reads them again.
+    ///
+    /// - Throws: ``RabbitError`` of kind `invalidConfiguration`.
+    static func checkFiles(_ broker: RabbitBroker) throws(RabbitError) {
+        if let tls = broker.tls { _ = try TLSContext(tls) }
     }
 
     private static var programName: String {

@@ -18,15 +18,18 @@ struct Handshake {
     private let broker: RabbitBroker
     private let connectionName: String
     private var state = State.greeting
+    /// Whether the broker says so where it refuses a login (`authentication_failure_close`, RabbitMQ 3.2 and newer).
+    private var saysRefusals = false
 
     init(_ broker: RabbitBroker, connectionName: String) {
         self.broker = broker
         self.connectionName = connectionName
     }
 
-    /// The end that came before ``Action/done``: a broker that does not know `authentication_failure_close` just hangs up.
+    /// The end that came before ``Action/done``. It is a refused login only of a broker that would not say so otherwise: any may be
+    /// stopped, or have a load balancer before it that drains, just then.
     var endOfStream: RabbitError {
-        if case .login = state {
+        if case .login = state, !saysRefusals {
             return RabbitError(
                 .authentication,
                 recovery: .fixRequest,
@@ -38,7 +41,8 @@ struct Handshake {
 
     mutating func advance(_ method: ServerMethod) throws(RabbitError) -> [Action] {
         switch (state, method) {
-        case (.greeting, .start(let mechanisms, _)):
+        case (.greeting, .start(let mechanisms, let properties)):
+            saysRefusals = properties["capabilities"]?.table?["authentication_failure_close"] == .bool(true)
             let mechanism = broker.credentials.mechanism
             guard mechanisms.split(separator: " ").contains(Substring(mechanism.rawValue)) else {
                 throw RabbitError(
@@ -48,14 +52,14 @@ struct Handshake {
                 )
             }
             state = .login
-            return [.send(.startOk(properties: properties, mechanism: mechanism.rawValue, response: response))]
+            return [.send(.startOk(properties: self.properties, mechanism: mechanism.rawValue, response: response))]
         case (.login, .tune(_, let frameMaximum, let heartbeat)):
             state = .opening
             return tune(frameMaximum, heartbeat)
         case (.opening, .openOk):
             state = .done
             return [.done]
-        case (.login, .connectionClose(let closing)):
+        case (.login, .connectionClose(let closing)) where closing.code == 403:
             throw RabbitError(
                 .authentication,
                 recovery: .fixRequest,

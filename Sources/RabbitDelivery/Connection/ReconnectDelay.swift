@@ -54,8 +54,12 @@ struct Heartbeats {
     }
 
     /// When to look again.
-    var next: Moment? {
+    ///
+    /// - Parameter isWriting: Whether bytes wait to be sent. A heartbeat cannot go out before them, and the socket says when they can:
+    ///   its own moment would be over, and end every sleep at once.
+    func next(isWriting: Bool) -> Moment? {
         guard let interval else { return nil }
-        return min(lastSent.advanced(by: interval / 2), lastReceived.advanced(by: interval * 2))
+        let silence = lastReceived.advanced(by: interval * 2)
+        return isWriting ? silence : min(lastSent.advanced(by: interval / 2), silence)
     }
 }

@@ -16,6 +16,7 @@ final class ConsumerCore: ConnectionClient {
 
     init(_ configuration: RabbitConsumer.Configuration, logger: Logger) throws(RabbitError) {
         try configuration.validate()
+        try ConnectionThread.checkFiles(configuration.broker)
         guard let wakeUp = WakeUp() else { throw .connectionLost("the system has no descriptors left") }
         self.configuration = configuration
         self.logger = logger
@@ -27,7 +28,16 @@ final class ConsumerCore: ConnectionClient {
     func start(_ topology: RabbitTopology = RabbitTopology()) throws(RabbitError) {
         let isFirst = life.withLock { $0.start(topology) }
         guard isFirst else { return }
-        try ConnectionThread.start(configuration.broker, self, wakeUp, role: "consumer")
+        do throws(RabbitError) {
+            try ConnectionThread.start(configuration.broker, self, wakeUp, role: "consumer")
+        } catch {
+            // There is no thread: whatever waits for one, or will, is told here, and closing has none to wait for.
+            let isClosing = life.withLock { $0.startFailed() }
+            note(.failed(error))
+            failed(error)
+            if isClosing { ended() }
+            throw error
+        }
     }
 
     // MARK: Loops

@@ -20,6 +20,7 @@ struct ConsumerLife {
 
     private let configuration: RabbitConsumer.Configuration
     private var isStarted = false
+    private var hasFailedToStart = false
     private var topology: RabbitTopology
     private var consumerTag = ""
     private(set) var messageCounts: [String: Int] = [:]
@@ -42,9 +43,19 @@ struct ConsumerLife {
 
     /// - Returns: Whether the thread is to be started.
     mutating func start(_ more: RabbitTopology) -> Bool {
-        guard !isStarted, case .open = closing else { return false }
+        guard !isStarted, !hasFailedToStart, case .open = closing else { return false }
         isStarted = true
         topology = topology.merging(more)
+        return true
+    }
+
+    /// There is no thread after all, and will be none.
+    ///
+    /// - Returns: Whether closing has begun, and waits for the end.
+    mutating func startFailed() -> Bool {
+        isStarted = false
+        hasFailedToStart = true
+        if case .open = closing { return false }
         return true
     }
 
