@@ -45,7 +45,7 @@ struct RabbitThroughput: AsyncParsableCommand {
         let address = server?.broker.hosts.first ?? "\(host ?? "127.0.0.1"):\(port ?? 5_672)"
         let place = try Place(address)
         let clients = clients()
-        say("| | queue | against | library/s | theirs/s | ratio | at least | library's µs of processor a message | theirs |")
+        say("| | queue | against | library/s | theirs/s | ratio | at least | processor, µs a message | theirs |")
         say("|---|---|---|---|---|---|---|---|---|")
         for job in Job.allCases {
             for kind in [RabbitTopology.Queue.Kind.classic, .quorum] {
