@@ -258,6 +258,7 @@ let package = Package(
         .testTarget(
             name: "OutboxKafkaTests",
             dependencies: [
+                "CRdKafka",
                 "DeliveryTesting",
                 "KafkaDelivery",
                 "KafkaDeliveryTesting",

@@ -11,7 +11,13 @@ import Testing
 struct ExactlyOnceStateTests {
     private final class Writer: ExactlyOnceWriter {
         let lastNumber: Int64 = 0
-        func publish(_ batch: [OutboxEvent], as inflight: OutboxInflight) async -> [OutboxOutcome] { [] }
+        let maximumBatchCount: Int
+
+        init(atMost maximumBatchCount: Int = .max) {
+            self.maximumBatchCount = maximumBatchCount
+        }
+
+        func publish(_ batch: [OutboxEvent], as inflight: OutboxInflight) async -> ExactlyOnceResult { .init([]) }
         func close() async {}
     }
 
@@ -85,6 +91,50 @@ struct ExactlyOnceStateTests {
         actions = state.advance(.settled(ticket), at: start)
         actions = state.advance(.read(try actions.read, [event(2, "b")]), at: start)
         #expect(actions.notes.isEmpty && actions.takeovers.count == 1)
+    }
+
+    @Test func aBatchThatIsAtFaultItselfHoldsBackItsSlotAndNotItsDestination() throws {
+        var (state, ticket, writer) = try publishing()
+        let waits = OutboxOutcome.unavailable(reason: "too large together")
+        var wait = Duration.milliseconds(100)
+        var now = start
+        for _ in 0..<3 {
+            var actions = state.advance(
+                .publishedOnce(ticket, ExactlyOnceResult([waits, waits], isFaultOfBatch: true)),
+                at: now
+            )
+            #expect(actions.released.contains { $0 === writer } && actions.settlements.isEmpty)
+            #expect(!actions.contains { if case .tell(.destinationUnavailable) = $0 { true } else { false } })
+            // Twice as long each time, also though its slot is taken over in between.
+            #expect(state.advance(.timer, at: now.advanced(by: wait - .milliseconds(1))).reads.isEmpty)
+            now = now.advanced(by: wait)
+            wait *= 2
+            actions = state.advance(.timer, at: now)
+            actions = state.advance(.read(try actions.read, [event(1, "a"), event(2, "b")]), at: now)
+            #expect(actions.notes.isEmpty)
+            actions = state.advance(.tookOver(try actions.takeover, writer, last: 0), at: now)
+            actions = state.advance(.read(try actions.read, [event(1, "a"), event(2, "b")]), at: now)
+            actions = state.advance(.noted(try actions.note), at: now)
+            ticket = try #require(actions.once.first).ticket
+        }
+        _ = state.advance(.published(ticket, [accepted, accepted]), at: now)
+        _ = state.advance(.waited(true, session: 0), at: now)
+        #expect(state.advance(.settled(ticket), at: now).reads.count == 1)
+    }
+
+    @Test func aBatchHasNoMoreEventsThanItsWriterTakesNorDoesItsNoteAndTheRestIsReadAgain() throws {
+        var (state, read) = opened()
+        var actions = state.advance(.read(try #require(read), [event(1, "a")]), at: start)
+        actions = state.advance(.tookOver(try actions.takeover, Writer(atMost: 2), last: 0), at: start)
+        actions = state.advance(.read(try actions.read, (1...5).map { event($0, "a") }), at: start)
+        #expect(actions.notes.first?.inflight.rows == [1, 2])
+        actions = state.advance(.noted(try actions.note), at: start)
+        let ticket = try #require(actions.once.first).ticket
+        #expect(actions.onceCounts == [2])
+        actions = state.advance(.published(ticket, [accepted, accepted]), at: start)
+        #expect(actions.settlements.first?.settlement.accepted.map(\.id.number) == [1, 2])
+        // Without waiting for a notification.
+        #expect(state.advance(.settled(ticket), at: start).reads.count == 1)
     }
 
     @Test func aBatchThatMayBeStoredHasItsSlotTakenOverAndNothingIsParkedForIt() throws {
@@ -217,6 +267,10 @@ extension [PublisherAction] {
                 nil
             }
         }
+    }
+
+    fileprivate var onceCounts: [Int] {
+        compactMap { if case .publishOnce(_, _, let events, _) = $0 { events.count } else { nil } }
     }
 
     fileprivate var released: [AnyObject] {

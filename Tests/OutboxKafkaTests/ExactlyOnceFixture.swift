@@ -25,9 +25,10 @@ struct ExactlyOnceFixture {
     let servers: [String]
     let outbox: PostgresOutbox
     let writer: LibpqConnection
-    private let mock: MockCluster?
+    let mock: MockCluster?
 
-    static func make(checksSequences: Bool = false) async throws -> ExactlyOnceFixture {
+    /// - Parameter topicSettings: The topic's own, on a real cluster.
+    static func make(topicSettings: [String: String] = [:]) async throws -> ExactlyOnceFixture {
         let name = "once" + String(UInt64.random(in: .min ... .max), radix: 36)
         let database = try await database.value.url
         let setUp = try await LibpqConnection.open(LibpqSettings(database))
@@ -40,6 +41,9 @@ struct ExactlyOnceFixture {
         try await outbox.migrate()
         let mock = realServers == nil ? try MockCluster() : nil
         try mock?.createTopic(name, partitions: 1)
+        if let realServers, !topicSettings.isEmpty {
+            try await ClusterAdministration(servers: realServers).createTopic(name, settings: topicSettings)
+        }
         let fixture = ExactlyOnceFixture(
             name: name,
             url: url,

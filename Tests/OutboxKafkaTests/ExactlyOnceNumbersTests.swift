@@ -39,14 +39,18 @@ struct ExactlyOnceNumbersTests {
         let destination = try fixture.destination()
         let b = try await destination.takeOver(slot: 4, destination: "b", last: nil)
         #expect(
-            await b.publish([event(0, fixture.name)], as: inflight(1, "b", fixture.name)).allSatisfy(\.isAccepted)
+            await b.publish([event(0, fixture.name)], as: inflight(1, "b", fixture.name)).outcomes.allSatisfy(
+                \.isAccepted
+            )
         )
         // Its batch 1 was noted and not sent.
         let a = try await destination.takeOver(slot: 4, destination: "a", last: inflight(1, "a", fixture.name))
         #expect(a.lastNumber == 0)
         // And b's producer is not fenced.
         #expect(
-            await b.publish([event(1, fixture.name)], as: inflight(2, "b", fixture.name)).allSatisfy(\.isAccepted)
+            await b.publish([event(1, fixture.name)], as: inflight(2, "b", fixture.name)).outcomes.allSatisfy(
+                \.isAccepted
+            )
         )
         for writer in [a, b] { await writer.close() }
         #expect(ExactlyOnceFixture.check(try await fixture.committed(), count: 2) == nil)
@@ -72,6 +76,46 @@ struct ExactlyOnceNumbersTests {
         #expect(try await fixture.process("noted").end() == .signal(SIGKILL))
         try await publish()
         #expect(ExactlyOnceFixture.check(try await fixture.committed(), count: 32) == nil)
+        await fixture.close()
+    }
+
+    /// What was sent since the backup comes again, and nothing that was not sent is deleted for it.
+    @Test(.enabled(if: ExactlyOnceFixture.realServers != nil))
+    func aDatabaseThatIsRestoredFromABackupLosesNothingAndGoesOn() async throws {
+        let fixture = try await ExactlyOnceFixture.make()
+        func publish() async throws {
+            let publisher = fixture.publisher(try fixture.destination())
+            async let running: Void = publisher.run()
+            try await fixture.waitUntilPublished()
+            await publisher.close()
+            try await running
+        }
+        try await fixture.write(100)
+        try await publish()
+        try await fixture.write(50, from: 100)
+        // The backup: with the notes as they are, and 50 rows that wait.
+        for table in ["outbox", "outbox_inflight"] {
+            try await fixture.writer.query(OutboxStatement("CREATE TABLE backup_\(table) AS SELECT * FROM \(table)"))
+        }
+        try await publish()
+        try await fixture.write(50, from: 150)
+        // A batch is noted and not sent when the machine is lost.
+        #expect(try await fixture.process("noted").end() == .signal(SIGKILL))
+        for statement in [
+            "DELETE FROM outbox", "DELETE FROM outbox_inflight",
+            "INSERT INTO outbox_inflight SELECT * FROM backup_outbox_inflight",
+            "INSERT INTO outbox (id, idempotency_key, destination, topic, key, payload, headers, created_at) "
+                + "SELECT id, idempotency_key, destination, topic, key, payload, headers, created_at "
+                + "FROM backup_outbox",
+            "SELECT setval('outbox_id_seq', (SELECT max(id) FROM backup_outbox))",
+        ] {
+            try await fixture.writer.query(OutboxStatement(statement))
+        }
+        // The application does again what the backup does not know.
+        try await fixture.write(50, from: 150)
+        try await publish()
+        let records = try await fixture.committed()
+        #expect(ExactlyOnceFixture.check(records, count: 200, repeats: 50) == nil)
         await fixture.close()
     }
 

@@ -74,11 +74,11 @@ struct ExactlyOnceTests {
             OutboxInflight(slot: 4, destination: "kafka", number: number, topic: fixture.name, rows: [number])
         }
         let first = try await destination.takeOver(slot: 4, destination: "kafka", last: nil)
-        #expect(await first.publish([event(0)], as: inflight(1)).allSatisfy(\.isAccepted))
+        #expect(await first.publish([event(0)], as: inflight(1)).outcomes.allSatisfy(\.isAccepted))
         let second = try await destination.takeOver(slot: 4, destination: "kafka", last: inflight(1))
         #expect(second.lastNumber == 1)
-        #expect(await first.publish([event(7)], as: inflight(2)).contains(where: \.isAccepted) == false)
-        #expect(await second.publish([event(1)], as: inflight(2)).allSatisfy(\.isAccepted))
+        #expect(await first.publish([event(7)], as: inflight(2)).outcomes.contains(where: \.isAccepted) == false)
+        #expect(await second.publish([event(1)], as: inflight(2)).outcomes.allSatisfy(\.isAccepted))
         let third = try await destination.takeOver(slot: 4, destination: "kafka", last: inflight(2))
         #expect(third.lastNumber == 2)
         for writer in [first, second, third] { await writer.close() }

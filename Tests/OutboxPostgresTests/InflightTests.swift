@@ -79,6 +79,15 @@ struct InflightTests {
         let test = try await TestOutbox.make(on: database)
         #expect(try await test.outbox.status().schemaVersion == PostgresMigrations.version)
         #expect(try await test.count() == 1)
+        // And it is published, with what came after.
+        let recorder = Recorder()
+        try await running(test.publisher(recorder)) {
+            await recorder.wait(for: 1)
+            try await test.write(OutboxMessage(topic: "u", key: "k", payload: "2"))
+            await recorder.wait(for: 2)
+            try await test.wait(until: 0, "SELECT count(*) FROM outbox")
+        }
+        #expect(recorder.topics == ["t", "u"])
         await test.close()
     }
 }

@@ -153,6 +153,8 @@ final class TransactionScope: SendObserver {
         }
     }
 
+    var isOpen: Bool { state.withLock { $0.phase == .open } }
+
     /// Why it ended before its owner ended it.
     var endReason: KafkaError { state.withLock { $0.endReason } ?? .transactionEnded }
 

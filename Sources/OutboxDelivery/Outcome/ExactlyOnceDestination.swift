@@ -32,15 +32,46 @@ public protocol ExactlyOnceWriter: Sendable {
     /// The number of the batch that was stored last when the slot was taken over; 0 where there was none.
     var lastNumber: Int64 { get }
 
+    /// How many events the next batch has at most, 1 or more; asked before each one. What was read beyond that is read again.
+    var maximumBatchCount: Int { get }
+
     /// Stores a batch of the slot and its number, all or nothing.
     ///
     /// - Parameters:
     ///   - batch: At least one event, in order.
     ///   - inflight: Its note, which is committed in the database.
-    /// - Returns: One outcome for each event: accepted for all, or for none. Where nothing was stored and that is known, those that are at
-    ///   fault are rejected or unroutable, and the others unavailable; where it is not known all are unknown.
-    func publish(_ batch: [OutboxEvent], as inflight: OutboxInflight) async -> [OutboxOutcome]
+    /// - Returns: What became of it.
+    func publish(_ batch: [OutboxEvent], as inflight: OutboxInflight) async -> ExactlyOnceResult
 
     /// Ends it, soon.
     func close() async
+}
+
+extension ExactlyOnceWriter {
+    /// As many as ``OutboxDestination/maximumBatchCount`` allows.
+    public var maximumBatchCount: Int { .max }
+}
+
+/// What became of a batch that was to be stored exactly once.
+public struct ExactlyOnceResult: Sendable, Hashable {
+    /// One for each event: accepted for all, or for none. Where nothing was stored and that is known, those that are at fault are
+    /// rejected or unroutable, and the others unavailable; where it is not known all are unknown.
+    public var outcomes: [OutboxOutcome]
+
+    /// Nothing was stored, and that is the batch's own fault, although no event of it is known to be: together they are too large, or take
+    /// too long, or one of them is at fault and nothing says which. The slot is taken over anew after a wait, and its next batch is sent
+    /// otherwise; the destination does not count as away, and other slots go on.
+    public var isFaultOfBatch: Bool
+
+    /// A result.
+    public init(_ outcomes: [OutboxOutcome], isFaultOfBatch: Bool = false) {
+        self.outcomes = outcomes
+        self.isFaultOfBatch = isFaultOfBatch
+    }
+
+    /// One for each event; a missing one is unknown.
+    func outcomes(of events: [OutboxEvent]) -> [OutboxOutcome] {
+        let missing = OutboxOutcome.unknown(reason: "the destination gave no outcome")
+        return events.indices.map { $0 < outcomes.count ? outcomes[$0] : missing }
+    }
 }

@@ -14,6 +14,7 @@ enum PublisherInput {
     /// A batch is noted in the database.
     case noted(Int)
     case published(Int, [OutboxOutcome])
+    case publishedOnce(Int, ExactlyOnceResult)
     case settled(Int)
     /// Waiting for work ended: something came, or the time was over.
     case waited(Bool, session: Int)

@@ -34,7 +34,8 @@ struct PublisherLane {
     /// The number of the last batch that was noted or stored.
     var lastNumber: Int64 = 0
     private var waiting: [Subject: Waiting] = [:]
-    /// Where its slot could not be taken over: how many times in a row, and until when nothing of it is read.
+    /// Where its slot could not be taken over, or a batch was at fault itself: how many times since one was stored, and until when nothing
+    /// of it is read.
     private var held: (failures: Int, until: Instant)?
 
     /// Whether a retry keeps the slot from being given back.
@@ -51,10 +52,34 @@ struct PublisherLane {
     mutating func noteTakeover(_ writer: any ExactlyOnceWriter, _ last: Int64) {
         self.writer = writer
         lastNumber = last
-        held = nil
     }
 
-    /// Its slot could not be taken over: that is tried again later, and other lanes go on.
+    /// The note of a batch: of what is sent, and of no more, for what it names is deleted together.
+    func inflight(_ id: PublisherTraffic.LaneID, _ events: [OutboxEvent], topic: String) -> OutboxInflight {
+        OutboxInflight(
+            slot: id.slot,
+            destination: id.destination,
+            number: lastNumber < .max ? lastNumber + 1 : .max,
+            topic: topic,
+            rows: events.map(\.id.number)
+        )
+    }
+
+    /// What became of a batch that was noted.
+    ///
+    /// - Parameter number: Its number; nil where it was not stored.
+    /// - Returns: Whether the next one goes through the same writer.
+    mutating func noteStored(_ number: Int64?) -> Bool {
+        guard let number, writer != nil else {
+            writer = nil
+            return false
+        }
+        lastNumber = number
+        held = nil
+        return true
+    }
+
+    /// Its slot could not be taken over, or a batch of it was at fault: that is tried again later, and other lanes go on.
     mutating func holdBack(_ retry: OutboxRetry, at now: Instant) {
         let failures = min((held?.failures ?? 0) + 1, 62)
         let wait = OutboxBackoff.wait(after: failures, first: retry.delay, longest: retry.maximumDelay)

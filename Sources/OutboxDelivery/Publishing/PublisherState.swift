@@ -70,7 +70,8 @@ struct PublisherState {
         case .tookOver(let ticket, let writer, let last): noteTakeover(ticket, writer, last, &actions)
         case .notTakenOver(let ticket, let error): notTaken(ticket, error, at: now, &actions)
         case .noted(let ticket): publishOnce(ticket, at: now, &actions)
-        case .published(let ticket, let outcomes): notePublished(ticket, outcomes, at: now, &actions)
+        case .published(let ticket, let outcomes): notePublished(ticket, .init(outcomes), at: now, &actions)
+        case .publishedOnce(let ticket, let result): notePublished(ticket, result, at: now, &actions)
         case .settled(let ticket): free(traffic.end(ticket), &actions)
         case .waited(let hasCome, let session):
             guard session == self.session else { break }
@@ -189,21 +190,21 @@ struct PublisherState {
 
     private mutating func notePublished(
         _ ticket: Int,
-        _ outcomes: [OutboxOutcome],
+        _ result: ExactlyOnceResult,
         at now: Instant,
         _ actions: inout [Action]
     ) {
         guard let batch = traffic.batches[ticket], case .publishing(let events) = batch.step else { return }
-        let missing = OutboxOutcome.unknown(reason: "the destination gave no outcome")
-        let all = events.indices.map { $0 < outcomes.count ? outcomes[$0] : missing }
-        let isAway = destinations.note(all, of: batch.destination, at: now) { actions.append(.tell($0)) }
+        let all = result.outcomes(of: events)
+        var isAway = false
+        if result.isFaultOfBatch {
+            lanes.holdBack(batch.lanes, configuration.retry, at: now)
+        } else {
+            isAway = destinations.note(all, of: batch.destination, at: now) { actions.append(.tell($0)) }
+        }
         if let once = batch.once, let id = batch.lanes.first {
-            if all.allSatisfy(\.isAccepted), lanes[id]?.writer != nil {
-                lanes[id]?.lastNumber = once.inflight.number
-            } else {
-                lanes[id]?.writer = nil
-                actions.append(.release(once.writer))
-            }
+            let stored = all.allSatisfy(\.isAccepted) ? once.inflight.number : nil
+            if lanes[id]?.noteStored(stored) != true { actions.append(.release(once.writer)) }
         }
         var settlement = lanes.note(all, of: events, batch, isAway: isAway, configuration.retry, at: now)
         // What was confirmed in an earlier session is true all the same, and may be deleted; to park is the slot's owner's.
@@ -244,13 +245,9 @@ struct PublisherState {
             actions.append(.takeOver(own, destination: id.destination, slot: id.slot))
             return
         }
-        let inflight = OutboxInflight(
-            slot: id.slot,
-            destination: id.destination,
-            number: lane.lastNumber < .max ? lane.lastNumber + 1 : .max,
-            topic: first.message.topic,
-            rows: events.map(\.id.number)
-        )
+        let (all, events) = (events, Array(events.prefix(max(writer.maximumBatchCount, 1))))
+        if events.count < all.count { lanes[id]?.isDue = true }
+        let inflight = lane.inflight(id, events, topic: first.message.topic)
         let own = traffic.begin(id.destination, [id], session: session, .noting(events), of: ticket)
         traffic.storeOnce(own, writer, inflight)
         actions.append(.note(own, inflight))

@@ -65,7 +65,8 @@ final class PublisherWorker {
         let now = ContinuousClock.now
         if case .opened = next { takeSession() }
         switch next {
-        case .published(let ticket, _), .tookOver(let ticket, _, _), .notTakenOver(let ticket, _):
+        case .published(let ticket, _), .publishedOnce(let ticket, _), .tookOver(let ticket, _, _),
+            .notTakenOver(let ticket, _):
             publishing[ticket] = nil
         default: break
         }
@@ -104,7 +105,7 @@ final class PublisherWorker {
             }
         case .publishOnce(let ticket, let writer, let batch, let inflight):
             publishing[ticket] = Task.detached { [input] in
-                input.yield(.published(ticket, await writer.publish(batch, as: inflight)))
+                input.yield(.publishedOnce(ticket, await writer.publish(batch, as: inflight)))
             }
         case .cancel(let ticket): publishing[ticket]?.cancel()
         case .release(let writer): Task.detached { await writer.close() }

@@ -34,20 +34,20 @@ public import OutboxDelivery
 ///
 /// A database that is restored from a backup has forgotten what was sent since, and sends it again.
 ///
-/// A record that is refused aborts its batch. It is found, and counts as rejected; the others are sent again without its key. What is
-/// refused together with others is looked for in one more transaction, which is aborted in any case. Its producer is initialised anew for
-/// that: where the slot was lost meanwhile, its new owner's batch is aborted, and sent again.
+/// A record that is refused aborts its batch. It is found, and counts as rejected; the others are sent again without its key. Where nothing
+/// says which record is at fault, the slot's next batches are smaller, and their records are sent one after the other, each batch in
+/// a transaction of its own under a note of its own: at most 128 records, and fewer where they take longer than half of
+/// ``Configuration/transactionTimeout``. So the one at fault has an answer of its own; and records that are too large only together,
+/// because a topic's `max.message.bytes` is below ``KafkaDelivery/KafkaProducer/Configuration/maximumBatchBytes``, are stored, only
+/// slowly: set the latter to at most what the topics take. After such batches it is tried together again. Only the slot waits for all
+/// that; others go on.
 ///
-/// Known limits, each of which lets the rows of a slot wait, and loses and repeats none. After an attempt of the first two the
-/// destination counts as away for a moment, so other slots go on more slowly; the third holds back its slot only:
-/// - Records that each fit, and are refused only together, because a topic's `max.message.bytes` is below
-///   ``KafkaDelivery/KafkaProducer/Configuration/maximumBatchBytes``: make that at most what the topics take. Otherwise the batch is
-///   tried again for ever. Nor is a culprit found among so many records that sending them one by one takes longer than
-///   ``Configuration/transactionTimeout``.
-/// - A topic for which the right to write is missing, where the broker refuses to add it to a transaction: no record has a verdict of
-///   its own, so none is parked. The slots that have such rows wait, with all their rows for the destination, for the right, or until the
-///   rows are deleted.
-/// - A note whose first row's topic may not be described: the slot cannot be taken over until that is granted. The others go on.
+/// A topic for which the right to write is missing, or to read, which the number in its group takes, is
+/// ``OutboxDelivery/OutboxOutcome/unroutable(reason:)``, as any topic that is not there: three attempts, and its keys are parked.
+///
+/// Known limit: after a crash right after a note whose first row's topic may not be described, nothing says whether the batch is stored. The
+/// slot's rows for the destination wait then until that right is granted, or the note is deleted by a person who knows that
+/// the batch is not stored (`DELETE FROM outbox_inflight WHERE slot = …`). The others go on.
 public final class KafkaExactlyOnceDestination: ExactlyOnceDestination {
     /// The settings.
     public struct Configuration: Sendable {
@@ -141,6 +141,7 @@ public final class KafkaExactlyOnceDestination: ExactlyOnceDestination {
 
     private let configuration: Configuration
     private let logger: Logger
+    private let care = KafkaSlotCares()
 
     /// How many events a read has at most.
     public var maximumBatchCount: Int { max(configuration.maximumBatchCount, 1) }
@@ -189,6 +190,8 @@ public final class KafkaExactlyOnceDestination: ExactlyOnceDestination {
                     producer,
                     group: id,
                     lastNumber: number,
+                    timeout: configuration.transactionTimeout,
+                    care: care,
                     atStep: configuration.atStep
                 )
             } catch {
@@ -208,10 +211,12 @@ public final class KafkaExactlyOnceDestination: ExactlyOnceDestination {
         }
     }
 
-    /// What the group has at the note's topic. A topic that cannot have that name holds no number: the note has the name from a row that
-    /// nothing has looked at yet.
+    /// What the group has at the note's topic; 0 where it is certain that it has not the note's number. A topic that cannot have that name
+    /// holds none: the note has the name from a row that nothing has looked at yet.
     private func lastNumber(_ id: String, _ last: OutboxInflight?) async throws(KafkaError) -> Int64 {
         guard let last else { return 0 }
+        // It was aborted here: nothing has to be asked, and what may not be described can be sent no more than it can be asked about.
+        if care[id].notStored == last.number { return 0 }
         let place = KafkaTopicPartition(topic: last.topic, partition: 0)
         guard place.fault == nil else { return 0 }
         let consumer = try KafkaConsumer(configuration.group(id: id, topic: last.topic), logger: logger)
