@@ -100,6 +100,12 @@ struct URIParts {
         }
         var rest = uri[uri.index(colon, offsetBy: 3)...]
         guard !rest.contains("#") else { throw .invalidConfiguration("an AMQP URI has no fragment; write # as %23") }
+        // A password with a slash or a question mark would be read as a host, a port or a virtual host, and be shown as such.
+        if let end = rest.firstIndex(where: { $0 == "/" || $0 == "?" }), rest[end...].contains("@") {
+            throw .invalidConfiguration(
+                "in an AMQP URI write / as %2F and ? as %3F before the @, and @ as %40 behind the host"
+            )
+        }
         if let mark = rest.firstIndex(of: "?") {
             try readParameters(rest[rest.index(after: mark)...])
             rest = rest[..<mark]

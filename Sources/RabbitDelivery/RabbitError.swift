@@ -44,7 +44,8 @@ public struct RabbitError: DeliveryError, Sendable, Hashable {
         case notFound
         /// Another connection has the queue for itself (405).
         case resourceLocked
-        /// A queue or an exchange exists already, and differs from what was declared (406).
+        /// A queue or an exchange exists already, and differs from what was declared (406); or the broker knows no such argument or
+        /// kind (406, 503, 540).
         case topologyMismatch
         /// The certificate of the broker is not one to trust, or is another host's.
         case certificate
@@ -178,9 +179,27 @@ extension RabbitError {
             case 406 where text.contains("inequivalent arg"): (.topologyMismatch, .fixRequest)
             case 406, 311, 320, 504, 506, 541: (scope, .retry)
             case 402: (.notFound, .fixRequest)
+            // A virtual host or a user has its maximum of connections, half-open ones of ours among them.
+            case 530 where text.contains("limit"): (scope, .retry)
             case 530: (.authorization, .fixRequest)
             default: (.broker, .retry)
             }
         return RabbitError(kind, recovery: recovery, reason: "the broker says \(text)", code: code)
+    }
+
+    /// The same while a channel is set up: what is refused there is refused again, but for what a broker says
+    /// that goes down or comes up.
+    ///
+    /// - Parameter isResuming: Whether the client had the same a short while ago. Then an exclusive queue or consumer may be taken by its
+    ///   own former connection, until the broker notices that it is gone.
+    static func setupReply(_ code: Int, _ text: String, closing scope: Kind, isResuming: Bool = false) -> RabbitError {
+        let error = reply(code, text, closing: scope)
+        switch code {
+        case 405 where isResuming, 403 where isResuming && text.contains("exclusive"):
+            return RabbitError(error.kind, recovery: .retry, reason: error.reason, code: code)
+        case 406 where error.kind == scope, 501...503, 540:
+            return RabbitError(.topologyMismatch, recovery: .fixRequest, reason: error.reason, code: code)
+        default: return error
+        }
     }
 }

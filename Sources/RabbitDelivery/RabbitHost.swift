@@ -8,6 +8,10 @@ struct RabbitHost: Sendable, Hashable, CustomStringConvertible {
 
     /// Reads `host`, `host:port`, `[address]` or `[address]:port`.
     init(_ text: String, defaultPort: Int) throws(RabbitError) {
+        // What is in it may be a password, and is not repeated.
+        guard !text.contains(where: { $0 == "@" || $0 == "/" }) else {
+            throw .invalidConfiguration("a host is a name and a port; a URI is for RabbitBroker(uri:)")
+        }
         let (name, port) = try Self.split(text)
         guard !name.isEmpty else { throw .invalidConfiguration("a host's name is empty") }
         guard !name.utf8.contains(0) else { throw .invalidConfiguration("a host's name has a zero byte") }

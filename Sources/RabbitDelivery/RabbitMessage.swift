@@ -45,6 +45,21 @@ public struct RabbitMessage: Sendable, Hashable {
         self.isMandatory = isMandatory
     }
 
+    /// A message from an array of bytes, which is shared, not copied.
+    public init(
+        exchange: String = "",
+        routingKey: String,
+        body: [UInt8],
+        properties: RabbitProperties = RabbitProperties(),
+        isMandatory: Bool = true
+    ) {
+        self.exchange = exchange
+        self.routingKey = routingKey
+        self.body = body
+        self.properties = properties
+        self.isMandatory = isMandatory
+    }
+
     /// A message from text, as UTF-8.
     public init(
         exchange: String = "",
@@ -56,7 +71,7 @@ public struct RabbitMessage: Sendable, Hashable {
         self.init(
             exchange: exchange,
             routingKey: routingKey,
-            body: body.utf8,
+            body: Array(body.utf8),
             properties: properties,
             isMandatory: isMandatory
         )
@@ -64,7 +79,12 @@ public struct RabbitMessage: Sendable, Hashable {
 
     /// A message for one queue, by way of the default exchange.
     public init(queue: String, body: String, properties: RabbitProperties = RabbitProperties()) {
-        self.init(exchange: "", routingKey: queue, body: body.utf8, properties: properties)
+        self.init(exchange: "", routingKey: queue, body: Array(body.utf8), properties: properties)
+    }
+
+    /// A message for one queue, by way of the default exchange. The array is shared, not copied.
+    public init(queue: String, body: [UInt8], properties: RabbitProperties = RabbitProperties()) {
+        self.init(exchange: "", routingKey: queue, body: body, properties: properties)
     }
 
     /// A message for one queue, by way of the default exchange.
@@ -150,14 +170,21 @@ public struct RabbitProperties: Sendable, Hashable {
     }
 
     var fault: RabbitError? {
-        let strings = [
-            ("content type", contentType), ("content encoding", contentEncoding), ("correlation id", correlationID),
-            ("reply-to", replyTo), ("message id", messageID), ("type", type), ("user id", userID), ("app id", appID),
-            ("cluster id", clusterID),
-        ]
-        for case (let name, let string?) in strings where string.utf8.count > 255 {
-            return .invalidArgument("the \(name) has more than 255 bytes")
-        }
+        // Looked at for every message: no list of them is made.
+        func isLong(_ string: String?) -> Bool { string.map { $0.utf8.count > 255 } ?? false }
+        let name: String? =
+            if isLong(contentType) { "content type" } else if isLong(contentEncoding) {
+                "content encoding"
+            } else if isLong(correlationID) { "correlation id" } else if isLong(replyTo) {
+                "reply-to"
+            } else if isLong(
+                messageID
+            ) { "message id" } else if isLong(type) { "type" } else if isLong(userID) {
+                "user id"
+            } else if isLong(
+                appID
+            ) { "app id" } else if isLong(clusterID) { "cluster id" } else { nil }
+        if let name { return .invalidArgument("the \(name) has more than 255 bytes") }
         return headers.isEmpty ? nil : headers.fault
     }
 }

@@ -114,7 +114,7 @@ public struct RabbitTopology: Sendable, Hashable {
         public var deadLetterRoutingKey: String?
         /// After how many failed deliveries a quorum queue gives a message up (`x-delivery-limit`).
         public var deliveryLimit: Int?
-        /// How long messages are kept (`x-message-ttl`), in whole milliseconds.
+        /// How long messages are kept (`x-message-ttl`), in whole milliseconds, at most 49 days.
         public var messageTimeToLive: Duration?
         /// How many messages it holds (`x-max-length`).
         public var maximumLength: Int?
@@ -149,7 +149,7 @@ public struct RabbitTopology: Sendable, Hashable {
             all["x-dead-letter-exchange"] = deadLetterExchange.map { .string($0) }
             all["x-dead-letter-routing-key"] = deadLetterRoutingKey.map { .string($0) }
             all["x-delivery-limit"] = deliveryLimit.map { .int64(Int64($0)) }
-            all["x-message-ttl"] = messageTimeToLive.map { .int64(Int64(clamping: Int($0 / .milliseconds(1)))) }
+            all["x-message-ttl"] = messageTimeToLive.map { .int64($0.wholeMilliseconds) }
             all["x-max-length"] = maximumLength.map { .int64(Int64($0)) }
             if refusesWhenFull { all["x-overflow"] = "reject-publish" }
             if hasSingleActiveConsumer { all["x-single-active-consumer"] = true }
@@ -226,6 +226,9 @@ public struct RabbitTopology: Sendable, Hashable {
                     "queue \(queue.name) is \(queue.kind), and has to be durable and for everybody"
                 )
             }
+            if let time = queue.messageTimeToLive, time < .zero || time > .milliseconds(UInt32.max) {
+                return .invalidConfiguration("queue \(queue.name): messageTimeToLive is not from 0 to 49 days")
+            }
             if let fault = queue.allArguments.fault { return .invalidConfiguration("\(queue.name): \(fault.reason)") }
         }
         for binding in bindings {
@@ -235,5 +238,16 @@ public struct RabbitTopology: Sendable, Hashable {
             if let fault = binding.arguments.fault { return .invalidConfiguration("a binding: \(fault.reason)") }
         }
         return nil
+    }
+}
+
+extension Duration {
+    /// Whole milliseconds; the largest number there is of what is longer.
+    var wholeMilliseconds: Int64 {
+        let (seconds, attoseconds) = components
+        let (product, overflows) = seconds.multipliedReportingOverflow(by: 1_000)
+        guard !overflows else { return seconds < 0 ? .min : .max }
+        let (sum, overflowsToo) = product.addingReportingOverflow(attoseconds / 1_000_000_000_000_000)
+        return overflowsToo ? (seconds < 0 ? .min : .max) : sum
     }
 }

@@ -14,7 +14,11 @@ struct RedriveCommand: AsyncParsableCommand {
               rabbit-delivery redrive orders-dead --error CardDeclined --rate 50
               rabbit-delivery redrive orders-dead --to-exchange orders --to-key new.fruit
 
-            Exit status: 0 when every letter that was wanted was redriven, 1 when any was not, 64 when the command line is wrong.
+            On SIGINT or SIGTERM it ends when what was sent is confirmed; a second signal ends the process at once. A dry run counts \
+            as a failed delivery of each letter in a quorum queue, which may have a delivery limit.
+
+            Exit status: 0 when what was wanted and may go was redriven, 1 when any of it was not, 64 when the command line is wrong, 130 \
+            or 143 when a signal ended it before.
             """
     )
 
@@ -74,26 +78,38 @@ struct RedriveCommand: AsyncParsableCommand {
         configuration.maximumPerSecond = rate
         configuration.maximumRedrives = maximumRedrives
         let redrive = RabbitRedrive(configuration, logger: options.logger)
-        let summary: RabbitRedrive.Summary
-        do throws(RabbitError) {
-            if dryRun {
-                summary = try await redrive.preview { letter, decision in
-                    StandardOutput.print(Self.line(letter, decision))
-                }
-            } else {
-                let publisher = try RabbitPublisher(.init(broker), logger: options.logger)
-                do throws(RabbitError) {
-                    summary = try await redrive.run(through: publisher)
-                } catch {
-                    await publisher.close(within: .seconds(1))
-                    throw error
-                }
-                await publisher.close()
+        let (logger, dryRun) = (options.logger, dryRun)
+        try await withInterruption { interruption in
+            let work = Task {
+                try await Self.go(redrive, dryRun ? nil : RabbitPublisher(.init(broker), logger: logger))
             }
-        } catch {
-            throw ToolFailure(error)
+            interruption.onSignal { work.cancel() }
+            do {
+                let summary = try await work.value
+                try conclude(summary)
+            } catch let error as RabbitError {
+                guard let status = interruption.status, error.kind == .cancelled else { throw ToolFailure(error) }
+                throw ToolFailure("interrupted; letters whose replays were sent are out of the queue", status: status)
+            }
         }
-        try conclude(summary)
+    }
+
+    /// - Parameter publisher: Who sends the replays; nil to look only.
+    private static func go(
+        _ redrive: RabbitRedrive,
+        _ publisher: RabbitPublisher?
+    ) async throws(RabbitError) -> RabbitRedrive.Summary {
+        guard let publisher else {
+            return try await redrive.preview { letter, decision in StandardOutput.print(line(letter, decision)) }
+        }
+        do throws(RabbitError) {
+            let summary = try await redrive.run(through: publisher)
+            await publisher.close()
+            return summary
+        } catch {
+            await publisher.close(within: .seconds(1))
+            throw error
+        }
     }
 
     private static func line(_ letter: RabbitConsumer.Delivery, _ decision: RabbitRedrive.Decision) -> String {
@@ -118,7 +134,12 @@ struct RedriveCommand: AsyncParsableCommand {
         }
         if let first = summary.failed.first { sentence += " (\(first))" }
         if summary.isPartial { sentence += "; not all were looked at" }
-        if !summary.failed.isEmpty || summary.isPartial { throw ToolFailure(sentence) }
+        if !summary.acknowledgementsReachedBroker {
+            sentence += "; the broker has not said that it has all acknowledgements: letters may still be in the queue"
+        }
+        if !summary.failed.isEmpty || summary.isPartial || !summary.acknowledgementsReachedBroker {
+            throw ToolFailure(sentence)
+        }
         StandardError.say(sentence)
     }
 

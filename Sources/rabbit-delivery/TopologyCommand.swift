@@ -49,7 +49,7 @@ struct TopologyCommand: AsyncParsableCommand {
         do throws(RabbitError) {
             let publisher = try RabbitPublisher(.init(broker, topology: topology), logger: options.logger)
             do throws(RabbitError) {
-                try await publisher.waitUntilConnected()
+                try await publisher.waitUntilConnected(within: .seconds(60))
             } catch {
                 await publisher.close(within: .zero)
                 throw error

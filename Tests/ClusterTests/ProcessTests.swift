@@ -45,6 +45,18 @@ struct ProcessTests {
             #expect(said == ["kafka-delivery: standard output: No space left on device"])
         }
 
+        @Test func aReceiverWhoseOutputIsFullEndsThoughNoOtherMessageComes() async throws {
+            let cluster = try TestCluster()
+            let topic = try await cluster.makeTopic()
+            try await cluster.fill(topic, count: 1)
+            let servers = cluster.bootstrapServers.joined(separator: ",")
+            let command = "receive \(topic) --group \(topic) -b \(servers)"
+            let process = try ChildProcess("/bin/sh", ["-c", "'\(Self.program)' \(command) 2>&1 > /dev/full"])
+            let said = await process.lines().reduce(into: []) { $0.append($1) }
+            #expect(await process.end() == .exit(1))
+            #expect(said.contains { $0.contains("No space left on device") })
+        }
+
         @Test func anIdleClientWakesUpForNothingOfItsOwn() async throws {
             let cluster = try TestCluster()
             let topic = try await cluster.makeTopic()

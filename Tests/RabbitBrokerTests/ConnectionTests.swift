@@ -86,6 +86,26 @@ let quiet = Logger(label: "RabbitBrokerTests") { _ in SwiftLogNoOpLogHandler() }
         await second.close()
     }
 
+    @Test func whatTheBrokerDoesNotKnowSurfacesAndIsNotDeclaredForEver() async throws {
+        let server = try await RabbitServer.shared()
+        let broker = try await server.makeBroker()
+        var queue = RabbitTopology.Queue(server.unique("orders"))
+        queue.arguments["x-message-ttl"] = "soon"
+        let topologies = [
+            RabbitTopology(queues: [queue]),
+            RabbitTopology(exchanges: [.init(server.unique("orders"), .other("x-no-such-kind"))]),
+        ]
+        for topology in topologies {
+            let publisher = try RabbitPublisher(.init(broker, topology: topology), logger: quiet)
+            let error = await #expect(throws: RabbitError.self) {
+                try await publisher.send(RabbitMessage(queue: queue.name, body: ""))
+            }
+            #expect(error?.kind == .topologyMismatch)
+            #expect(error?.recovery == .fixRequest)
+            await publisher.close()
+        }
+    }
+
     @Test func aPassiveCheckFindsWhatIsMissing() async throws {
         let server = try await RabbitServer.shared()
         let queue = server.unique("missing")

@@ -113,6 +113,16 @@ import Testing
         await consumer.close()
         try await loop.value
 
+        // A passive topology sees names alone.
+        var unseen = place
+        unseen.topology.isPassive = true
+        let hopeful = try unseen.consumer()
+        let refused = await #expect(throws: RabbitError.self) {
+            try await hopeful.forEach(retry: .none, deadLetters: .reject) { _ in }
+        }
+        #expect(refused?.kind == .invalidConfiguration)
+        await hopeful.close()
+
         var bare = place
         bare.topology = .init(queues: [.init(place.queue)])
         let careless = try bare.consumer()
@@ -123,7 +133,8 @@ import Testing
         await careless.close()
     }
 
-    @Test func inARetryQueueAMessageWaitsWhileOthersGoOn() async throws {
+    @Test(arguments: [RabbitTopology.Queue.Kind.classic, .quorum])
+    func inARetryQueueAMessageWaitsWhileOthersGoOn(_ kind: RabbitTopology.Queue.Kind) async throws {
         let (place, dead) = try await Self.place()
         try await place.send(["bad", "good"])
         let publisher = try place.publisher()
@@ -132,7 +143,11 @@ import Testing
         let loop = Task {
             try await consumer.forEach(
                 retry: .none,
-                retryQueues: RabbitRetryQueues([.milliseconds(200), .milliseconds(300)], through: publisher),
+                retryQueues: RabbitRetryQueues(
+                    [.milliseconds(200), .milliseconds(300)],
+                    kind: kind,
+                    through: publisher
+                ),
                 deadLetters: .publish(to: "", routingKey: dead, through: publisher)
             ) { delivery in
                 handled.withLock { $0.append(delivery.text ?? "") }

@@ -57,8 +57,11 @@ struct Place {
     /// How many messages a queue holds, as a look at it with a connection of its own says.
     func messageCount(_ name: String? = nil) async throws -> Int {
         let redrive = RabbitRedrive(.init(broker, queue: name ?? queue), logger: quiet)
-        let summary = try await redrive.preview { _, _ in }
-        return summary.redriven + summary.left
+        while true {
+            let summary = try await redrive.preview { _, _ in }
+            // Another consumer took some of those that had been counted.
+            if !summary.isPartial { return summary.redriven + summary.left }
+        }
     }
 }
 

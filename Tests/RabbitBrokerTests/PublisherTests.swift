@@ -123,6 +123,22 @@ import Testing
         #expect(await publisher.close(within: .zero).unknown == 0)
     }
 
+    @Test func theMessageForWhichTheChannelWasClosedIsToldFromThoseThatWereUnderWayWithIt() async throws {
+        let queue = try await RabbitServer.shared().unique("orders")
+        let publisher = try await Self.publisher(.init(queues: [.init(queue)]))
+        var messages = (0..<3).map { RabbitMessage(queue: queue, body: "\($0)") }
+        messages[1].properties.userID = "another"
+        let results = await publisher.send(contentsOf: messages)
+        let culprit = #expect(throws: RabbitError.self) { try results[1].get() }
+        #expect(culprit?.code == 406)
+        #expect(culprit?.recovery == .fixRequest)
+        for index in [0, 2] {
+            // Confirmed before, or lost with the channel.
+            if case .failure(let error) = results[index] { #expect(error.recovery == .retry) }
+        }
+        await publisher.close()
+    }
+
     @Test func aPublisherThatIsDroppedStillSends() async throws {
         let queue = try await RabbitServer.shared().unique("orders")
         var publisher: RabbitPublisher? = try await Self.publisher(.init(queues: [.init(queue)]))

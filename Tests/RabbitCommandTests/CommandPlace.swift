@@ -122,8 +122,11 @@ struct CommandPlace {
     }
 
     func messageCount(_ name: String? = nil) async throws -> Int {
-        let summary = try await RabbitRedrive(.init(broker, queue: name ?? queue), logger: quiet).preview { _, _ in }
-        return summary.redriven + summary.left
+        while true {
+            let summary = try await RabbitRedrive(.init(broker, queue: name ?? queue), logger: quiet).preview { _, _ in
+            }
+            if !summary.isPartial { return summary.redriven + summary.left }
+        }
     }
 }
 

@@ -112,6 +112,23 @@ import Testing
         #expect(try await place.messageCount(dead) == 1)
     }
 
+    @Test func onASignalARedriveEndsAndEachLetterIsInOnePlace() async throws {
+        let place = try await CommandPlace.make()
+        defer { place.remove() }
+        let dead = place.queue + "-dead"
+        try await place.declare(.init(queues: [.init(dead)]))
+        let headers: RabbitTable = ["x-original-exchange": "", "x-original-routingKey": .string(place.queue)]
+        try await place.send(["1", "2", "3"], to: dead, headers: headers)
+        // The first goes at once, and the next would in a thousand seconds.
+        let process = try place.start("redrive", dead, "--rate", "0.001")
+        #expect(try await place.take(1).map(\.text) == ["1"])
+        process.send(signal: SIGINT)
+        #expect(await process.end() == .exit(130))
+        #expect(try place.text("errors").contains("interrupted"))
+        #expect(try await place.messageCount(dead) == 2)
+        #expect(try await place.messageCount() == 0)
+    }
+
     @Test func aTopologyIsDeclaredLookedAtAndComparedWithWhatIsThere() async throws {
         let place = try await CommandPlace.make()
         defer { place.remove() }

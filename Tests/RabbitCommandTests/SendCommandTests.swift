@@ -75,6 +75,20 @@ import Testing
         #expect(try place.text("errors").contains("2 messages confirmed; interrupted"))
     }
 
+    @Test func eachMessageIsReportedWhenItIsConfirmedThoughTheInputGoesOn() async throws {
+        let place = try await CommandPlace.make()
+        defer { place.remove() }
+        let process = try place.start("send", "--queue", place.queue, "--print-reports")
+        var reports = process.lines().makeAsyncIterator()
+        for number in 1...3 {
+            // The next line is written only when this one is reported.
+            try process.input.write(contentsOf: Data("line \(number)\n".utf8))
+            #expect(await reports.next() == " \(place.queue) \(number)")
+        }
+        try process.input.close()
+        #expect(await process.end() == .exit(0))
+    }
+
     @Test func aBrokerThatIsAwayIsAFailureWithinTheTimeOutAndNoPasswordIsSaid() async throws {
         let place = try CommandPlace.nowhere()
         defer { place.remove() }

@@ -29,6 +29,16 @@ import Testing
         #expect(letter.deaths[1].originalExpiration == .milliseconds(500))
         #expect(letter.queue == "orders")
         #expect(RabbitDeadLetter(["x-other": 1]) == nil)
+        // The usual wait queue: each count brings its entry to the front.
+        let waited: RabbitTable = [
+            "x-first-death-queue": "billing", "x-first-death-reason": "rejected",
+            "x-death": [
+                ["queue": "billing", "reason": "rejected", "count": 2, "exchange": "shop", "routing-keys": ["new"]],
+                ["queue": "wait", "reason": "expired", "count": 1, "exchange": "waits", "routing-keys": ["wait"]],
+            ],
+        ]
+        #expect(RabbitDeadLetter(waited)?.exchange == "shop")
+        #expect(RabbitDeadLetter(waited)?.routingKey == "new")
     }
 
     @Test func rejectingNeedsAWayThatIsDeclared() {

@@ -87,7 +87,7 @@ import Testing
         var generator = SplitMix(seed: seed)
         let methods: [UInt32] = [
             0x000A_000A, 0x000A_0032, 0x000A_001E, 0x003C_003C, 0x003C_0032, 0x003C_0050, 0x0014_0028, 0x0032_000B,
-            0x003C_001E,
+            0x003C_001E, 0x000A_000B, 0x0032_000A, 0x0032_0014, 0x0028_000A, 0x003C_0014,
         ]
         var errors = 0
         // About a second; CONTRIBUTING says how to run it for a minute.
@@ -127,7 +127,7 @@ import Testing
         #expect(errors > 0)
     }
 
-    @Test func tablesThatAreTooDeepAreRefusedBeforeLibrabbitmqSeesThem() throws {
+    private static func deepHeader(flags: [UInt8]) -> [UInt8] {
         // 25,000 arrays in each other, in a frame of 128 KiB: enough to exhaust a thread's stack.
         var inside: [UInt8] = []
         for _ in 0..<25_000 {
@@ -137,15 +137,36 @@ import Testing
         let entry: [UInt8] = [1, UInt8(ascii: "h")] + inside
         let count = UInt32(entry.count)
         let table = [24, 16, 8, 0].map { UInt8(truncatingIfNeeded: count >> $0) } + entry
-        let header: [UInt8] = [0, 60, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x20, 0] + table
+        let header: [UInt8] = [0, 60, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0] + flags + table
+        return header
+    }
+
+    @Test(arguments: [[0x20, 0], [0x20, 1, 0, 0, 0, 0, 0, 0]] as [[UInt8]])
+    func aMessageWhoseTablesAreTooDeepComesWithoutPropertiesAndLibrabbitmqNeverSeesThem(_ flags: [UInt8]) throws {
+        let header = Self.deepHeader(flags: flags)
         var assembler = ContentAssembler()
         try assembler.begin(
-            .deliver(.init(tag: 1, isRedelivered: false, exchange: "", routingKey: "", consumerTag: ""))
+            .deliver(.init(tag: 1, isRedelivered: false, exchange: "", routingKey: ""))
         )
+        let content = try header.withUnsafeBytes { try assembler.header($0, pool: AMQPPool())?.1 }
+        #expect(content?.hasUnreadableProperties == true)
+        #expect(content?.properties == [])
+        // One that came back is ours, and was never so deep.
+        try assembler.begin(.returned(.init(code: 312, text: "NO_ROUTE", exchange: "", routingKey: "")))
         let error = #expect(throws: RabbitError.self) {
             _ = try header.withUnsafeBytes { try assembler.header($0, pool: AMQPPool())?.1.body.count }
         }
         #expect(error?.kind == .protocolViolation)
+    }
+
+    @Test func whatOnlyClientsSayIsRefusedBeforeLibrabbitmqSeesItsTables() throws {
+        let table = Self.deepHeader(flags: []).dropFirst(12)
+        // queue.declare: ticket, name, flags, arguments.
+        let payload: [UInt8] = [0, 50, 0, 10, 0, 0, 0, 0] + table
+        let error = #expect(throws: RabbitError.self) {
+            try payload.withUnsafeBytes { _ = try ServerMethod($0, pool: AMQPPool()) }
+        }
+        #expect(error?.reason.contains("only a client sends") == true)
     }
 }
 

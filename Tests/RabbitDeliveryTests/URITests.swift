@@ -59,10 +59,19 @@ import Testing
         "amqp://u:s3cret@host:70000",
         "amqp://u:s3cret@host?heartbeat=s3cret", "amqp://u:s3cret@host?nothing=s3cret", "amqp://u:s3cret@host#s3cret",
         "amqp://u:s3cret@host?cacertfile=/x", "amqp://u:s3cret@::1", "amqp://u:%ff@host",
-        "amqp://u:s3cret@host?heartbeat",
+        "amqp://u:s3cret@host?heartbeat", "amqp://app:s3cret/xyz@rabbit", "amqp://app:1234/s3cret@rabbit",
+        "amqp://app:pass?s3cret@rabbit",
     ])
     func whatIsWrongIsNamedAndNoPasswordIsRepeated(_ uri: String) throws {
         let error = #expect(throws: RabbitError.self) { try RabbitBroker(uri: uri) }
+        #expect(error?.kind == .invalidConfiguration)
+        #expect(error?.description.contains("s3cret") == false)
+    }
+
+    @Test func aURIInPlaceOfAHostIsRefusedWithoutRepeatingItsPassword() {
+        let error = #expect(throws: RabbitError.self) {
+            try RabbitBroker(hosts: ["amqp://u:s3cret@host"]).validate()
+        }
         #expect(error?.kind == .invalidConfiguration)
         #expect(error?.description.contains("s3cret") == false)
     }

@@ -9,8 +9,12 @@ struct ChannelSetup {
     /// How many messages were ready in the queues that were declared or looked for.
     private(set) var messageCounts: [String: Int] = [:]
 
-    init(_ requests: [ClientMethod]) {
+    /// Whether the client had a channel a short while ago, on which the same was accepted.
+    private let isResuming: Bool
+
+    init(_ requests: [ClientMethod], isResuming: Bool = false) {
         self.requests = [.channelOpen] + requests
+        self.isResuming = isResuming
     }
 
     /// What to send first.
@@ -33,7 +37,12 @@ struct ChannelSetup {
     }
 
     private func refused(_ closing: ServerMethod.Closing) -> RabbitError {
-        let error = RabbitError.reply(closing.code, closing.text, closing: .channelClosed)
+        let error = RabbitError.setupReply(
+            closing.code,
+            closing.text,
+            closing: .channelClosed,
+            isResuming: isResuming
+        )
         guard index < requests.count else { return error }
         return RabbitError(
             error.kind,

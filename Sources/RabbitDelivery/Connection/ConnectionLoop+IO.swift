@@ -137,7 +137,7 @@ extension ConnectionLoop {
             switch frame.kind {
             case .heartbeat: break
             case .method:
-                let method = try ServerMethod(frame.payload, pool: pool)
+                let method = try ServerMethod(frame.payload, pool: pool, recent: recentNames)
                 if frame.channel == 0 {
                     try connectionMethod(method, transport, now)
                 } else {
@@ -191,9 +191,13 @@ extension ConnectionLoop {
             wire.send(.connectionCloseOk, channel: 0)
             write(at: now)
             guard self.transport === transport else { return }
-            let error = RabbitError.reply(closing.code, closing.text, closing: .connectionLost)
-            if case .settingUp = phase, error.recovery != .retry { return attemptFailed(error, at: now) }
-            lose(error, at: now)
+            if case .settingUp = phase {
+                // An exchange of an unknown kind closes the connection, for instance.
+                let error = RabbitError.setupReply(closing.code, closing.text, closing: .connectionLost)
+                if error.recovery != .retry { return attemptFailed(error, at: now) }
+                return lose(error, at: now)
+            }
+            lose(.reply(closing.code, closing.text, closing: .connectionLost), at: now)
         case .connectionCloseOk:
             transport.sayGoodBye()
             if case .closing = phase { phase = .ended }
@@ -218,11 +222,12 @@ extension ConnectionLoop {
         }
         switch (phase, method) {
         case (.closing, _): break
-        case (.settingUp(_, let host, var setup, let deadline), _):
+        case (.settingUp(_, let host, var setup, _), _):
             do throws(RabbitError) {
                 if let next = try setup.advance(method) {
                     wire.send(next)
-                    phase = .settingUp(transport, host, setup, until: deadline)
+                    // Each answer has the time anew: how many requests there are is the topology's affair.
+                    phase = .settingUp(transport, host, setup, until: now.advanced(by: broker.connectionTimeout))
                 } else {
                     finishSetup(transport, host, setup)
                 }

@@ -37,12 +37,23 @@ final class ConnectionLoop {
     var splitter = FrameSplitter()
     var assembler = ContentAssembler()
     let pool = AMQPPool()
+    let recentNames = RecentNames()
     let wire = Wire()
     /// Whether the last sleep ended with the bell.
     var isRung = false
     /// Whether the TLS greeting goes on when the socket can be written to.
     var tlsWaitsForWriting = false
     private var generation = 0
+    private var openedAt = Moment.now
+    private var lastOpen: Moment?
+    /// Whether the last channel ended by something that cannot be read: it may come again as soon as there is another, so the pauses go
+    /// on growing.
+    private var wasUnreadable = false
+
+    /// A connection that ends earlier is a reason to try another host.
+    private static let shortLife = Duration.seconds(5)
+    /// How long a broker may take to notice that a connection of ours is gone: twice its heartbeat, which is a minute, and some.
+    private static let resuming = Duration.seconds(150)
     private var generator = SystemRandomNumberGenerator()
 
     init(
@@ -179,6 +190,13 @@ final class ConnectionLoop {
     func lose(_ error: RabbitError, at now: Moment) {
         switch phase {
         case .open, .settingUp:
+            var heldLong = false
+            if case .open = phase {
+                lastOpen = now
+                heldLong = openedAt.duration(to: now) >= Self.shortLife
+            }
+            if !heldLong { rotation.failed(error) }
+            wasUnreadable = error.kind == .protocolViolation
             resetProtocol()
             client.channelLost(error)
             // While it was set up the client was not told of a connection.
@@ -222,7 +240,8 @@ final class ConnectionLoop {
 
     func beginSetup(_ transport: Transport, _ host: RabbitHost) {
         assembler = ContentAssembler()
-        let setup = ChannelSetup(client.channelRequests)
+        let isResuming = lastOpen.map { $0.duration(to: .now) < Self.resuming } ?? false
+        let setup = ChannelSetup(client.channelRequests, isResuming: isResuming)
         wire.send(setup.first)
         phase = .settingUp(transport, host, setup, until: Moment.now.advanced(by: broker.connectionTimeout))
     }
@@ -230,7 +249,8 @@ final class ConnectionLoop {
     func finishSetup(_ transport: Transport, _ host: RabbitHost, _ setup: ChannelSetup) {
         generation += 1
         rotation.connected()
-        delay.reset()
+        if !wasUnreadable { delay.reset() }
+        openedAt = .now
         phase = .open(transport, host)
         client.channelOpened(generation, setup, wire)
         client.note(.connected(host: "\(host)", generation: generation))

@@ -2,6 +2,8 @@
 struct ReceivedContent: Sendable {
     var properties: [UInt8]
     var body: [UInt8]
+    /// Whether there were properties that cannot be read; ``properties`` is empty then.
+    var hasUnreadableProperties = false
 }
 
 /// Puts together what arrives of a message in frames of its own: a method that has content, a header, and bodies (AMQP
@@ -45,10 +47,18 @@ struct ContentAssembler {
         let size = UInt64(bigEndian: payload.loadUnaligned(fromByteOffset: 4, as: UInt64.self))
         guard size <= UInt64(Self.maximumBody) else { throw .protocolViolation("a message says it has \(size) bytes") }
         let properties = UnsafeRawBufferPointer(rebasing: payload[12...])
-        guard RabbitProperties.canDecode(properties, pool: pool) else {
-            throw .protocolViolation("a message's properties cannot be read")
+        let isReadable = RabbitProperties.canDecode(properties, pool: pool)
+        if !isReadable, case .returned = method {
+            // It is one of ours, and nothing would say which.
+            throw .protocolViolation("the properties of a message that came back cannot be read")
         }
-        var content = ReceivedContent(properties: Array(properties), body: [])
+        // A publisher may nest tables deeper than is read here, and the broker takes it: one such message must not end the connection,
+        // for it would come again.
+        var content = ReceivedContent(
+            properties: isReadable ? Array(properties) : [],
+            body: [],
+            hasUnreadableProperties: !isReadable
+        )
         if size == 0 {
             state = .idle
             return (method, content)

@@ -51,6 +51,23 @@ final class ConsumerCore: ConnectionClient {
         }
     }
 
+    /// The same, for so long at most.
+    ///
+    /// - Returns: Nil as the message where none came in time. One that comes in that moment stays without a verdict.
+    func next(within limit: Duration) async -> Result<ReceivedMessage?, RabbitError> {
+        if let now = queue.withLock({ $0.next() }) { return now }
+        return await withTaskGroup(of: Result<ReceivedMessage?, RabbitError>.self) { group in
+            group.addTask { await self.next() }
+            group.addTask {
+                // Time is what is waited for.
+                try? await Task.sleep(for: limit)
+                return .success(nil)
+            }
+            defer { group.cancelAll() }
+            return await group.next() ?? .success(nil)
+        }
+    }
+
     // MARK: Verdicts
 
     func isCurrent(_ generation: Int, _ tag: UInt64) -> Bool {
@@ -165,15 +182,20 @@ final class ConsumerCore: ConnectionClient {
         }
         for (waiter, message) in handed { waiter.resume(returning: .success(message)) }
         if let wire { for answer in answers { wire.send(answer) } }
-        return life.withLock { life in
+        let (methods, deadline) = life.withLock { life in
             life.export(totals.0, unsettled: totals.1, at: now)
-            if let ending {
-                for method in life.advanceClosing(inHand: ending, at: now, hasChannel: wire != nil) {
-                    wire?.send(method)
-                }
-            }
-            return [next, life.nextDeadline].compactMap(\.self).min()
+            let methods =
+                ending.map { life.advanceClosing(inHand: $0, at: now, hasChannel: wire != nil) } ?? []
+            return (methods, life.nextDeadline)
         }
+        for method in methods {
+            // What was acknowledged since the answers were taken goes before the close, and what is later is late.
+            if case .channelClose = method {
+                for answer in queue.withLock({ $0.takeLastAnswers() }) { wire?.send(answer) }
+            }
+            wire?.send(method)
+        }
+        return [next, deadline].compactMap(\.self).min()
     }
 
     func received(_ method: ServerMethod, _ content: ReceivedContent?, _ wire: Wire) throws(RabbitError) {

@@ -25,6 +25,8 @@ struct DeliveryQueue {
     /// When the broker is to be told at the latest.
     private(set) var answersDue: Moment?
     private(set) var isClosing = false
+    /// Whether the channel is about to be closed: the broker is told nothing more.
+    private var isAnswering = true
     private var failure: RabbitError?
     /// Handed out, without a verdict, and held by the application.
     private(set) var inHand = 0
@@ -88,6 +90,13 @@ struct DeliveryQueue {
     mutating func takeAnswers(at now: Moment, threshold: Int) -> [ClientMethod] {
         guard tracker.untold > 0 else { return [] }
         guard tracker.untold >= threshold || isClosing || (answersDue.map { $0 <= now } ?? true) else { return [] }
+        answersDue = nil
+        return tracker.takeAnswers()
+    }
+
+    /// The last that the broker is told before its channel is closed. Verdicts from now on change nothing.
+    mutating func takeLastAnswers() -> [ClientMethod] {
+        isAnswering = false
         answersDue = nil
         return tracker.takeAnswers()
     }
@@ -185,10 +194,10 @@ struct DeliveryQueue {
 
     /// The application does not hold a delivery any longer that has no verdict. The broker delivers it again when the channel ends.
     mutating func release(_ message: ReceivedMessage) {
-        if isCurrentChannel(message), tracker.isUnsettled(message.deliver.tag) { inHand -= 1 }
+        if channel === message.channel, tracker.isUnsettled(message.deliver.tag) { inHand -= 1 }
     }
 
-    private func isCurrentChannel(_ message: ReceivedMessage) -> Bool { channel === message.channel }
+    private func isCurrentChannel(_ message: ReceivedMessage) -> Bool { channel === message.channel && isAnswering }
 
     // MARK: The end
 

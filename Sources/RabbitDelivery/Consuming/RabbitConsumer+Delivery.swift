@@ -49,6 +49,10 @@ extension RabbitConsumer {
         /// AMQP's properties, decoded at each call.
         public var properties: RabbitProperties { message.properties }
 
+        /// Whether ``properties`` says nothing because what was sent cannot be read: its headers have tables in each other deeper than
+        /// ``RabbitFieldValue/maximumDepth``. The body is there all the same; a handler to which headers matter throws.
+        public var hasUnreadableProperties: Bool { message.content.hasUnreadableProperties }
+
         /// The headers, decoded at each call.
         public var headers: RabbitTable { properties.headers }
 

@@ -65,14 +65,23 @@ public struct RabbitDeadLetter: Sendable, Hashable {
         deaths = (headers["x-death"]?.array ?? []).compactMap { $0.table.map { Death($0) } }
         let ours = [CopyHeader.exchange, CopyHeader.error, CopyHeader.queue]
         guard !deaths.isEmpty || ours.contains(where: { headers[$0] != nil }) else { return nil }
-        // The broker's list has the oldest last.
-        exchange = headers[CopyHeader.exchange]?.string ?? deaths.last?.exchange
-        routingKey = headers[CopyHeader.routingKey]?.string ?? deaths.last?.routingKeys.first
-        queue = headers[CopyHeader.queue]?.string ?? headers["x-first-death-queue"]?.string ?? deaths.last?.queue
+        // The first death is named beside the list: in the list an entry comes to the front each time it counts.
+        let first = Self.firstDeath(headers, deaths)
+        exchange = headers[CopyHeader.exchange]?.string ?? first?.exchange
+        routingKey = headers[CopyHeader.routingKey]?.string ?? first?.routingKeys.first
+        queue = headers[CopyHeader.queue]?.string ?? headers["x-first-death-queue"]?.string ?? first?.queue
         error = headers[CopyHeader.error]?.string
         errorType = headers[CopyHeader.errorType]?.string
         attempts = headers[CopyHeader.attempts]?.integer.map { Int(clamping: $0) }
         redrives = Self.redrives(headers)
+    }
+
+    private static func firstDeath(_ headers: RabbitTable, _ deaths: [Death]) -> Death? {
+        guard let queue = headers["x-first-death-queue"]?.string, let reason = headers["x-first-death-reason"]?.string
+        else {
+            return deaths.last
+        }
+        return deaths.last { $0.queue == queue && $0.reason == Death.Reason(reason) } ?? deaths.last
     }
 
     static func redrives(_ headers: RabbitTable) -> Int {

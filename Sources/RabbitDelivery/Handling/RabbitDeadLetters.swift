@@ -30,14 +30,23 @@ public struct RabbitDeadLetters: Sendable {
     ///
     /// The broker loses a message without a word where the queue has no such exchange, where that does not exist, or routes it
     /// nowhere. So `forEach` refuses to begin unless the consumer's ``RabbitTopology`` declares the queue with a dead-letter
-    /// exchange that it declares and binds as well, and so checks with the broker at each connection. The error and the number of
-    /// attempts are not in the letter.
+    /// exchange that it declares and binds as well, and so checks with the broker at each connection: a passive topology, which sees names
+    /// alone, will not do. Whether the binding is for the key that a message has is not looked at. The error and the number of attempts
+    /// are not in the letter.
+    ///
+    /// The broker moves the letter without a confirmation, also from a quorum queue unless that has `x-dead-letter-strategy=at-least-once`:
+    /// one for a queue that is full and refuses, or whose node is killed in between, is lost. ``publish(to:routingKey:through:)`` loses none.
     public static let reject = RabbitDeadLetters(way: .reject)
 }
 
 extension RabbitTopology {
     /// Why what is rejected by a queue's consumer may be lost; nil where its way is declared.
     func rejectionFault(of name: String) -> RabbitError? {
+        guard !isPassive else {
+            return .invalidConfiguration(
+                "the topology is passive, and does not see where queue \(name) sends what is rejected"
+            )
+        }
         guard let queue = queues.first(where: { $0.name == name }) else {
             return .invalidConfiguration(
                 "the topology does not declare queue \(name), and so not where it sends what is rejected"

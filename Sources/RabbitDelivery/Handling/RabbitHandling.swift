@@ -54,7 +54,13 @@ struct RabbitHandling: HandlingHost {
         -> CopyOutcome<RabbitReceipt, RabbitMessage, RabbitError>
     {
         guard let retryQueues else { return .cancelled }
-        let copy = record.origin.copy(of: delivery, exchange: "", routingKey: route.queue, error: record.error)
+        let copy = record.origin.copy(
+            of: delivery,
+            exchange: "",
+            routingKey: route.queue,
+            error: record.error,
+            comesBack: true
+        )
         return await send(copy, after: route.delay, through: retryQueues.publisher)
     }
 
@@ -67,11 +73,20 @@ struct RabbitHandling: HandlingHost {
         case nil: return .cancelled
         case .reject:
             // Its verdict, which an acknowledgement after it does not change.
-            _ = delivery.message.channel.core?.reject(delivery.message, requeue: false)
-            return .stored(.rejected)
+            switch delivery.message.channel.core?.reject(delivery.message, requeue: false) {
+            case .settled, .repeated: return .stored(.rejected)
+            // Its channel is gone: the broker delivers it again.
+            case .contradicted, .ended, nil: return .cancelled
+            }
         case .publish(let exchange, let routingKey, let publisher):
             let key = routingKey ?? record.origin.routingKey
-            let copy = record.origin.copy(of: delivery, exchange: exchange, routingKey: key, error: record.error)
+            let copy = record.origin.copy(
+                of: delivery,
+                exchange: exchange,
+                routingKey: key,
+                error: record.error,
+                comesBack: false
+            )
             return await send(copy, after: nil, through: publisher)
         }
     }

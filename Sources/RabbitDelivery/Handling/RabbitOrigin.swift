@@ -22,13 +22,19 @@ enum CopyHeader {
     static let redrives = "x-redrives"
 
     /// What a message that is sent to its origin again does without.
-    static let all = [exchange, routingKey, error, errorType, queue, attempts, userID, expiration]
+    static let all = [exchange, routingKey, error, errorType, queue, attempts, userID, expiration, copiedRouting]
 
     /// What the broker adds for each queue that a message left (`x-death` and what stands beside it).
     static let brokers = [
         "x-death", "x-first-death-exchange", "x-first-death-queue", "x-first-death-reason", "x-last-death-exchange",
         "x-last-death-queue", "x-last-death-reason", "x-delivery-count",
     ]
+
+    /// By which RabbitMQ routes a message to further queues ("Sender-selected Distribution"). Those have it already: a copy must not
+    /// go there once more, nor count as stored because it did.
+    static let routing = ["CC", "BCC"]
+    /// What ``routing`` was, in a copy.
+    static let copiedRouting = "x-original-cc"
 
     /// The longest text of an error that travels, in bytes: a frame holds all headers together.
     static let maximumErrorBytes = 4_096
@@ -51,15 +57,27 @@ extension RabbitOrigin {
     ///
     /// Its time to live goes into a header: it would end the copy too. So does its user id: the broker refuses one that is not the
     /// connection's (406), and closes the channel with all that is under way.
-    func copy(of delivery: RabbitConsumer.Delivery, exchange: String, routingKey: String, error: any Error)
-        -> RabbitMessage
-    {
+    ///
+    /// - Parameter comesBack: Whether the broker sends it back when its time is over. It takes a message that has been in the queue before for
+    ///   one that goes round for ever, and drops it, unless a consumer had rejected it (`x-death`): so the copy begins anew.
+    func copy(
+        of delivery: RabbitConsumer.Delivery,
+        exchange: String,
+        routingKey: String,
+        error: any Error,
+        comesBack: Bool
+    ) -> RabbitMessage {
         var message = delivery.content
         message.exchange = exchange
         message.routingKey = routingKey
         message.isMandatory = true
         message.properties.isPersistent = true
         var headers = message.properties.headers
+        if let routed = headers["CC"] { headers[CopyHeader.copiedRouting] = routed }
+        for name in CopyHeader.routing { headers[name] = nil }
+        if comesBack { for name in CopyHeader.brokers { headers[name] = nil } }
+        // Of the queue that it was in.
+        headers["x-delivery-count"] = nil
         headers[CopyHeader.exchange] = .string(self.exchange)
         headers[CopyHeader.routingKey] = .string(self.routingKey)
         headers[CopyHeader.queue] = .string(queue)

@@ -25,12 +25,15 @@ public struct RabbitRedrive: Sendable {
         public var destination: @Sendable (RabbitConsumer.Delivery) -> (exchange: String, routingKey: String)? = { _ in
             nil
         }
-        /// How many a second, at most; nil for as many as are confirmed.
+        /// How many a second, at most, 0.001 to 1,000,000; nil for as many as are confirmed.
         public var maximumPerSecond: Double?
         /// How many, at most; nil for all.
         public var maximumLetters: Int?
         /// How often one may go round, 1 or more.
         public var maximumRedrives = 3
+        /// How long the next letter is waited for, more than zero: fewer may come than were counted, where another consumer reads the queue too
+        /// or letters expire. Then the run ends.
+        public var maximumWait: Duration = .seconds(5)
         /// How many letters that are left are held while others are read, 1 to 60,000: the broker sends no more then, and the run ends.
         public var maximumHeld = 10_000
 
@@ -65,8 +68,11 @@ public struct RabbitRedrive: Sendable {
         public internal(set) var withoutOrigin = 0
         /// Left, because their replays were not confirmed.
         public internal(set) var failed: [RabbitError] = []
-        /// Whether the run ended before it had seen every letter.
+        /// Whether the run ended before it had seen every letter that it had counted.
         public internal(set) var isPartial = false
+        /// Whether the broker has said, by closing the channel in order, that it has every acknowledgement. Where it has not, letters
+        /// that were redriven may still be in their queue.
+        public internal(set) var acknowledgementsReachedBroker = true
 
         /// How many are left of those that were looked at.
         public var left: Int { unwanted + tooOften + withoutOrigin + failed.count }
@@ -104,13 +110,17 @@ public struct RabbitRedrive: Sendable {
         message.exchange = exchange
         message.routingKey = routingKey
         message.isMandatory = true
-        for name in CopyHeader.all + CopyHeader.brokers { message.properties.headers[name] = nil }
+        for name in CopyHeader.all + CopyHeader.brokers + CopyHeader.routing { message.properties.headers[name] = nil }
         message.properties.headers[CopyHeader.redrives] = .int64(Int64(redrives))
         message.properties.userID = nil
         return message
     }
 
     /// Looks at the letters and sends nothing; all of them stay.
+    ///
+    /// A quorum queue counts that as a delivery that failed, as it does of every letter that a run leaves: with a delivery limit
+    /// (`x-delivery-limit`, 20 by default from RabbitMQ 4.0 on) it gives a letter up that was looked at so often. A queue of dead letters
+    /// is better without one.
     ///
     /// - Parameter observer: Told of each letter, in order, and what a run would do with it.
     @discardableResult
@@ -138,7 +148,8 @@ public struct RabbitRedrive: Sendable {
         _ observer: (RabbitConsumer.Delivery, Decision) -> Void
     ) async throws(RabbitError) -> Summary {
         guard (1...60_000).contains(configuration.maximumHeld), configuration.maximumRedrives >= 1,
-            configuration.maximumPerSecond ?? 1 > 0, configuration.maximumLetters ?? 0 >= 0
+            (0.001...1_000_000).contains(configuration.maximumPerSecond ?? 1), configuration.maximumLetters ?? 0 >= 0,
+            configuration.maximumWait > .zero
         else { throw .invalidConfiguration("a redrive's maximum is out of range") }
         let consumer = try RabbitConsumer(
             .init(
@@ -158,7 +169,7 @@ public struct RabbitRedrive: Sendable {
         }
         await run.finish()
         // What is left goes back to its place in the queue with the channel.
-        await consumer.close(within: .seconds(10))
+        run.noteClosed(await consumer.close(within: .seconds(10)))
         if let failure { throw failure }
         return run.summary
     }

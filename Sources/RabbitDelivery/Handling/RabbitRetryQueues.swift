@@ -2,11 +2,18 @@
 /// looks only at its head for what has expired.
 ///
 /// A message whose handling failed is published to `<queue>-retry-5s`, confirmed, and then acknowledged; when its time is over, the
-/// broker sends it back to the queue. No consumer reads these queues. They are durable and classic, declared by `forEach` before its
-/// consumer connects, and stay when they are not needed any more.
+/// broker sends it back to the queue. No consumer reads these queues. They are durable, declared by `forEach` before its consumer
+/// connects, and stay when they are not needed any more.
+///
+/// From a classic queue the broker sends a message back without a confirmation: it is lost where the queue it belongs in was deleted
+/// meanwhile, is full and refuses, or the broker is killed in that moment. From a quorum queue it is moved at least once
+/// (`x-dead-letter-strategy`), and stays where it cannot be: that costs the broker more memory, and needs the feature flag
+/// `stream_queue`, which new brokers have on.
 public struct RabbitRetryQueues: Sendable {
     /// How long the message waits after its first failure, its second, and so on.
     public let delays: [Duration]
+    /// Classic, or quorum, from which nothing is lost.
+    public let kind: RabbitTopology.Queue.Kind
     let publisher: RabbitPublisher
 
     /// Queues for these delays.
@@ -14,15 +21,21 @@ public struct RabbitRetryQueues: Sendable {
     /// - Parameters:
     ///   - delays: One for each attempt after the policy has given a message up in place, in whole milliseconds; after the last of
     ///     them it becomes a dead letter.
+    ///   - kind: Classic, or quorum. Queues that are there already and of the other kind are an error (``RabbitError/Kind/topologyMismatch``).
     ///   - publisher: Who sends the copies.
-    public init(_ delays: [Duration], through publisher: RabbitPublisher) {
+    public init(
+        _ delays: [Duration],
+        kind: RabbitTopology.Queue.Kind = .classic,
+        through publisher: RabbitPublisher
+    ) {
         self.delays = delays
+        self.kind = kind
         self.publisher = publisher
     }
 
     /// The name of the queue for a delay.
     public static func name(of delay: Duration, for queue: String) -> String {
-        let milliseconds = Int64(delay / .milliseconds(1))
+        let milliseconds = delay.wholeMilliseconds
         return milliseconds % 1_000 == 0
             ? "\(queue)-retry-\(milliseconds / 1_000)s" : "\(queue)-retry-\(milliseconds)ms"
     }
@@ -33,10 +46,16 @@ public struct RabbitRetryQueues: Sendable {
             queues: delays.map { delay in
                 var retry = RabbitTopology.Queue(
                     Self.name(of: delay, for: queue),
+                    kind,
                     deadLetterExchange: "",
                     deadLetterRoutingKey: queue
                 )
                 retry.messageTimeToLive = delay
+                if kind == .quorum {
+                    retry.arguments["x-dead-letter-strategy"] = "at-least-once"
+                    // Without it the broker moves them at most once all the same.
+                    retry.refusesWhenFull = true
+                }
                 return retry
             }
         )
@@ -55,6 +74,7 @@ public struct RabbitRetryQueues: Sendable {
                 "a retry queue's delay is less than a millisecond or more than 49 days, or there is none"
             )
         }
+        guard kind != .stream else { return .invalidConfiguration("a stream is no retry queue: nothing leaves it") }
         guard Set(delays).count == delays.count else {
             return .invalidConfiguration("two retry queues have the same delay")
         }

@@ -28,10 +28,14 @@ struct RedriveRun {
         // Not before the queue has said how much it holds: an empty one hands nothing out.
         try await consumer.core.connected.wait(within: RabbitRedrive.connectionTimeout)
         let count = consumer.core.messageCount(of: configuration.queue) ?? 0
-        var iterator = consumer.deliveries.makeAsyncIterator()
         var generation: Int?
         for _ in 0..<min(count, configuration.maximumLetters ?? .max) {
-            guard held.count < configuration.maximumHeld, let letter = try await iterator.next() else {
+            // Another consumer may have taken what was counted, or its time was over.
+            guard held.count < configuration.maximumHeld,
+                let letter = try await consumer.core.next(within: configuration.maximumWait).get().map({
+                    RabbitConsumer.Delivery($0)
+                })
+            else {
                 summary.isPartial = true
                 break
             }
@@ -88,12 +92,34 @@ struct RedriveRun {
     private mutating func settleFirst() async {
         guard let (letter, pending) = underWay.popFirst() else { return }
         do throws(RabbitError) {
-            _ = try await pending.confirmation
+            _ = try await Self.confirmation(of: pending)
             letter.acknowledge()
             summary.redriven += 1
         } catch {
             fail(letter, error)
         }
+    }
+
+    /// Also where the task is cancelled: a replay that was sent, and whose letter stays, is a message that is there twice. The confirmation
+    /// has a deadline of its own.
+    private static func confirmation(
+        of pending: RabbitPublisher.PendingConfirmation
+    ) async throws(RabbitError) -> RabbitConfirmation {
+        do throws(RabbitError) {
+            return try await pending.confirmation
+        } catch {
+            guard error.kind == .cancelled, Task.isCancelled else { throw error }
+            return try await Task { () -> Result<RabbitConfirmation, RabbitError> in
+                do throws(RabbitError) { return .success(try await pending.confirmation) } catch {
+                    return .failure(error)
+                }
+            }.value.get()
+        }
+    }
+
+    /// Notes whether the broker has said that it has the letters' acknowledgements.
+    mutating func noteClosed(_ close: RabbitConsumer.CloseSummary) {
+        summary.acknowledgementsReachedBroker = summary.redriven == 0 || close.acknowledgementsReachedBroker
     }
 
     private mutating func fail(_ letter: RabbitConsumer.Delivery, _ error: RabbitError) {

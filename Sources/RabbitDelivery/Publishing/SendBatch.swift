@@ -115,14 +115,22 @@ enum SendTarget: Sendable {
     }
 }
 
-/// A message that was accepted.
-struct QueuedSend: Sendable {
+/// A message on its way. A class, because it goes through four collections, and a message is some three hundred bytes.
+final class QueuedSend: Sendable {
     let message: RabbitMessage
     let target: SendTarget
     let accepted: Moment
     let deadline: Moment
-    /// Its number among those accepted; set when it is.
-    var number: UInt64 = 0
+    /// Its number among those accepted. Written once, under the lock of the ``SendQueue`` that accepts it, through which it reaches the
+    /// connection's thread.
+    nonisolated(unsafe) var number: UInt64 = 0
+
+    init(message: RabbitMessage, target: SendTarget, accepted: Moment, deadline: Moment) {
+        self.message = message
+        self.target = target
+        self.accepted = accepted
+        self.deadline = deadline
+    }
 
     var size: Int { message.body.count }
 }

@@ -49,7 +49,6 @@ struct SendQueue {
 
     private mutating func accept(_ send: QueuedSend) {
         accepted += 1
-        var send = send
         send.number = accepted
         unfinished += 1
         unfinishedBytes += send.size

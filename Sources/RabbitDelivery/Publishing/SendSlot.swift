@@ -15,9 +15,10 @@ final class SendSlot: Sendable {
 
     private struct Content {
         var state = State.queued
-        /// Nearly always there is one.
-        var first: (UInt64, CheckedContinuation<Void, Never>)?
-        var others: [UInt64: CheckedContinuation<Void, Never>] = [:]
+        /// Nearly always there is one. Not checked: every message has one, and ``finish(_:)``, ``cancel(_:recalls:)`` and ``recall()`` each
+        /// take a waiter out before they resume it.
+        var first: (UInt64, UnsafeContinuation<Void, Never>)?
+        var others: [UInt64: UnsafeContinuation<Void, Never>] = [:]
     }
 
     // Tasks that wait meet the connection's thread here.
@@ -49,7 +50,7 @@ final class SendSlot: Sendable {
         let (isFirst, first, others) = content.withLock { content in
             if case .finished = content.state {
                 return (false, nil, [:])
-                    as (Bool, CheckedContinuation<Void, Never>?, [UInt64: CheckedContinuation<Void, Never>])
+                    as (Bool, UnsafeContinuation<Void, Never>?, [UInt64: UnsafeContinuation<Void, Never>])
             }
             content.state = .finished(result)
             defer {
@@ -68,7 +69,8 @@ final class SendSlot: Sendable {
     /// - Parameter recalls: Whether cancelling the task recalls a message of which nothing was written.
     func wait(recalls: Bool) async -> SendResult {
         if let result { return result }
-        await waitCancellably { id, continuation in
+        let id = WaiterID.next()
+        await waitCancellablyUnchecked { continuation in
             let isFinished = content.withLock { content in
                 if case .finished = content.state { return true }
                 if content.first == nil {
@@ -79,7 +81,7 @@ final class SendSlot: Sendable {
                 return false
             }
             if isFinished { continuation.resume() }
-        } onCancel: { id in
+        } onCancel: {
             self.cancel(id, recalls: recalls)
         }
         return result ?? .failure(.cancelled(persistence: .possiblyPersisted))
@@ -96,7 +98,7 @@ final class SendSlot: Sendable {
         let waiter = content.withLock { content in
             if let first = content.first, first.0 == id {
                 content.first = nil
-                return first.1 as CheckedContinuation<Void, Never>?
+                return first.1 as UnsafeContinuation<Void, Never>?
             }
             return content.others.removeValue(forKey: id)
         }
@@ -104,7 +106,7 @@ final class SendSlot: Sendable {
     }
 
     private func recall() -> Bool {
-        let waiters = content.withLock { content -> [CheckedContinuation<Void, Never>]? in
+        let waiters = content.withLock { content -> [UnsafeContinuation<Void, Never>]? in
             guard case .queued = content.state else { return nil }
             content.state = .finished(.failure(.cancelled(persistence: .notPersisted)))
             defer {

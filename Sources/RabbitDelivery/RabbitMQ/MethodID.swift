@@ -42,4 +42,15 @@ enum MethodID: UInt32 {
     case basicNack = 0x003C_0078
     case confirmSelect = 0x0055_000A
     case confirmSelectOk = 0x0055_000B
+
+    /// Whether only clients say it.
+    var isClientsOnly: Bool {
+        switch self {
+        case .connectionStartOk, .connectionTuneOk, .connectionOpen, .channelOpen, .exchangeDeclare, .exchangeBind,
+            .queueDeclare, .queueBind, .queuePurge, .queueDelete, .basicQos, .basicConsume, .basicPublish,
+            .confirmSelect:
+            true
+        default: false
+        }
+    }
 }

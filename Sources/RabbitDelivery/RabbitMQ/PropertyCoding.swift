@@ -56,10 +56,8 @@ extension RabbitProperties {
             raw.timestamp = timestamp.secondsSince1970
         }
         if let sequence {
-            var all = headers
-            all[Self.sequenceHeader] = .int64(Int64(bitPattern: sequence))
             raw._flags |= Flag.headers
-            raw.headers = pool.table(all)
+            raw.headers = pool.table(headers, Self.sequenceHeader, Int64(bitPattern: sequence))
         } else if !headers.isEmpty {
             raw._flags |= Flag.headers
             raw.headers = pool.table(headers)
@@ -95,6 +93,8 @@ extension RabbitProperties {
         pool: borrowing AMQPPool,
         _ body: (amqp_basic_properties_t) -> Value
     ) -> Value? {
+        // The lowest bit says that more flags follow, which the basic class does not have, and librabbitmq reads on by.
+        guard encoded.count >= 2, encoded[1] & 1 == 0 else { return nil }
         if let offset = TableDepth.headersOffset(in: encoded), !TableDepth(encoded).accepts(tableAt: offset) {
             return nil
         }

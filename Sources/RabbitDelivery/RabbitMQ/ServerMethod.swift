@@ -15,7 +15,6 @@ enum ServerMethod: Sendable, Equatable {
         var isRedelivered: Bool
         var exchange: String
         var routingKey: String
-        var consumerTag: String
     }
 
     struct Return: Sendable, Equatable {
@@ -51,14 +50,23 @@ enum ServerMethod: Sendable, Equatable {
 
     /// Decodes the payload of a method frame.
     ///
+    /// - Parameter recent: The names of the last delivery, which those of this one are taken from where they are the same.
     /// - Throws: ``RabbitError`` of kind `protocolViolation`.
-    init(_ payload: UnsafeRawBufferPointer, pool: borrowing AMQPPool) throws(RabbitError) {
+    init(
+        _ payload: UnsafeRawBufferPointer,
+        pool: borrowing AMQPPool,
+        recent: RecentNames = RecentNames()
+    ) throws(RabbitError) {
         guard payload.count >= 4 else { throw .protocolViolation("a method's frame has \(payload.count) bytes") }
         let number = UInt32(bigEndian: payload.loadUnaligned(fromByteOffset: 0, as: UInt32.self))
         guard let id = MethodID(rawValue: number) else {
             throw .protocolViolation(
                 "the broker sent method \(number >> 16), \(number & 0xFFFF), which is none of AMQP 0-9-1"
             )
+        }
+        // Before they are decoded: several have tables, which librabbitmq reads as deep as they are.
+        guard !id.isClientsOnly else {
+            throw .protocolViolation("the broker sent \(id), which only a client sends")
         }
         let arguments = UnsafeRawBufferPointer(rebasing: payload[4...])
         if id == .connectionStart, !TableDepth(arguments).accepts(tableAt: 2) {
@@ -72,10 +80,14 @@ enum ServerMethod: Sendable, Equatable {
         guard amqp_decode_method(number, pool.raw, encoded, &decoded) == 0, let decoded else {
             throw .protocolViolation("the arguments of method \(id) cannot be read")
         }
-        self = try Self.method(id, decoded)
+        self = try Self.method(id, decoded, recent)
     }
 
-    private static func method(_ id: MethodID, _ decoded: UnsafeMutableRawPointer) throws(RabbitError) -> ServerMethod {
+    private static func method(
+        _ id: MethodID,
+        _ decoded: UnsafeMutableRawPointer,
+        _ recent: RecentNames
+    ) throws(RabbitError) -> ServerMethod {
         switch id {
         case .basicDeliver:
             let method = decoded.load(as: amqp_basic_deliver_t.self)
@@ -83,9 +95,8 @@ enum ServerMethod: Sendable, Equatable {
                 Deliver(
                     tag: method.delivery_tag,
                     isRedelivered: method.redelivered != 0,
-                    exchange: method.exchange.text,
-                    routingKey: method.routing_key.text,
-                    consumerTag: method.consumer_tag.text
+                    exchange: recent.exchange.text(method.exchange.buffer),
+                    routingKey: recent.routingKey.text(method.routing_key.buffer)
                 )
             )
         case .basicAck:

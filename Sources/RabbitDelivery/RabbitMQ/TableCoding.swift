@@ -14,6 +14,24 @@ extension AMQPPool {
         return amqp_table_t(num_entries: Int32(clamping: count), entries: entries)
     }
 
+    /// A table, and behind it one number more, which counts where the table has that name too.
+    borrowing func table(_ table: RabbitTable, _ name: String, _ number: Int64) -> amqp_table_t {
+        guard let memory = allocate((table.entries.count + 1) * MemoryLayout<amqp_table_entry_t>.stride) else {
+            return amqp_table_t(num_entries: 0, entries: nil)
+        }
+        let entries = memory.bindMemory(to: amqp_table_entry_t.self, capacity: table.entries.count + 1)
+        var count = 0
+        for entry in table.entries where entry.name != name {
+            (entries + count).initialize(to: amqp_table_entry_t(key: bytes(entry.name), value: value(entry.value)))
+            count += 1
+        }
+        var last = amqp_field_value_t()
+        last.kind = UInt8(ascii: "l")
+        last.value.i64 = number
+        (entries + count).initialize(to: amqp_table_entry_t(key: bytes(name), value: last))
+        return amqp_table_t(num_entries: Int32(clamping: count + 1), entries: entries)
+    }
+
     private borrowing func array(_ array: [RabbitFieldValue]) -> amqp_array_t {
         guard !array.isEmpty,
             let memory = allocate(array.count * MemoryLayout<amqp_field_value_t>.stride)

@@ -15,12 +15,21 @@ struct TableDepth {
 
     /// Whether the table that begins at `offset` is whole and no deeper than allowed.
     func accepts(tableAt offset: Int, maximum: Int = RabbitFieldValue.maximumDepth) -> Bool {
+        // On the stack: nearly every message has headers.
+        withUnsafeTemporaryAllocation(of: Level.self, capacity: max(maximum, 1)) { levels in
+            accepts(tableAt: offset, levels)
+        }
+    }
+
+    private func accepts(tableAt offset: Int, _ levels: UnsafeMutableBufferPointer<Level>) -> Bool {
         guard let (start, end) = block(at: offset, limit: bytes.count) else { return false }
-        var levels = [Level(end: end, isTable: true)]
+        levels.initializeElement(at: 0, to: Level(end: end, isTable: true))
+        var depth = 1
         var position = start
-        while let level = levels.last {
+        while depth > 0 {
+            let level = levels[depth - 1]
             if position == level.end {
-                levels.removeLast()
+                depth -= 1
                 continue
             }
             if level.isTable {
@@ -32,10 +41,11 @@ struct TableDepth {
             position += 1
             switch letter {
             case UInt8(ascii: "F"), UInt8(ascii: "A"):
-                guard levels.count < maximum, let (start, end) = block(at: position, limit: level.end) else {
+                guard depth < levels.count, let (start, end) = block(at: position, limit: level.end) else {
                     return false
                 }
-                levels.append(Level(end: end, isTable: letter == UInt8(ascii: "F")))
+                levels.initializeElement(at: depth, to: Level(end: end, isTable: letter == UInt8(ascii: "F")))
+                depth += 1
                 position = start
             case UInt8(ascii: "S"), UInt8(ascii: "x"):
                 guard let (_, end) = block(at: position, limit: level.end) else { return false }
@@ -44,7 +54,7 @@ struct TableDepth {
                 guard let width = Self.width(letter) else { return false }
                 position += width
             }
-            guard position <= levels.last?.end ?? 0 else { return false }
+            guard position <= levels[depth - 1].end else { return false }
         }
         return true
     }

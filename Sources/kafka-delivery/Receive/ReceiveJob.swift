@@ -92,6 +92,8 @@ private final class ReceiveRun: Sendable {
         }
         // `receive … | head` ends with its reader, also where no more messages come.
         output.whenReaderGoes { self.endReading() }
+        // A full disk says so to a write that nobody waits for, and there may never be another message.
+        output.whenFailed { self.endReading() }
         if job.showsJoining { StandardError.show(status: "joining the group \(job.configuration.group) …") }
         let result = await reading.result
         StandardError.show(status: "")

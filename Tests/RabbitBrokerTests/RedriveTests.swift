@@ -1,0 +1,94 @@
+import RabbitDelivery
+import RabbitDeliveryTesting
+import Synchronization
+import Testing
+
+/// What a redrive does beside what it is for (`HandlingTests`).
+@Suite struct RedriveTests {
+    /// A queue with letters that came from the place's queue.
+    private static func letters(_ count: Int, _ change: (inout RabbitTopology.Queue) -> Void = { _ in }) async throws
+        -> (
+            place: Place, dead: String
+        )
+    {
+        var place = try await Place.make()
+        var dead = RabbitTopology.Queue(place.queue + "-dead")
+        change(&dead)
+        place.topology.queues.append(dead)
+        let publisher = try place.publisher()
+        let headers: RabbitTable = [
+            "x-original-exchange": "", "x-original-routingKey": .string(place.queue),
+        ]
+        for number in 0..<count {
+            var message = RabbitMessage(queue: dead.name, body: "\(number)")
+            message.properties.headers = headers
+            try await publisher.send(message)
+        }
+        await publisher.close()
+        return (place, dead.name)
+    }
+
+    @Test func besideAConsumerThatHasTheLettersItEndsAndSaysThatItHasNotSeenAll() async throws {
+        let (place, dead) = try await Self.letters(3) { $0.hasSingleActiveConsumer = true }
+        let other = try place.consumer(prefetch: 1, of: dead)
+        var iterator = other.deliveries.makeAsyncIterator()
+        let held = try await iterator.next()
+        var configuration = RabbitRedrive.Configuration(place.broker, queue: dead)
+        configuration.maximumWait = .milliseconds(200)
+        let summary = try await RabbitRedrive(configuration, logger: quiet).preview { _, _ in }
+        #expect(summary.isPartial)
+        #expect(summary.redriven == 0)
+        held?.acknowledge()
+        await other.close()
+    }
+
+    @Test func oneThatIsCancelledLeavesNoLetterWhoseReplayWasSent() async throws {
+        let (place, dead) = try await Self.letters(3)
+        let publisher = try place.publisher()
+        try await publisher.waitUntilConnected(within: .seconds(60))
+        let redrive = RabbitRedrive(.init(place.broker, queue: dead), logger: quiet)
+        let seen = Mutex(0)
+        let run = Task {
+            try await redrive.run(through: publisher) { _, _ in
+                let isLast = seen.withLock { seen in
+                    seen += 1
+                    return seen == 3
+                }
+                if isLast { withUnsafeCurrentTask { $0?.cancel() } }
+            }
+        }
+        _ = try? await run.value
+        await publisher.close()
+        let (left, sent) = (try await place.messageCount(dead), try await place.messageCount())
+        #expect(left + sent == 3)
+        #expect(sent >= 2)
+    }
+
+    @Test func copiesAndReplaysDoNotGoWhereTheOriginalWasCopiedTo() async throws {
+        var (place, dead) = try await Self.letters(0)
+        let copied = place.queue + "-copied"
+        place.topology.queues.append(.init(copied))
+        let publisher = try place.publisher()
+        var message = RabbitMessage(queue: place.queue, body: "bad")
+        message.properties.headers = ["CC": [.string(copied)]]
+        try await publisher.send(message)
+        let consumer = try place.consumer()
+        let events = consumer.events
+        let loop = Task {
+            try await consumer.forEach(
+                retry: .none,
+                deadLetters: .publish(to: "", routingKey: dead, through: publisher)
+            ) { _ in throw Broken() }
+        }
+        for await event in events { if case .deadLettered = event { break } }
+        await consumer.close()
+        try await loop.value
+        let summary = try await RabbitRedrive(.init(place.broker, queue: dead), logger: quiet).run(through: publisher)
+        #expect(summary.redriven == 1)
+        #expect(summary.acknowledgementsReachedBroker)
+        #expect(try await place.messageCount(copied) == 1)
+        let replay = try #require(try await place.drain(1).first)
+        #expect(replay.headers["CC"] == nil && replay.headers["x-original-cc"] == nil)
+        await publisher.close()
+    }
+}
