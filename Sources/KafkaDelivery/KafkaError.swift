@@ -17,7 +17,7 @@ public struct KafkaError: DeliveryError, Sendable, Hashable {
     /// What happened. Not an enumeration, so that kinds can be added without breaking a `switch`: it needs a `default`.
     public struct Kind: Sendable, Hashable, CustomStringConvertible {
         private enum Base: String {
-            case brokersUnreachable, timedOut, unknownTopicOrPartition, messageTooLarge, batchRefused,
+            case brokersUnreachable, timedOut, unconfirmed, unknownTopicOrPartition, messageTooLarge, batchRefused,
                 invalidConfiguration
             case invalidArgument, closed, cancelled, authentication, authorization, assignmentEnded, offsetOutOfRange,
                 fenced
@@ -37,6 +37,10 @@ public struct KafkaError: DeliveryError, Sendable, Hashable {
         public static let brokersUnreachable = Kind(.brokersUnreachable)
         /// The broker did not confirm in time.
         public static let timedOut = Kind(.timedOut)
+        /// The broker confirmed a later message of the partition, and this one it refused or did not answer: it may be stored or
+        /// not. Happens while a partition's leader changes or begins, to the first messages of a producer in that partition, and
+        /// not at all with ``KafkaProducer/Configuration/maximumInFlightRequests`` of 1. Sent again it comes after the later one.
+        public static let unconfirmed = Kind(.unconfirmed)
         /// The topic, or the partition of the topic, does not exist.
         public static let unknownTopicOrPartition = Kind(.unknownTopicOrPartition)
         /// The message is larger than the client's, the topic's or the broker's limit.

@@ -127,13 +127,15 @@ struct TransactionOwnerTests {
         let cluster = try TestCluster()
         let topic = try await cluster.makeTopic()
         var configuration = cluster.transactionalConfiguration()
-        configuration.transactionTimeout = .seconds(1)
+        // Enough for a busy broker to store a message, also in the transaction after it.
+        configuration.transactionTimeout = .seconds(8)
+        let timeout = configuration.transactionTimeout
         let producer = try KafkaTransactionalProducer(configuration, logger: .test)
         let error = await kafkaError {
             try await producer.withTransaction { transaction in
                 let start = ContinuousClock.now
                 try await transaction.send(KafkaMessage(topic: topic, value: "late"))
-                try await waitUntil { start.duration(to: .now) > .seconds(1) }
+                try await waitUntil { start.duration(to: .now) > timeout }
             }
         }
         #expect(error?.persistence == .notPersisted)

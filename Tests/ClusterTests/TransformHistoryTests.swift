@@ -9,7 +9,7 @@ import Testing
 /// committed with it.
 ///
 /// `KAFKA_HISTORY_SEEDS` and `KAFKA_HISTORY_FIRST_SEED` say which seeds are run, as for ``HistoryTests``.
-@Suite(.timeLimit(.minutes(HistorySeeds.all.count + 3)))
+@Suite(.timeLimit(.minutes(2 * HistorySeeds.all.count + 3)))
 struct TransformHistoryTests {
     /// The mock cluster shows what was aborted, and does not keep offsets of transactions.
     @Test(.enabled(if: !TestCluster.isMock, "needs a real broker"))

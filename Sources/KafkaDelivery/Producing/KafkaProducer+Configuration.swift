@@ -56,6 +56,10 @@ extension KafkaProducer {
 
         /// How many requests may be under way to one broker at a time (`max.in.flight.requests.per.connection`), 1 or
         /// more; with idempotence at most 5.
+        ///
+        /// With more than one, a broker that has just become a partition's leader may refuse a producer's first request there and
+        /// take the second one: what was in the first fails, with ``KafkaError/Kind/unconfirmed``, and comes after the second where
+        /// it is sent again (KAFKA-15591). With 1 that cannot happen, and each partition keeps its order whatever the brokers do.
         public var maximumInFlightRequests: Int = 5
 
         /// How long a message may take from being accepted to being confirmed, retries included

@@ -61,7 +61,8 @@ struct ReportReader: @unchecked Sendable {
         }
     }
 
-    /// Handles the reports of an event from its first one with an error on: they have all one.
+    /// Handles the reports of an event from its first one on that does not confirm its message: none does, because librdkafka puts
+    /// into one event what ended together (`rd_kafka_dr_msgq`).
     @inline(never)
     private mutating func handleFailures(_ first: RdKafkaReport, _ event: borrowing RdKafkaEvent) {
         var reports = [first]

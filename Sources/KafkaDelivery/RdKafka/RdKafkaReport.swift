@@ -7,7 +7,21 @@ struct RdKafkaReport {
     /// What was handed over with the message.
     var opaque: UnsafeMutableRawPointer? { raw.pointee._private }
 
-    var isConfirmed: Bool { raw.pointee.err == RD_KAFKA_RESP_ERR_NO_ERROR }
+    /// Whether a broker confirmed the message.
+    var isConfirmed: Bool {
+        raw.pointee.err == RD_KAFKA_RESP_ERR_NO_ERROR && (raw.pointee.offset >= 0 || !isInferred)
+    }
+
+    /// Whether the report says only that the broker has confirmed a later message of the partition.
+    ///
+    /// An idempotent producer's request fails, the next one that was under way succeeds, and librdkafka takes what was in the first
+    /// for stored (`rd_kafka_dr_implicit_ack`): a broker that knows the producer would have refused the second as out of order. One
+    /// that does not know it in this partition yet takes any sequence number for the first, though it has refused what comes before
+    /// it. Such a report has neither an offset nor the broker that answered, which all others without an error have, also without
+    /// acknowledgements (`acks=0`).
+    var isInferred: Bool {
+        raw.pointee.err == RD_KAFKA_RESP_ERR_NO_ERROR && rd_kafka_message_broker_id(raw) < 0
+    }
 
     /// Where a message that is confirmed is stored.
     var metadata: RecordMetadata { RecordMetadata(raw) }
@@ -17,14 +31,14 @@ struct RdKafkaReport {
 }
 
 extension RefusedBatch {
-    /// - Parameter reports: All of an event's that have an error.
+    /// - Parameter reports: All of an event's that do not confirm their message.
     init(_ reports: [RdKafkaReport]) {
         self.init(reports.map(\.raw.pointee.err))
     }
 
-    /// What a report with an error says.
+    /// What a report says that does not confirm its message.
     func error(_ report: RdKafkaReport) -> KafkaError {
-        error(report.raw)
+        report.isInferred ? .unconfirmed : error(report.raw)
     }
 }
 
@@ -50,4 +64,14 @@ extension RecordMetadata {
             partition: report.pointee.partition
         )
     }
+}
+
+extension KafkaError {
+    fileprivate static let unconfirmed = KafkaError(
+        .unconfirmed,
+        persistence: .possiblyPersisted,
+        recovery: .retry,
+        reason: "the broker did not confirm the message, and has confirmed a later one of the partition: it is not "
+            + "stored where the broker had nothing of this producer there before"
+    )
 }

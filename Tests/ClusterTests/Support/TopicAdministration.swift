@@ -131,11 +131,33 @@ struct TopicAdministration {
                     found.partition_cnt == partitions,
                     (0..<partitions).allSatisfy({ (found.partitions?[$0].leader ?? -1) >= 0 })
                 {
-                    return
+                    return try waitForAnswers(of: topic, partitions: partitions, client, until: deadline)
                 }
             }
             Thread.sleep(forTimeInterval: 0.01)
         }
         throw TestFailure("\(topic) has no leaders")
+    }
+
+    /// A broker is said to lead a partition before it does. In that moment it refuses a producer's first request, and may take the
+    /// second: what was in the first is not stored then, see `UnconfirmedMessageTests`.
+    private func waitForAnswers(
+        of topic: String,
+        partitions: Int,
+        _ client: OpaquePointer,
+        until deadline: ContinuousClock.Instant
+    ) throws {
+        guard let list = rd_kafka_topic_partition_list_new(Int32(partitions)) else { throw TestFailure("no memory") }
+        defer { rd_kafka_topic_partition_list_destroy(list) }
+        for partition in 0..<Int32(partitions) { rd_kafka_topic_partition_list_add(list, topic, partition) }
+        var codes: [rd_kafka_resp_err_t] = []
+        repeat {
+            for index in 0..<partitions { list.pointee.elems[index].offset = Int64(RD_KAFKA_OFFSET_BEGINNING) }
+            codes = [rd_kafka_offsets_for_times(client, list, 10_000)]
+            codes += (0..<partitions).map { list.pointee.elems[$0].err }
+            if codes.allSatisfy({ $0 == RD_KAFKA_RESP_ERR_NO_ERROR }) { return }
+            Thread.sleep(forTimeInterval: 0.01)
+        } while ContinuousClock.now < deadline
+        throw TestFailure("\(topic) is led by a broker that does not answer for it: \(codes)")
     }
 }

@@ -62,6 +62,7 @@ final class TransformHistoryRun: Sendable {
         /// How many messages were sent, and handed to a transformation.
         var sent = 0
         var given = 0
+        var isAllSent = false
         /// Processes in their last life.
         var last = 0
         var kills = 0
@@ -194,12 +195,12 @@ final class TransformHistoryRun: Sendable {
                 try await progress.wait { $0.sent - $0.given < Self.backlog || $0.last == all }
             }
         }
+        progress.change { $0.isAllSent = true }
     }
 
     /// Waits until everything that was sent is committed.
     private func finish() async throws {
-        let all = plan.processes.count
-        try await progress.wait { $0.last == all }
+        try await progress.wait { $0.isAllSent }
         let reader = try ClusterObserver(cluster.bootstrapServers, group: group + "-log")
         let messages = try await reader.log(input, partitions: TransformHistoryPlan.partitions)
         let ends = messages.reduce(into: [Int: Int64]()) { ends, message in
