@@ -89,7 +89,8 @@ struct TransactionOwnerTests {
         let cluster = try TestCluster()
         let topic = try await cluster.makeTopic()
         var configuration = cluster.transactionalConfiguration()
-        configuration.transactionTimeout = .seconds(1)
+        // Enough for a busy broker to store a message, also in the transaction after it.
+        configuration.transactionTimeout = .seconds(8)
         let producer = try KafkaTransactionalProducer(configuration, logger: .test)
         let error = await kafkaError {
             try await producer.withTransaction { transaction in

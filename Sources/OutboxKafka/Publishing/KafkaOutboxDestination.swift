@@ -22,6 +22,10 @@ internal import Synchronization
 /// the publisher gives the batch up (``OutboxDelivery/OutboxPublisher/Configuration/batchTimeout``) is made anew: what it has not
 /// sent is not sent any more, and all that was not confirmed is sent again, from the first on.
 ///
+/// One gap is left: a broker that has just become a partition's leader may refuse the producer's first records there and store those
+/// behind them (``KafkaDelivery/KafkaError/Kind/unconfirmed``), and what it refused then follows. With `maximumInFlightRequests = 1`
+/// that cannot happen; each partition's batch then costs a round trip.
+///
 /// | Kafka | outcome |
 /// |---|---|
 /// | stored | accepted |

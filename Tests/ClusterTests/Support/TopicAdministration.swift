@@ -107,7 +107,7 @@ struct TopicAdministration {
         for (name, value) in settings { rd_kafka_NewTopic_set_config(newTopic, name, value) }
         var topics: [OpaquePointer?] = [newTopic]
         rd_kafka_CreateTopics(client, &topics, 1, nil, queue)
-        guard let event = rd_kafka_queue_poll(queue, 30_000) else { throw TestFailure("making \(topic) timed out") }
+        guard let event = rd_kafka_queue_poll(queue, 60_000) else { throw TestFailure("making \(topic) timed out") }
         defer { rd_kafka_event_destroy(event) }
         var count = 0
         guard let result = rd_kafka_event_CreateTopics_result(event),
@@ -122,7 +122,7 @@ struct TopicAdministration {
     private func waitForLeaders(of topic: String, partitions: Int, _ client: OpaquePointer) throws {
         guard let handle = rd_kafka_topic_new(client, topic, nil) else { throw TestFailure("no handle of \(topic)") }
         defer { rd_kafka_topic_destroy(handle) }
-        let deadline = ContinuousClock.now.advanced(by: .seconds(30))
+        let deadline = ContinuousClock.now.advanced(by: .seconds(60))
         while ContinuousClock.now < deadline {
             var metadata: UnsafePointer<rd_kafka_metadata>?
             if rd_kafka_metadata(client, 0, handle, &metadata, 10_000) == RD_KAFKA_RESP_ERR_NO_ERROR, let metadata {
