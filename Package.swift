@@ -80,10 +80,12 @@ let package = Package(
             providers: [.apt(["libpq-dev"]), .brew(["libpq"])]
         ),
         .systemLibrary(name: "CThreads"),
+        // The system's C library under one name, and the few calls in which systems differ.
+        .target(name: "DeliverySystem", swiftSettings: settings),
         // What every way of delivering shares: outcomes, and waiting. The products export it again.
         .target(
             name: "DeliveryCore",
-            dependencies: ["CThreads", .product(name: "DequeModule", package: "swift-collections")],
+            dependencies: ["CThreads", "DeliverySystem", .product(name: "DequeModule", package: "swift-collections")],
             swiftSettings: settings
         ),
         // HTTP requests as deliveries.
@@ -91,6 +93,7 @@ let package = Package(
             name: "HTTPDelivery",
             dependencies: [
                 "DeliveryCore",
+                "DeliverySystem",
                 .product(name: "AsyncHTTPClient", package: "async-http-client", condition: .when(traits: ["HTTP"])),
                 .product(name: "DequeModule", package: "swift-collections"),
                 .product(name: "NIOCore", package: "swift-nio", condition: .when(traits: ["HTTP"])),
@@ -104,6 +107,7 @@ let package = Package(
             dependencies: [
                 "CRdKafka",
                 "DeliveryCore",
+                "DeliverySystem",
                 .product(name: "CoreMetrics", package: "swift-metrics"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
@@ -116,6 +120,7 @@ let package = Package(
             dependencies: [
                 "CRdKafka",
                 "DeliveryCore",
+                "DeliverySystem",
                 "DeliveryTesting",
                 "KafkaDelivery",
                 .product(name: "DequeModule", package: "swift-collections"),
@@ -123,7 +128,7 @@ let package = Package(
             swiftSettings: settings
         ),
         // Processes and random numbers that a seed repeats, for tests of whatever delivers. The testing products export it again.
-        .target(name: "DeliveryTesting", swiftSettings: settings),
+        .target(name: "DeliveryTesting", dependencies: ["DeliverySystem"], swiftSettings: settings),
         // What command-line tools need that does not know what they deliver: terminal, files, signals, exit status.
         .target(
             name: "ToolSupport",
@@ -224,6 +229,7 @@ let package = Package(
             dependencies: [
                 "CPostgreSQL",
                 "DeliveryCore",
+                "DeliverySystem",
                 "OutboxDelivery",
                 .product(name: "DequeModule", package: "swift-collections"),
                 .product(name: "Logging", package: "swift-log"),
@@ -246,6 +252,7 @@ let package = Package(
         .executableTarget(
             name: "TestPublisher",
             dependencies: [
+                "DeliverySystem",
                 "KafkaDelivery",
                 "OutboxDelivery",
                 "OutboxKafka",
@@ -278,6 +285,7 @@ let package = Package(
                 "COpenSSL",
                 "CRabbitMQ",
                 "DeliveryCore",
+                "DeliverySystem",
                 .product(name: "CoreMetrics", package: "swift-metrics"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
@@ -289,6 +297,7 @@ let package = Package(
             name: "RabbitDeliveryTesting",
             dependencies: [
                 "DeliveryCore",
+                "DeliverySystem",
                 "DeliveryTesting",
                 "RabbitDelivery",
                 .product(name: "Logging", package: "swift-log"),
@@ -345,6 +354,7 @@ let package = Package(
         .testTarget(
             name: "RabbitBrokerTests",
             dependencies: [
+                "DeliverySystem",
                 "DeliveryTesting",
                 "DeliveryCore",
                 "RabbitDelivery",
@@ -380,7 +390,9 @@ let package = Package(
         ),
         .testTarget(
             name: "HTTPDeliveryTests",
-            dependencies: ["DeliveryCore", "HTTPDelivery", "OutboxDelivery", "OutboxHTTP"],
+            dependencies: [
+                "DeliveryCore", "DeliverySystem", "DeliveryTesting", "HTTPDelivery", "OutboxDelivery", "OutboxHTTP",
+            ],
             swiftSettings: settings
         ),
         .testTarget(
@@ -422,18 +434,19 @@ let package = Package(
         .testTarget(
             name: "ClusterTests",
             dependencies: [
+                "DeliverySystem",
                 "DeliveryTesting",
                 "InboxMember",
                 "OutboxDelivery",
                 "OutboxKafka",
                 "OutboxSQLite",
-                .product(name: "GRDB", package: "GRDB.swift", condition: .when(traits: ["SQLite"])),
                 "CRdKafka",
                 "KafkaDelivery",
                 "KafkaDeliveryTesting",
                 "PoisonedConsumer",
                 "TestMember",
                 "TopLevelLoops",
+                .product(name: "GRDB", package: "GRDB.swift", condition: .when(traits: ["SQLite"])),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "MetricsTestKit", package: "swift-metrics"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),

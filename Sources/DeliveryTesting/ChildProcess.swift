@@ -1,3 +1,4 @@
+internal import DeliverySystem
 package import Foundation
 package import Synchronization
 
@@ -99,7 +100,7 @@ package final class ChildProcess: Sendable {
         private typealias CloseFrom = @convention(c) (UnsafeMutablePointer<posix_spawn_file_actions_t>, Int32) -> Int32
 
         /// `posix_spawn_file_actions_addclosefrom_np`, which glibc has since 2.34 and does not show to Swift.
-        private static let closeFrom: CloseFrom? = dlsym(nil, "posix_spawn_file_actions_addclosefrom_np")
+        private static let closeFrom: CloseFrom? = SystemFunction.named("posix_spawn_file_actions_addclosefrom_np")
             .map { unsafeBitCast($0, to: CloseFrom.self) }
     #endif
 

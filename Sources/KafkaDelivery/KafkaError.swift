@@ -146,13 +146,8 @@ public struct KafkaError: DeliveryError, Sendable, Hashable {
 extension KafkaError: CustomStringConvertible {
     /// What to do, what happened, and librdkafka's name for it.
     public var description: String {
-        let ending: String? =
-            switch kind {
-            case .cancelled: "Cancelled"
-            case .closed: "Closed"
-            default: nil
-            }
-        return sentences(ending: ending) + (code.map { " (librdkafka: \($0))" } ?? "")
+        sentences(isCancelled: kind == .cancelled, isClosed: kind == .closed)
+            + (code.map { " (librdkafka: \($0))" } ?? "")
     }
 }
 

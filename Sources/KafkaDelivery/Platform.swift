@@ -1,12 +1,6 @@
-#if canImport(Glibc)
-    internal import Glibc
-#elseif canImport(Musl)
-    internal import Musl
-#else
-    internal import Darwin
-#endif
+internal import DeliverySystem
 
-/// What this library asks of the system: each call stands here once, and no other file imports the system's library.
+/// What this library asks of the system: each call stands here once, and no other file of it calls the system's library.
 enum Platform {
     /// What a C callback answers that was called with nothing (`EINVAL`).
     static var invalidArgument: Int32 { EINVAL }
@@ -21,16 +15,6 @@ enum Platform {
     /// Blocks the thread (`usleep`).
     static func sleep(milliseconds: UInt32) {
         usleep(milliseconds * 1_000)
-    }
-
-    /// A function of this process, in whatever library (`dlsym`); nil where there is none of the name.
-    static func function(named name: String) -> UnsafeMutableRawPointer? {
-        #if canImport(Darwin)
-            let everywhere = UnsafeMutableRawPointer(bitPattern: -2)
-        #else
-            let everywhere: UnsafeMutableRawPointer? = nil
-        #endif
-        return dlsym(everywhere, name)
     }
 
     /// A copy of bytes that C frees with `free`; nil where there is no memory.

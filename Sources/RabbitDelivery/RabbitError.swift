@@ -132,13 +132,8 @@ public struct RabbitError: DeliveryError, Sendable, Hashable {
 extension RabbitError: CustomStringConvertible {
     /// What to do, what happened, and AMQP's number for it.
     public var description: String {
-        let ending: String? =
-            switch kind {
-            case .cancelled: "Cancelled"
-            case .closed: "Closed"
-            default: nil
-            }
-        return sentences(ending: ending) + (code.map { " (AMQP: \($0))" } ?? "")
+        sentences(isCancelled: kind == .cancelled, isClosed: kind == .closed)
+            + (code.map { " (AMQP: \($0))" } ?? "")
     }
 }
 

@@ -1,15 +1,8 @@
 internal import DeliveryCore
+internal import DeliverySystem
 internal import DeliveryTesting
 internal import Foundation
 internal import Synchronization
-
-#if canImport(Glibc)
-    internal import Glibc
-#elseif canImport(Musl)
-    internal import Musl
-#else
-    internal import Darwin
-#endif
 
 /// RabbitMQ's processes, and the shell that ends them: with a pipe's end, which comes when this process is gone.
 final class BrokerProcess: Sendable {
@@ -234,28 +227,8 @@ final class BrokerProcess: Sendable {
         defer { for socket in sockets { _ = close(socket) } }
         var ports: [Int] = []
         for _ in 0..<count {
-            #if os(Linux)
-                let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-            #else
-                let descriptor = socket(AF_INET, SOCK_STREAM, 0)
-            #endif
-            guard descriptor >= 0 else { throw RabbitServerFailure("there is no socket left") }
+            let (descriptor, port) = try Loopback.bind()
             sockets.append(descriptor)
-            var address = sockaddr_in()
-            address.sin_family = sa_family_t(AF_INET)
-            address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
-            var size = socklen_t(MemoryLayout<sockaddr_in>.size)
-            let port: Int? = withUnsafeMutablePointer(to: &address) { pointer in
-                pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { address in
-                    guard bind(descriptor, address, size) == 0, getsockname(descriptor, address, &size) == 0 else {
-                        return nil
-                    }
-                    return pointer.withMemoryRebound(to: sockaddr_in.self, capacity: 1) {
-                        Int(UInt16(bigEndian: $0.pointee.sin_port))
-                    }
-                }
-            }
-            guard let port else { throw RabbitServerFailure("there is no port left") }
             ports.append(port)
         }
         return ports

@@ -1,12 +1,5 @@
+internal import DeliverySystem
 internal import Foundation
-
-#if canImport(Glibc)
-    internal import Glibc
-#elseif canImport(Musl)
-    internal import Musl
-#else
-    internal import Darwin
-#endif
 
 /// What can be done to a broker of one's own. Each throws ``RabbitServerFailure`` where the broker is another's.
 extension RabbitServer {

@@ -1,12 +1,5 @@
+internal import DeliverySystem
 internal import Foundation
-
-#if canImport(Glibc)
-    internal import Glibc
-#elseif canImport(Musl)
-    internal import Musl
-#else
-    internal import Darwin
-#endif
 
 /// A process that was sent a signal, which it takes in its own time.
 struct SignalledProcess {

@@ -27,8 +27,8 @@ struct SendCommand: AsyncParsableCommand {
     @OptionGroup(title: "Broker")
     var options: BrokerOptions
 
-    @Argument(help: "What to send; - is standard input, as is no FILE at all.", completion: .file())
-    var files: [String] = []
+    @OptionGroup
+    var input: SendInput
 
     @Option(name: .shortAndLong, help: "The exchange.")
     var exchange: String?
@@ -44,12 +44,6 @@ struct SendCommand: AsyncParsableCommand {
 
     @Option(name: .shortAndLong, help: "The queue, by way of the default exchange.")
     var queue: String?
-
-    @Flag(help: "Send each file as one message.")
-    var whole = false
-
-    @Flag(help: "Leave empty lines out.")
-    var skipEmpty = false
 
     @Option(
         name: [.customShort("H"), .long],
@@ -78,20 +72,6 @@ struct SendCommand: AsyncParsableCommand {
     )
     var printReports = false
 
-    @Option(
-        help: ArgumentHelp(
-            """
-            Append the lines that were not confirmed, as they were, to this file; with --whole the files' names. \
-            No file is made where there are none.
-            """,
-            valueName: "file"
-        ),
-        completion: .file()
-    )
-    var failed: String?
-
-    var inputs: [InputName] { files.isEmpty ? [.standardInput] : files.map(InputName.init(argument:)) }
-
     func validate() throws {
         guard (exchange == nil) != (queue == nil) else {
             throw ValidationError("Say where to: either --exchange (with --key) or --queue.")
@@ -103,24 +83,8 @@ struct SendCommand: AsyncParsableCommand {
         guard (0.001...86_400).contains(timeout) else {
             throw ValidationError("--timeout \(timeout): 0.001 to 86400 seconds are possible.")
         }
-        guard files.count(where: { $0 == "-" }) <= 1 else {
-            throw ValidationError("Standard input (-) can be read only once.")
-        }
-        if whole, failed != nil, inputs.contains(.standardInput) {
-            throw ValidationError(
-                "--failed keeps the names of files that are sent --whole, and standard input has none."
-            )
-        }
-        _ = try field()
+        _ = try JSONField.key(jsonKey)
         _ = try template()
-    }
-
-    private func field() throws -> JSONField? {
-        guard let jsonKey else { return nil }
-        guard let field = JSONField(path: jsonKey) else {
-            throw ValidationError("--json-key \"\(jsonKey)\": a field's name, or names with dots, are needed.")
-        }
-        return field
     }
 
     private func template() throws -> RabbitMessage {
@@ -143,12 +107,12 @@ struct SendCommand: AsyncParsableCommand {
         configuration.confirmTimeout = .milliseconds(Int64((timeout * 1_000).rounded()))
         let job = SendJob(
             template: try template(),
-            field: try field(),
-            inputs: inputs,
-            isWhole: whole,
-            skipsEmpty: skipEmpty,
+            field: try JSONField.key(jsonKey),
+            inputs: input.names,
+            isWhole: input.whole,
+            skipsEmpty: input.skipEmpty,
             printsReports: printReports,
-            failedPath: failed,
+            failedPath: input.failed,
             showsProgress: StandardError.isTerminal && !options.verbose && !printReports,
             configuration: configuration,
             logger: options.logger

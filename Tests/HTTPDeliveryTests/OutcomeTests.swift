@@ -30,6 +30,17 @@ import Testing
         #expect(error.persistence == ([500, 502, 504].contains(status) ? .possiblyPersisted : .notPersisted))
     }
 
+    @Test func anErrorSaysWhatToDoFirstAndWhetherTheRequestWasCarriedOutLast() throws {
+        let error = try #require(try error(503))
+        #expect(error.description.hasPrefix("Try again later: "))
+        #expect(error.description.hasSuffix("The request was not carried out."))
+        let internalError = try #require(try self.error(500))
+        #expect(internalError.description.hasSuffix("The request may have been carried out."))
+        #expect(
+            HTTPDeliveryError.closed(.notPersisted, "x").description == "Closed: x. The request was not carried out."
+        )
+    }
+
     @Test(arguments: [404, 410]) func anAddressWithNothingThereIsUnroutable(status: Int) throws {
         let error = try #require(try error(status))
         #expect(error.kind == .unroutable)

@@ -57,4 +57,22 @@ struct OutboxMessageTests {
             #expect(error?.kind == .invalidMessage)
         }
     }
+
+    @Test func anOutboxErrorSaysWhatToDoFirstAndTheDatabasesCodeLast() {
+        let timedOut = OutboxError(
+            kind: .timedOut,
+            persistence: .possiblyPersisted,
+            recovery: .retry,
+            reason: "no answer within 5.0 s",
+            code: "57014"
+        )
+        #expect(
+            timedOut.description
+                == "Try again later: no answer within 5.0 s. It may be done all the same. (database: 57014)"
+        )
+        let invalid = OutboxError.invalidMessage("the topic is empty")
+        #expect(invalid.description == "Change the request: the topic is empty. Nothing was changed.")
+        let closed = OutboxError(kind: .closed, persistence: nil, recovery: .recreateClient, reason: "it is closed")
+        #expect(closed.description == "Closed: it is closed.")
+    }
 }

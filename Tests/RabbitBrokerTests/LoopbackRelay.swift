@@ -1,13 +1,7 @@
 import DeliveryCore
+import DeliverySystem
+import DeliveryTesting
 import Synchronization
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#else
-    import Darwin
-#endif
 
 /// Passes bytes on to a port of loopback, and cuts connections when it is told to: one thread for each connection and direction.
 final class LoopbackRelay: Sendable {
@@ -45,35 +39,18 @@ final class LoopbackRelay: Sendable {
         }
     }
 
-    struct NoPort: Error {}
+    struct NoThread: Error {}
 
     init(to target: Int) throws {
-        #if os(Linux)
-            let stream = Int32(SOCK_STREAM.rawValue)
-        #else
-            let stream = SOCK_STREAM
-        #endif
-        let listener = socket(AF_INET, stream, 0)
+        let (listener, port) = try Loopback.bind()
         self.listener = listener
-        var address = Self.address(0)
-        var size = socklen_t(MemoryLayout<sockaddr_in>.size)
-        let isBound: Bool = withUnsafeMutablePointer(to: &address) { pointer in
-            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { address in
-                bind(listener, address, size) == 0 && listen(listener, 64) == 0
-                    && getsockname(listener, address, &size) == 0
-            }
-        }
-        guard isBound else { throw NoPort() }
-        port = Int(UInt16(bigEndian: address.sin_port))
+        self.port = port
+        _ = listen(listener, 64)
         let isStarted = BlockingThread.start("relay") { [self] in
             while case let client = accept(listener, nil, nil), client >= 0 {
-                let server = socket(AF_INET, stream, 0)
-                var address = Self.address(target)
-                let isConnected = withUnsafePointer(to: &address) { pointer in
-                    pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                        connect(server, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) == 0
-                    }
-                }
+                StreamSocket.prepare(client)
+                let server = StreamSocket.open(family: AF_INET)
+                let isConnected = Loopback.connect(server, port: target) == 0
                 let pair = Pair(client, server)
                 open.withLock { $0 += [client, server] }
                 guard isConnected else { continue }
@@ -81,7 +58,7 @@ final class LoopbackRelay: Sendable {
                 _ = BlockingThread.start("relay") { [self] in pass(pair, server, client, isAnswer: true) }
             }
         }
-        guard isStarted else { throw NoPort() }
+        guard isStarted else { throw NoThread() }
     }
 
     /// Two sockets, closed when both directions have ended.
@@ -101,11 +78,8 @@ final class LoopbackRelay: Sendable {
             var buffer = [UInt8](repeating: 0, count: 16_384)
             while case let count = recv(from, &buffer, buffer.count, 0), count > 0 {
                 guard let share = share(of: count, isAnswer: isAnswer) else { continue }
-                #if os(Linux)
-                    guard send(to, buffer, share, Int32(MSG_NOSIGNAL)) == count else { break }
-                #else
-                    guard send(to, buffer, share, 0) == count else { break }
-                #endif
+                let sent = buffer.withUnsafeBytes { StreamSocket.write(to, .init(rebasing: $0[..<share])) }
+                guard sent == count else { break }
             }
             open.withLock { open in open.removeAll { $0 == from || $0 == to } }
             _ = shutdown(from, Int32(SHUT_RDWR))
@@ -123,14 +97,6 @@ final class LoopbackRelay: Sendable {
     func stop() {
         _ = shutdown(listener, Int32(SHUT_RDWR))
         cut()
-    }
-
-    private static func address(_ port: Int) -> sockaddr_in {
-        var address = sockaddr_in()
-        address.sin_family = sa_family_t(AF_INET)
-        address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
-        address.sin_port = UInt16(truncatingIfNeeded: port).bigEndian
-        return address
     }
 }
 

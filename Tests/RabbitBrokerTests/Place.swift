@@ -43,25 +43,11 @@ struct Place {
 
     /// What is in a queue, taken out of it.
     func drain(_ count: Int, of name: String? = nil) async throws -> [RabbitConsumer.Delivery] {
-        let consumer = try consumer(of: name)
-        var deliveries: [RabbitConsumer.Delivery] = []
-        for try await delivery in consumer.deliveries {
-            delivery.acknowledge()
-            deliveries.append(delivery)
-            if deliveries.count == count { break }
-        }
-        await consumer.close()
-        return deliveries
+        try await consumer(of: name).takeAndClose(count)
     }
 
-    /// How many messages a queue holds, as a look at it with a connection of its own says.
     func messageCount(_ name: String? = nil) async throws -> Int {
-        let redrive = RabbitRedrive(.init(broker, queue: name ?? queue), logger: quiet)
-        while true {
-            let summary = try await redrive.preview { _, _ in }
-            // Another consumer took some of those that had been counted.
-            if !summary.isPartial { return summary.redriven + summary.left }
-        }
+        try await broker.messageCount(of: name ?? queue)
     }
 }
 

@@ -110,23 +110,11 @@ struct CommandPlace {
     }
 
     func take(_ count: Int, from queue: String? = nil) async throws -> [RabbitConsumer.Delivery] {
-        let consumer = try RabbitConsumer(.init(broker, queue: queue ?? self.queue), logger: quiet)
-        var deliveries: [RabbitConsumer.Delivery] = []
-        for try await delivery in consumer.deliveries {
-            delivery.acknowledge()
-            deliveries.append(delivery)
-            if deliveries.count == count { break }
-        }
-        await consumer.close()
-        return deliveries
+        try await RabbitConsumer(.init(broker, queue: queue ?? self.queue), logger: quiet).takeAndClose(count)
     }
 
     func messageCount(_ name: String? = nil) async throws -> Int {
-        while true {
-            let summary = try await RabbitRedrive(.init(broker, queue: name ?? queue), logger: quiet).preview { _, _ in
-            }
-            if !summary.isPartial { return summary.redriven + summary.left }
-        }
+        try await broker.messageCount(of: name ?? queue)
     }
 }
 

@@ -1,13 +1,6 @@
+import DeliverySystem
 import OutboxDelivery
 import Synchronization
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#else
-    import Darwin
-#endif
 
 /// Ends the process as a crash does, where it comes to a step for the nth time.
 final class SuddenEnd: Sendable {

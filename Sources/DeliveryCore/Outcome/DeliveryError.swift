@@ -32,8 +32,17 @@ extension DeliveryError {
 extension DeliveryError {
     /// What to do, what happened, and whether the message may be stored, for a person.
     ///
-    /// - Parameter ending: In place of what to do, where the error is an end that was asked for: "Closed".
-    package func sentences(ending: String? = nil) -> String {
+    /// - Parameters:
+    ///   - isCancelled: Whether the error is an end that was asked for: then that is said, and not what to do.
+    ///   - isClosed: Whether it is the other such end.
+    ///   - notPersisted: How that is said where it is not about a message.
+    ///   - possiblyPersisted: How that is said.
+    package func sentences(
+        isCancelled: Bool,
+        isClosed: Bool,
+        notPersisted: String = "The message is not stored.",
+        possiblyPersisted: String = "The message may be stored."
+    ) -> String {
         let advice =
             switch recovery {
             case .retry: "Try again later"
@@ -43,10 +52,11 @@ extension DeliveryError {
             }
         let stored =
             switch persistence {
-            case .notPersisted: " The message is not stored."
-            case .possiblyPersisted: " The message may be stored."
+            case .notPersisted: " " + notPersisted
+            case .possiblyPersisted: " " + possiblyPersisted
             case nil: ""
             }
-        return "\(ending ?? advice): \(reason).\(stored)"
+        let beginning = isCancelled ? "Cancelled" : isClosed ? "Closed" : advice
+        return "\(beginning): \(reason).\(stored)"
     }
 }

@@ -1,12 +1,5 @@
 internal import CThreads
-
-#if canImport(Glibc)
-    internal import Glibc
-#elseif canImport(Musl)
-    internal import Musl
-#else
-    internal import Darwin
-#endif
+internal import DeliverySystem
 
 /// A thread of the library's own, for calls that block: Swift's cooperative pool has as many threads as the machine
 /// has cores, and a blocked one is missing everywhere else in the process.

@@ -64,8 +64,15 @@ public struct HTTPDeliveryError: DeliveryError, Hashable {
         self.retryAfter = retryAfter
     }
 
-    /// The kind and the reason.
-    public var description: String { "\(kind): \(reason)" }
+    /// What to do, what happened, and whether the request may have been carried out.
+    public var description: String {
+        sentences(
+            isCancelled: kind == .cancelled,
+            isClosed: kind == .closed,
+            notPersisted: "The request was not carried out.",
+            possiblyPersisted: "The request may have been carried out."
+        )
+    }
 }
 
 extension HTTPDeliveryError {

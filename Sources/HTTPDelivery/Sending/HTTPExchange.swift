@@ -1,18 +1,11 @@
 #if HTTP
     internal import AsyncHTTPClient
     internal import DeliveryCore
+    internal import DeliverySystem
     internal import NIOCore
     internal import NIOHTTP1
     internal import NIOPosix
     internal import Synchronization
-
-    #if canImport(Glibc)
-        internal import Glibc
-    #elseif canImport(Musl)
-        internal import Musl
-    #else
-        internal import Darwin
-    #endif
 
     #if canImport(FoundationEssentials)
         internal import FoundationEssentials

@@ -6,64 +6,24 @@
 /// and the error and the attempts are the new ones. Anywhere else, such headers were merely copied along, and the message
 /// that failed is the original. (Of Spring Kafka's two ways, `appendOriginalHeaders = false` is like this; where it wrote
 /// several headers of a name, the first belongs to the first original, and is what is kept, and the last is what is read here.)
+@dynamicMemberLookup
 public struct KafkaDeadLetter: Sendable, Hashable {
-    private var origin: FailureOrigin
-
-    /// The topic that the message was received from.
-    public var originalTopic: String {
-        get { origin.topic }
-        set { origin.topic = newValue }
-    }
-
-    /// The partition that it was received from.
-    public var originalPartition: Int {
-        get { origin.partition }
-        set { origin.partition = newValue }
-    }
-
-    /// Its offset there.
-    public var originalOffset: Int64 {
-        get { origin.offset }
-        set { origin.offset = newValue }
-    }
-
-    /// Its timestamp there. The dead letter's own is that of its sending, so that its topic's retention counts from then.
-    public var originalTimestamp: KafkaTimestamp? {
-        get { origin.timestamp }
-        set { origin.timestamp = newValue }
-    }
-
-    /// Who set that timestamp.
-    public var originalTimestampType: KafkaConsumer.Delivery.TimestampType? {
-        get { origin.timestampType }
-        set { origin.timestampType = newValue }
-    }
-
-    /// The group that gave it up; that of the original, where a dead letter was given up once more.
-    public var originalConsumerGroup: String? {
-        get { origin.group }
-        set { origin.group = newValue }
-    }
-
-    /// The type of the last error.
-    public var exceptionType: String? {
-        get { origin.exceptionType }
-        set { origin.exceptionType = newValue }
-    }
-
-    /// What the last error said.
-    public var exceptionMessage: String? {
-        get { origin.exceptionMessage }
-        set { origin.exceptionMessage = newValue }
-    }
+    /// Where it comes from and why it was given up. Its members are this one's too: `deadLetter.originalTopic`.
+    public var origin: KafkaFailureOrigin
 
     /// How many times it was handed over before it was given up.
     public var attempts: Int?
+
+    /// The members of ``origin``.
+    public subscript<Value>(dynamicMember member: WritableKeyPath<KafkaFailureOrigin, Value>) -> Value {
+        get { origin[keyPath: member] }
+        set { origin[keyPath: member] = newValue }
+    }
 }
 
 extension KafkaDeadLetter {
     enum Header {
-        static let names = FailureOrigin.Names(prefix: "kafka_dlt-")
+        static let names = KafkaFailureOrigin.Names(prefix: "kafka_dlt-")
         static let attempts = "kafka_deliveryAttempt"
 
         /// Whether a header says that a message is a dead letter, and why, here or in Spring Kafka: it says more of
@@ -75,7 +35,7 @@ extension KafkaDeadLetter {
 
     /// Reads the headers; nil where they are not a dead letter's.
     public init?(_ headers: KafkaHeaders) {
-        guard let origin = FailureOrigin(headers, Header.names) else { return nil }
+        guard let origin = KafkaFailureOrigin(headers, Header.names) else { return nil }
         self.origin = origin
         self.attempts = headers[Header.attempts].flatMap { Int32(bigEndianBytes: $0) }.map { Int($0) }
     }
@@ -100,9 +60,9 @@ extension KafkaDeadLetter {
         error: any Error,
         topicName: (String) -> String
     ) {
-        let failure = FailureOrigin(origin, group: group, error: error)
-        let first = FailureOrigin(headers, Header.names, .first)
-            .flatMap { Self.isLetterTopic(origin.topic, of: $0.topic, topicName) ? $0 : nil }
+        let failure = KafkaFailureOrigin(origin, group: group, error: error)
+        let first = KafkaFailureOrigin(headers, Header.names, .first)
+            .flatMap { Self.isLetterTopic(origin.topic, of: $0.originalTopic, topicName) ? $0 : nil }
         self.origin = first.map(failure.from) ?? failure
         // A process that died of it cannot say how often it was handed over; how many began with it is known.
         self.attempts = (error as? KafkaPoisonMessage)?.crashes ?? origin.attempts

@@ -1,68 +1,27 @@
 /// Where a message of a retry topic comes from and when it is due, read from its headers.
 ///
 /// The headers have the names and encodings of Spring Kafka's non-blocking retries, so that either reads the other's.
+@dynamicMemberLookup
 public struct KafkaRetriedMessage: Sendable, Hashable {
-    var origin: FailureOrigin
-
-    /// The topic that it was received from first.
-    public var originalTopic: String {
-        get { origin.topic }
-        set { origin.topic = newValue }
-    }
-
-    /// The partition that it was received from first.
-    public var originalPartition: Int {
-        get { origin.partition }
-        set { origin.partition = newValue }
-    }
-
-    /// Its offset there.
-    public var originalOffset: Int64 {
-        get { origin.offset }
-        set { origin.offset = newValue }
-    }
-
-    /// Its timestamp there: a message of a retry topic has the time at which it was put there as its own, so that the
-    /// topic's retention counts from then.
-    public var originalTimestamp: KafkaTimestamp? {
-        get { origin.timestamp }
-        set { origin.timestamp = newValue }
-    }
-
-    /// Who set that timestamp.
-    public var originalTimestampType: KafkaConsumer.Delivery.TimestampType? {
-        get { origin.timestampType }
-        set { origin.timestampType = newValue }
-    }
-
-    /// The group that it failed in.
-    public var originalConsumerGroup: String? {
-        get { origin.group }
-        set { origin.group = newValue }
-    }
-
-    /// The type of the last error.
-    public var exceptionType: String? {
-        get { origin.exceptionType }
-        set { origin.exceptionType = newValue }
-    }
-
-    /// What the last error said.
-    public var exceptionMessage: String? {
-        get { origin.exceptionMessage }
-        set { origin.exceptionMessage = newValue }
-    }
+    /// Where it comes from and why it failed. Its members are this one's too: `retried.originalTopic`.
+    public var origin: KafkaFailureOrigin
 
     /// Which attempt this is, counted over all topics: 2 in the first retry topic, where each tries once.
     public var attempt: Int
 
     /// When it is to be handed over again, at the earliest.
     public var due: KafkaTimestamp?
+
+    /// The members of ``origin``.
+    public subscript<Value>(dynamicMember member: WritableKeyPath<KafkaFailureOrigin, Value>) -> Value {
+        get { origin[keyPath: member] }
+        set { origin[keyPath: member] = newValue }
+    }
 }
 
 extension KafkaRetriedMessage {
     enum Header {
-        static let names = FailureOrigin.Names(prefix: "kafka_")
+        static let names = KafkaFailureOrigin.Names(prefix: "kafka_")
         static let attempts = "retry_topic-attempts"
         static let firstTimestamp = "retry_topic-original-timestamp"
         static let due = "retry_topic-backoff-timestamp"
@@ -76,11 +35,11 @@ extension KafkaRetriedMessage {
 
     /// Reads the headers; nil where they are not those of a message in a retry topic.
     public init?(_ headers: KafkaHeaders) {
-        guard var origin = FailureOrigin(headers, Header.names),
+        guard var origin = KafkaFailureOrigin(headers, Header.names),
             let attempt = headers[Header.attempts].flatMap({ Self.attempt($0) })
         else { return nil }
-        origin.timestamp =
-            origin.timestamp
+        origin.originalTimestamp =
+            origin.originalTimestamp
             ?? headers[Header.firstTimestamp]
             .flatMap { Int64(signedBytes: $0) }
             .map { KafkaTimestamp(millisecondsSince1970: $0) }
@@ -101,7 +60,10 @@ extension KafkaRetriedMessage {
     var headers: KafkaHeaders {
         var headers = origin.headers(Header.names)
         headers.add(Header.attempts, KafkaBytes(Int32(clamping: attempt).bigEndianBytes))
-        headers.add(Header.firstTimestamp, originalTimestamp.map { KafkaBytes($0.millisecondsSince1970.signedBytes) })
+        headers.add(
+            Header.firstTimestamp,
+            origin.originalTimestamp.map { KafkaBytes($0.millisecondsSince1970.signedBytes) }
+        )
         headers.add(Header.due, due.map { KafkaBytes($0.millisecondsSince1970.signedBytes) })
         return headers
     }

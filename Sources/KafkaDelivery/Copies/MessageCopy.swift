@@ -45,7 +45,7 @@ struct MessageCopy: Sendable {
         _ topic: String,
         _ partition: Int?,
         _ own: KafkaHeaders,
-        _ names: FailureOrigin.Names,
+        _ names: KafkaFailureOrigin.Names,
         essential: Set<String>,
         isReplaced: (String) -> Bool
     ) {

@@ -131,7 +131,7 @@ public struct KafkaRetryTopics: Sendable {
 extension KafkaRetriedMessage {
     /// The message after one more failure.
     init(_ origin: MessageOrigin, due: KafkaTimestamp, group: String, error: any Error) {
-        self.origin = FailureOrigin(origin, group: group, error: error)
+        self.origin = KafkaFailureOrigin(origin, group: group, error: error)
         self.attempt = origin.attempts + 1
         self.due = due
     }

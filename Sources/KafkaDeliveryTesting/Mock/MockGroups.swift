@@ -1,10 +1,4 @@
-#if canImport(Darwin)
-    internal import Darwin
-#elseif canImport(Glibc)
-    internal import Glibc
-#elseif canImport(Musl)
-    internal import Musl
-#endif
+internal import DeliverySystem
 
 /// The mock's groups of the consumer protocol (KIP-848), which newer librdkafkas' mocks have.
 ///
@@ -23,11 +17,6 @@ enum MockGroups {
     }
 
     private static func setter(_ name: String) -> Setter? {
-        #if canImport(Darwin)
-            let everywhere = UnsafeMutableRawPointer(bitPattern: -2)
-        #else
-            let everywhere: UnsafeMutableRawPointer? = nil
-        #endif
-        return dlsym(everywhere, name).map { unsafeBitCast($0, to: Setter.self) }
+        SystemFunction.named(name).map { unsafeBitCast($0, to: Setter.self) }
     }
 }

@@ -1,10 +1,4 @@
-#if canImport(Darwin)
-    internal import Darwin
-#elseif canImport(Glibc)
-    internal import Glibc
-#elseif canImport(Musl)
-    internal import Musl
-#endif
+internal import DeliverySystem
 
 /// The faults of one connection through a ``FaultRelay``.
 final class FaultFilter: RelayFilter {

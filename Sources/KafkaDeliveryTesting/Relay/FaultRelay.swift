@@ -1,12 +1,5 @@
+internal import DeliverySystem
 public import KafkaDelivery
-
-#if canImport(Darwin)
-    internal import Darwin
-#elseif canImport(Glibc)
-    internal import Glibc
-#elseif canImport(Musl)
-    internal import Musl
-#endif
 
 /// A bad network between your clients and any cluster, mock or real, whose configuration stays as it is.
 ///

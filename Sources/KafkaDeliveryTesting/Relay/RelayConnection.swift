@@ -1,10 +1,4 @@
-#if canImport(Darwin)
-    internal import Darwin
-#elseif canImport(Glibc)
-    internal import Glibc
-#elseif canImport(Musl)
-    internal import Musl
-#endif
+internal import DeliverySystem
 
 /// One connection through a relay: two sockets, what waits between them, and the filter that decides. Used on the
 /// relay's thread only, which is its owner.

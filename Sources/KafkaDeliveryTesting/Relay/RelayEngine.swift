@@ -1,13 +1,6 @@
+internal import DeliveryCore
 internal import KafkaDelivery
 internal import Synchronization
-
-#if canImport(Darwin)
-    internal import Darwin
-#elseif canImport(Glibc)
-    internal import Glibc
-#elseif canImport(Musl)
-    internal import Musl
-#endif
 
 /// Listens on loopback, one port for each address that is meant, and passes bytes on through a ``RelayFilter`` for each
 /// connection. One thread does it all; it ends with ``stop()``, and everything with it.
@@ -28,8 +21,7 @@ final class RelayEngine: Sendable {
     }
 
     private let makeFilter: @Sendable () -> any RelayFilter
-    /// A pipe: a byte in it wakes the thread.
-    private let bell: (read: Int32, write: Int32)
+    private let bell: WakePipe
     // Threads that open ports, ring or stop meet the engine's thread here. Nothing is called that could wait while it is held.
     private let state = Mutex(State())
 
@@ -38,13 +30,8 @@ final class RelayEngine: Sendable {
     ///   - makeFilter: Called on the relay's thread for each connection.
     /// - Returns: Nil where the system has no thread or no descriptors left.
     init?(name: String, makeFilter: @escaping @Sendable () -> any RelayFilter) {
-        var ends: [Int32] = [-1, -1]
-        guard pipe(&ends) == 0 else { return nil }
-        for end in ends {
-            _ = fcntl(end, F_SETFD, FD_CLOEXEC)
-            _ = fcntl(end, F_SETFL, O_NONBLOCK)
-        }
-        self.bell = (ends[0], ends[1])
+        guard let bell = WakePipe() else { return nil }
+        self.bell = bell
         self.makeFilter = makeFilter
         guard BlockingThread.start(name, { self.run() }) else {
             close()
@@ -62,21 +49,21 @@ final class RelayEngine: Sendable {
             guard let (descriptor, address) = Socket.listen(family: target.family) else { return nil }
             state.addresses[target] = address
             state.arrivals.append(Listener(descriptor: descriptor, target: target))
-            ring(state)
+            bell.ring()
             return address
         }
     }
 
     /// Makes the thread call ``RelayFilter/advance(at:_:)`` of every connection.
     func ring() {
-        state.withLock { ring($0) }
+        bell.ring()
     }
 
     /// Ends the thread, closes all connections and ports. Does not wait.
     func stop() {
         state.withLock { state in
             state.isStopping = true
-            ring(state)
+            bell.ring()
         }
     }
 
@@ -85,7 +72,7 @@ final class RelayEngine: Sendable {
         await withCheckedContinuation { continuation in
             let isOver = state.withLock { state in
                 state.isStopping = true
-                ring(state)
+                bell.ring()
                 if !state.hasEnded { state.waiters.append(continuation) }
                 return state.hasEnded
             }
@@ -93,15 +80,8 @@ final class RelayEngine: Sendable {
         }
     }
 
-    /// Under the lock, so that the pipe is not closed meanwhile. A full pipe has rung already.
-    private func ring(_ state: borrowing State) {
-        guard !state.hasEnded else { return }
-        var byte: UInt8 = 0
-        _ = write(bell.write, &byte, 1)
-    }
-
     private func run() {
-        var loop = RelayLoop(bell: bell.read, makeFilter: makeFilter)
+        var loop = RelayLoop(bell: bell, makeFilter: makeFilter)
         while let arrivals = takeArrivals() {
             loop.turn(arrivals)
         }
@@ -123,8 +103,6 @@ final class RelayEngine: Sendable {
             state.isStopping = true
             state.hasEnded = true
             defer { (state.waiters, state.arrivals) = ([], []) }
-            Socket.close(bell.read)
-            Socket.close(bell.write)
             return (state.waiters, state.arrivals)
         }
         for listener in arrivals { Socket.close(listener.descriptor) }

@@ -1,10 +1,5 @@
-#if canImport(Darwin)
-    internal import Darwin
-#elseif canImport(Glibc)
-    internal import Glibc
-#elseif canImport(Musl)
-    internal import Musl
-#endif
+internal import DeliveryCore
+internal import DeliverySystem
 
 /// What a ``RelayEngine``'s thread does, and owns.
 struct RelayLoop {
@@ -15,7 +10,7 @@ struct RelayLoop {
     /// How long nothing is accepted after the system had no descriptor left. Nothing says when it has one again.
     private static let exhaustion = Duration.milliseconds(50)
 
-    private let bell: Int32
+    private let bell: WakePipe
     private let makeFilter: @Sendable () -> any RelayFilter
     private var listeners: [RelayEngine.Listener] = []
     private var connections: [RelayConnection] = []
@@ -23,7 +18,7 @@ struct RelayLoop {
     private var buffer = [UInt8](repeating: 0, count: Self.readBytes)
     private var acceptsAgain: Instant?
 
-    init(bell: Int32, makeFilter: @escaping @Sendable () -> any RelayFilter) {
+    init(bell: WakePipe, makeFilter: @escaping @Sendable () -> any RelayFilter) {
         self.bell = bell
         self.makeFilter = makeFilter
     }
@@ -48,7 +43,7 @@ struct RelayLoop {
 
     private mutating func prepareToPoll() {
         descriptors.removeAll(keepingCapacity: true)
-        descriptors.append(pollfd(fd: bell, events: Int16(POLLIN), revents: 0))
+        descriptors.append(pollfd(fd: bell.readEnd, events: Int16(POLLIN), revents: 0))
         for listener in listeners {
             // A negative descriptor is left out.
             let descriptor = acceptsAgain == nil ? listener.descriptor : -1
@@ -76,7 +71,7 @@ struct RelayLoop {
 
     private mutating func serve() {
         let now = ContinuousClock.now
-        if descriptors[0].revents != 0 { emptyBell() }
+        if descriptors[0].revents != 0 { bell.clear(isReadable: true) }
         // Connections first: accepting adds to them.
         let first = 1 + listeners.count
         for (index, connection) in connections.enumerated() {
@@ -89,11 +84,6 @@ struct RelayLoop {
         for (index, listener) in listeners.enumerated() where descriptors[1 + index].revents != 0 {
             accept(listener)
         }
-    }
-
-    private func emptyBell() {
-        var bytes = [UInt8](repeating: 0, count: 256)
-        while read(bell, &bytes, bytes.count) == bytes.count {}
     }
 
     private mutating func accept(_ listener: RelayEngine.Listener) {

@@ -1,10 +1,4 @@
-#if canImport(Darwin)
-    internal import Darwin
-#elseif canImport(Glibc)
-    internal import Glibc
-#elseif canImport(Musl)
-    internal import Musl
-#endif
+internal import DeliverySystem
 
 /// TCP sockets that never wait, and that other programs do not inherit.
 enum Socket {
@@ -31,7 +25,7 @@ enum Socket {
             pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { getsockname(descriptor, $0, &count) }
         }
         let own = withUnsafeBytes(of: &storage) { SocketAddress(.init(rebasing: $0.prefix(Int(count)))) }
-        guard isBound, isNamed == 0, systemListen(descriptor, 128) == 0, let own else {
+        guard isBound, isNamed == 0, DeliverySystem.listen(descriptor, 128) == 0, let own else {
             close(descriptor)
             return nil
         }
@@ -52,7 +46,7 @@ enum Socket {
     ///
     /// - Returns: 0 where it is connected or on its way, otherwise `errno`.
     static func connect(_ descriptor: Int32, to address: SocketAddress) -> Int32 {
-        if address.withPointer({ systemConnect(descriptor, $0, $1) }) == 0 { return 0 }
+        if address.withPointer({ DeliverySystem.connect(descriptor, $0, $1) }) == 0 { return 0 }
         // A connect that a signal interrupts goes on by itself.
         return errno == EINPROGRESS || errno == EINTR ? 0 : errno
     }
@@ -69,7 +63,7 @@ enum Socket {
     /// - Returns: Nil where there is none, and where the system has no descriptor left.
     static func accept(_ listener: Int32) -> (descriptor: Int32?, isExhausted: Bool) {
         while true {
-            let descriptor = systemAccept(listener)
+            let descriptor = DeliverySystem.accept(listener, nil, nil)
             if descriptor >= 0 {
                 prepare(descriptor)
                 return (descriptor, false)
@@ -90,12 +84,7 @@ enum Socket {
     }
 
     static func write(_ descriptor: Int32, _ bytes: UnsafeRawBufferPointer) -> Transfer {
-        #if canImport(Darwin)
-            let flags: Int32 = 0
-        #else
-            let flags = Int32(MSG_NOSIGNAL)
-        #endif
-        let count = send(descriptor, bytes.baseAddress, bytes.count, flags)
+        let count = StreamSocket.write(descriptor, bytes)
         if count >= 0 { return .count(count) }
         return isTransient(errno) ? .wouldBlock : .failure
     }
@@ -106,7 +95,7 @@ enum Socket {
     }
 
     static func close(_ descriptor: Int32) {
-        systemClose(descriptor)
+        _ = DeliverySystem.close(descriptor)
     }
 
     private static func isTransient(_ code: Int32) -> Bool {
@@ -114,47 +103,17 @@ enum Socket {
     }
 
     private static func open(family: Int32) -> Int32? {
-        #if canImport(Glibc)
-            // At once, because another thread may start a program between two calls.
-            let kind = Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue)
-        #elseif canImport(Musl)
-            let kind = SOCK_STREAM | SOCK_CLOEXEC
-        #else
-            let kind = SOCK_STREAM
-        #endif
-        let descriptor = socket(family, kind, 0)
+        let descriptor = StreamSocket.open(family: family)
         guard descriptor >= 0 else { return nil }
         prepare(descriptor)
         return descriptor
     }
 
     private static func prepare(_ descriptor: Int32) {
-        _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC)
+        StreamSocket.prepare(descriptor)
         _ = fcntl(descriptor, F_SETFL, O_NONBLOCK)
         var yes: Int32 = 1
         // What arrives goes on at once; it is the faults that make it late.
         setsockopt(descriptor, Int32(IPPROTO_TCP), TCP_NODELAY, &yes, socklen_t(MemoryLayout<Int32>.size))
-        #if canImport(Darwin)
-            setsockopt(descriptor, SOL_SOCKET, SO_NOSIGPIPE, &yes, socklen_t(MemoryLayout<Int32>.size))
-        #endif
     }
-}
-
-// C's functions, which have namesakes above.
-
-private func systemListen(_ descriptor: Int32, _ backlog: Int32) -> Int32 {
-    listen(descriptor, backlog)
-}
-
-private func systemConnect(_ descriptor: Int32, _ address: UnsafePointer<sockaddr>, _ count: socklen_t) -> Int32 {
-    connect(descriptor, address, count)
-}
-
-private func systemAccept(_ descriptor: Int32) -> Int32 {
-    accept(descriptor, nil, nil)
-}
-
-@discardableResult
-private func systemClose(_ descriptor: Int32) -> Int32 {
-    close(descriptor)
 }

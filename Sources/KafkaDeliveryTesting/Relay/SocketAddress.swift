@@ -1,10 +1,4 @@
-#if canImport(Darwin)
-    internal import Darwin
-#elseif canImport(Glibc)
-    internal import Glibc
-#elseif canImport(Musl)
-    internal import Musl
-#endif
+internal import DeliverySystem
 
 /// A C `sockaddr` of whatever family, as a value.
 struct SocketAddress: Hashable, Sendable {
@@ -48,11 +42,7 @@ struct SocketAddress: Hashable, Sendable {
     /// The first address of a host that a connection can be opened to. Blocks while the name is looked up.
     static func lookUp(host: String, port: UInt16) -> SocketAddress? {
         var hints = addrinfo()
-        #if canImport(Glibc)
-            hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
-        #else
-            hints.ai_socktype = SOCK_STREAM
-        #endif
+        hints.ai_socktype = StreamSocket.kind
         var list: UnsafeMutablePointer<addrinfo>?
         guard getaddrinfo(host, String(port), &hints, &list) == 0, let list else { return nil }
         defer { freeaddrinfo(list) }

@@ -55,11 +55,15 @@ public struct OutboxError: DeliveryError, Sendable, Hashable {
         self.code = code
     }
 
-    /// The sentence, the code, and what to do.
+    /// What to do, what happened, whether it may be done all the same, and the database's code.
     public var description: String {
-        let code = code.map { " (\($0))" } ?? ""
-        let doubt = persistence == .possiblyPersisted ? "; it may be done all the same" : ""
-        return "\(kind.rawValue): \(reason)\(code)\(doubt); \(recovery.rawValue)"
+        let sentences = sentences(
+            isCancelled: kind == .cancelled,
+            isClosed: kind == .closed,
+            notPersisted: "Nothing was changed.",
+            possiblyPersisted: "It may be done all the same."
+        )
+        return sentences + (code.map { " (database: \($0))" } ?? "")
     }
 
     /// The error of a message that cannot be stored or read.
@@ -68,7 +72,7 @@ public struct OutboxError: DeliveryError, Sendable, Hashable {
             kind: .invalidMessage,
             persistence: .notPersisted,
             recovery: .fixRequest,
-            reason: "mend the message: \(why)"
+            reason: why
         )
     }
 

@@ -34,7 +34,7 @@ final class LibpqCore: Sendable {
     // Tasks leave orders and wait; the thread takes orders and resumes. Nothing is called that waits while it is held.
     private let state = Mutex(State())
 
-    private init(_ settings: LibpqSettings, _ pipe: consuming WakePipe) {
+    private init(_ settings: LibpqSettings, _ pipe: WakePipe) {
         self.settings = settings
         self.pipe = pipe
     }

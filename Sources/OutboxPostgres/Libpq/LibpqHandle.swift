@@ -1,14 +1,7 @@
 internal import CPostgreSQL
 internal import DeliveryCore
+internal import DeliverySystem
 internal import OutboxDelivery
-
-#if canImport(Darwin)
-    internal import Darwin
-#elseif canImport(Glibc)
-    internal import Glibc
-#elseif canImport(Musl)
-    internal import Musl
-#endif
 
 /// The owner of a `PGconn`. Used by its connection's thread only, and destroyed there.
 final class LibpqHandle {

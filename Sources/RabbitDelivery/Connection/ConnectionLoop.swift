@@ -1,10 +1,5 @@
-#if canImport(Glibc)
-    internal import Glibc
-#elseif canImport(Musl)
-    internal import Musl
-#else
-    internal import Darwin
-#endif
+internal import DeliveryCore
+internal import DeliverySystem
 
 /// One client's connection, and the next one when it ends: everything that its thread does. Confined to that thread.
 ///
@@ -26,7 +21,7 @@ final class ConnectionLoop {
 
     let broker: RabbitBroker
     let client: any ConnectionClient
-    let wakeUp: WakeUp
+    let wakeUp: WakePipe
     let connectionName: String
     let tls: TLSContext?
 
@@ -61,7 +56,7 @@ final class ConnectionLoop {
         hosts: [RabbitHost],
         tls: TLSContext?,
         client: any ConnectionClient,
-        wakeUp: WakeUp,
+        wakeUp: WakePipe,
         connectionName: String
     ) {
         self.broker = broker
@@ -75,7 +70,7 @@ final class ConnectionLoop {
     }
 
     func run() {
-        WakeUp.blockBrokenPipes()
+        Transport.blockBrokenPipes()
         while true {
             if case .ended = phase { break }
             turn()
@@ -271,7 +266,7 @@ final class LookUp: Sendable {
     private let found = Mailbox<Result<[SocketAddress], RabbitError>>()
 
     /// - Returns: Nil where the system has no thread left.
-    static func start(_ host: RabbitHost, _ wakeUp: WakeUp) -> LookUp? {
+    static func start(_ host: RabbitHost, _ wakeUp: WakePipe) -> LookUp? {
         let lookUp = LookUp()
         let isStarted = BlockingThread.start("rabbit-lookup") {
             lookUp.found.put(SocketAddress.lookUp(host))

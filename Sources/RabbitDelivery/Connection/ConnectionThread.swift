@@ -1,10 +1,5 @@
-#if canImport(Glibc)
-    internal import Glibc
-#elseif canImport(Musl)
-    internal import Musl
-#else
-    internal import Darwin
-#endif
+internal import DeliveryCore
+internal import DeliverySystem
 
 /// The thread of one client's connection.
 enum ConnectionThread {
@@ -15,7 +10,7 @@ enum ConnectionThread {
     static func start(
         _ broker: RabbitBroker,
         _ client: any ConnectionClient,
-        _ wakeUp: WakeUp,
+        _ wakeUp: WakePipe,
         role: String
     ) throws(RabbitError) {
         let hosts = try broker.parsedHosts()

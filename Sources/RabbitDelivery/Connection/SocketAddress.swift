@@ -1,10 +1,4 @@
-#if canImport(Glibc)
-    internal import Glibc
-#elseif canImport(Musl)
-    internal import Musl
-#else
-    internal import Darwin
-#endif
+internal import DeliverySystem
 
 /// An address that can be connected to.
 struct SocketAddress: Sendable {
@@ -17,11 +11,7 @@ struct SocketAddress: Sendable {
     static func lookUp(_ host: RabbitHost) -> Result<[SocketAddress], RabbitError> {
         var hints = addrinfo()
         hints.ai_family = AF_UNSPEC
-        #if os(Linux)
-            hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
-        #else
-            hints.ai_socktype = SOCK_STREAM
-        #endif
+        hints.ai_socktype = StreamSocket.kind
         var list: UnsafeMutablePointer<addrinfo>?
         let status = getaddrinfo(host.name, String(host.port), &hints, &list)
         guard status == 0 else {
@@ -44,13 +34,7 @@ struct SocketAddress: Sendable {
     func connect(_ descriptor: Int32) -> Int32 {
         storage.withUnsafeBytes { bytes in
             guard let address = bytes.baseAddress?.assumingMemoryBound(to: sockaddr.self) else { return -1 }
-            #if canImport(Glibc)
-                return Glibc.connect(descriptor, address, socklen_t(bytes.count))
-            #elseif canImport(Musl)
-                return Musl.connect(descriptor, address, socklen_t(bytes.count))
-            #else
-                return Darwin.connect(descriptor, address, socklen_t(bytes.count))
-            #endif
+            return DeliverySystem.connect(descriptor, address, socklen_t(bytes.count))
         }
     }
 }

@@ -1,10 +1,4 @@
-#if canImport(Glibc)
-    internal import Glibc
-#elseif canImport(Musl)
-    internal import Musl
-#else
-    internal import Darwin
-#endif
+internal import DeliverySystem
 
 /// A socket that does not block, and its encryption. Confined to the connection's thread; the owner of the descriptor.
 final class Transport {
@@ -18,19 +12,11 @@ final class Transport {
     ///
     /// - Throws: ``RabbitError`` where the system has no socket, or says at once that it cannot be done.
     init(connectingTo address: SocketAddress) throws(RabbitError) {
-        #if os(Linux)
-            let descriptor = socket(address.family, Int32(SOCK_STREAM.rawValue), 0)
-        #else
-            let descriptor = socket(address.family, SOCK_STREAM, 0)
-        #endif
+        let descriptor = StreamSocket.open(family: address.family)
         guard descriptor >= 0 else { throw .connectionLost("there is no socket: \(Self.text(errno))") }
         self.descriptor = descriptor
-        _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC)
         _ = fcntl(descriptor, F_SETFL, O_NONBLOCK)
         var on: Int32 = 1
-        #if canImport(Darwin)
-            setsockopt(descriptor, SOL_SOCKET, SO_NOSIGPIPE, &on, socklen_t(MemoryLayout<Int32>.size))
-        #endif
         setsockopt(descriptor, Int32(IPPROTO_TCP), TCP_NODELAY, &on, socklen_t(MemoryLayout<Int32>.size))
         if address.connect(descriptor) != 0, errno != EINPROGRESS, errno != EINTR {
             throw .connectionLost("connecting failed: \(Self.text(errno))")
@@ -76,12 +62,7 @@ final class Transport {
     func write(_ source: UnsafeRawBufferPointer) -> TransferResult {
         writeWaitsForReading = false
         guard let session else {
-            #if canImport(Darwin)
-                let count = send(descriptor, source.baseAddress, source.count, 0)
-            #else
-                let count = send(descriptor, source.baseAddress, source.count, Int32(MSG_NOSIGNAL))
-            #endif
-            return Self.outcome(count, onWriting: true)
+            return Self.outcome(StreamSocket.write(descriptor, source), onWriting: true)
         }
         let result = session.write(source)
         if case .wouldBlock(false) = result { writeWaitsForReading = true }
@@ -90,6 +71,14 @@ final class Transport {
 
     func sayGoodBye() {
         session?.close()
+    }
+
+    /// Keeps SIGPIPE from the calling thread for good: OpenSSL writes with `write`, which has no flag against it.
+    static func blockBrokenPipes() {
+        var signals = sigset_t()
+        sigemptyset(&signals)
+        sigaddset(&signals, SIGPIPE)
+        pthread_sigmask(SIG_BLOCK, &signals, nil)
     }
 
     private static func outcome(_ count: Int, onWriting: Bool) -> TransferResult {

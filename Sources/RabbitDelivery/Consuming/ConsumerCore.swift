@@ -1,3 +1,4 @@
+internal import DeliveryCore
 internal import Logging
 internal import Synchronization
 
@@ -7,7 +8,7 @@ final class ConsumerCore: ConnectionClient {
     let logger: Logger
     let events = EventHub()
     let connected = ConnectedState()
-    let wakeUp: WakeUp
+    let wakeUp: WakePipe
     // Loops and verdicts on any task meet the connection's thread here. No continuation is resumed while it is held.
     let queue = Mutex(DeliveryQueue())
     private let ending = EndOfClient<RabbitConsumer.CloseSummary>()
@@ -17,7 +18,7 @@ final class ConsumerCore: ConnectionClient {
     init(_ configuration: RabbitConsumer.Configuration, logger: Logger) throws(RabbitError) {
         try configuration.validate()
         try ConnectionThread.checkFiles(configuration.broker)
-        guard let wakeUp = WakeUp() else { throw .connectionLost("the system has no descriptors left") }
+        guard let wakeUp = WakePipe() else { throw .connectionLost("the system has no descriptors left") }
         self.configuration = configuration
         self.logger = logger
         self.wakeUp = wakeUp

@@ -1,3 +1,4 @@
+internal import DeliveryCore
 internal import DequeModule
 internal import Logging
 internal import Synchronization
@@ -11,7 +12,7 @@ final class PublisherCore: ConnectionClient {
     let events = EventHub()
     let connected = ConnectedState()
     private let logger: Logger
-    let wakeUp: WakeUp
+    let wakeUp: WakePipe
     // Senders on any task meet the connection's thread here. No continuation is resumed while it is held.
     let queue: Mutex<SendQueue>
     let ending = EndOfClient<RabbitPublisher.CloseSummary>()
@@ -20,7 +21,7 @@ final class PublisherCore: ConnectionClient {
 
     init(_ configuration: RabbitPublisher.Configuration, logger: Logger) throws(RabbitError) {
         try configuration.validate()
-        guard let wakeUp = WakeUp() else { throw .connectionLost("the system has no descriptors left") }
+        guard let wakeUp = WakePipe() else { throw .connectionLost("the system has no descriptors left") }
         self.configuration = configuration
         self.logger = logger
         self.wakeUp = wakeUp

@@ -1,10 +1,4 @@
-#if canImport(Glibc)
-    internal import Glibc
-#elseif canImport(Musl)
-    internal import Musl
-#else
-    internal import Darwin
-#endif
+internal import DeliverySystem
 
 /// The exchange and the routing key of the last delivery. A queue's messages mostly have the same, and a text of more than 15 bytes
 /// is an allocation. Confined to the connection's thread.

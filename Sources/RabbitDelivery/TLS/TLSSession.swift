@@ -1,12 +1,5 @@
 internal import COpenSSL
-
-#if canImport(Glibc)
-    internal import Glibc
-#elseif canImport(Musl)
-    internal import Musl
-#else
-    internal import Darwin
-#endif
+internal import DeliverySystem
 
 /// One connection's encryption (`SSL`), over a socket that does not block. Used by one thread, in which SIGPIPE is blocked:
 /// OpenSSL writes with `write`, which has no flag against it. The owner of the handle, not of the socket.

@@ -15,6 +15,8 @@ struct SendCommand: AsyncParsableCommand {
               printf '42\\tthree apples\\n' | kafka-delivery send orders --key-separator '\\t'
               kafka-delivery send pictures --whole *.png
 
+            A message has at most 1 MB, or -X message.max.bytes=BYTES; with --whole that is a file.
+
             Nothing is lost where messages are not confirmed: --failed FILE gets their lines as they were in the \
             input, to be sent again.
 
@@ -38,14 +40,8 @@ struct SendCommand: AsyncParsableCommand {
     @Argument(help: "The topic.")
     var topic: String
 
-    @Argument(help: "What to send; - is standard input, as is no FILE at all.", completion: .file())
-    var files: [String] = []
-
-    @Flag(help: "Send each file as one message, at most 1 MB, or -X message.max.bytes=BYTES.")
-    var whole = false
-
-    @Flag(help: "Leave empty lines out. Otherwise they are messages with empty values.")
-    var skipEmpty = false
+    @OptionGroup
+    var input: SendInput
 
     @Option(
         parsing: .unconditional,
@@ -117,18 +113,6 @@ struct SendCommand: AsyncParsableCommand {
     )
     var printReports = false
 
-    @Option(
-        help: ArgumentHelp(
-            """
-            Append the lines that were not confirmed, as they were, to this file; with --whole the files' names. \
-            No file is made where there are none.
-            """,
-            valueName: "file"
-        ),
-        completion: .file()
-    )
-    var failed: String?
-
     func validate() throws {
         guard !topic.isEmpty else { throw ValidationError("The topic is empty.") }
         guard [keySeparator, jsonKey, key].compactMap(\.self).count <= 1 else {
@@ -146,19 +130,7 @@ struct SendCommand: AsyncParsableCommand {
         guard linger <= timeout * 1000 else {
             throw ValidationError("--linger \(linger) ms is longer than --timeout \(timeout) s.")
         }
-        guard files.count(where: { $0 == "-" }) <= 1 else {
-            throw ValidationError("Standard input (-) can be read only once.")
-        }
-        if whole, failed != nil, inputs.contains(.standardInput) {
-            throw ValidationError(
-                "--failed keeps the names of files that are sent --whole, and standard input has none."
-            )
-        }
         _ = try template()
-    }
-
-    private var inputs: [InputName] {
-        files.isEmpty ? [.standardInput] : files.map(InputName.init(argument:))
     }
 
     func template() throws -> MessageTemplate {
@@ -176,12 +148,7 @@ struct SendCommand: AsyncParsableCommand {
             }
             template.key = .before(separator: separator)
         }
-        if let jsonKey {
-            guard let field = JSONField(path: jsonKey) else {
-                throw ValidationError("--json-key \"\(jsonKey)\": a field's name, or names with dots, are needed.")
-            }
-            template.key = .field(field)
-        }
+        if let field = try JSONField.key(jsonKey) { template.key = .field(field) }
         return template
     }
 
@@ -202,11 +169,11 @@ struct SendCommand: AsyncParsableCommand {
     func run() async throws {
         let job = SendJob(
             template: try template(),
-            inputs: inputs,
-            isWhole: whole,
-            skipsEmpty: skipEmpty,
+            inputs: input.names,
+            isWhole: input.whole,
+            skipsEmpty: input.skipEmpty,
             printsReports: printReports,
-            failedPath: failed,
+            failedPath: input.failed,
             // Log lines and a line that is drawn over and over do not go together.
             mayShowProgress: !cluster.client.writesLog,
             configuration: try producerConfiguration(),

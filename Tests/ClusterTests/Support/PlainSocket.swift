@@ -1,3 +1,5 @@
+import DeliverySystem
+import DeliveryTesting
 import Foundation
 
 /// A TCP connection on loopback, without Kafka. Every call may block, so they belong on a thread: ``onThread(_:)``.
@@ -14,18 +16,18 @@ final class PlainSocket: Sendable {
 
     /// Connects.
     convenience init(port: Int) throws {
-        let descriptor = try Self.open()
+        let descriptor = StreamSocket.open(family: AF_INET)
+        guard descriptor >= 0 else { throw TestFailure("no socket: \(String(cString: strerror(errno)))") }
         self.init(descriptor)
-        let status = Self.withAddress(port: port) { Foundation.connect(descriptor, $0, $1) }
-        guard status == 0 else { throw TestFailure("no connection: \(String(cString: strerror(errno)))") }
+        guard Loopback.connect(descriptor, port: port) == 0 else {
+            throw TestFailure("no connection: \(String(cString: strerror(errno)))")
+        }
     }
 
     func send(_ bytes: [UInt8]) throws {
         var sent = 0
         while sent < bytes.count {
-            let count = bytes[sent...].withUnsafeBytes {
-                Foundation.send(descriptor, $0.baseAddress, $0.count, Self.flags)
-            }
+            let count = bytes[sent...].withUnsafeBytes { StreamSocket.write(descriptor, $0) }
             guard count > 0 else { throw TestFailure("not sent: \(String(cString: strerror(errno)))") }
             sent += count
         }
@@ -73,21 +75,15 @@ final class PlainSocket: Sendable {
 
         /// Calls `serve` on a thread of its own for each connection.
         init(_ serve: @escaping @Sendable (PlainSocket) -> Void) throws {
-            let listener = try PlainSocket.open()
+            let (listener, port) = try Loopback.bind()
             self.descriptor = listener
-            var bound = PlainSocket.withAddress(port: 0) { Foundation.bind(listener, $0, $1) }
-            if bound == 0 { bound = Foundation.listen(listener, 16) }
-            var address = sockaddr_in()
-            var count = socklen_t(MemoryLayout<sockaddr_in>.size)
-            _ = withUnsafeMutablePointer(to: &address) { pointer in
-                pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { getsockname(listener, $0, &count) }
-            }
-            guard bound == 0 else { throw TestFailure("no port: \(String(cString: strerror(errno)))") }
-            self.port = Int(UInt16(bigEndian: address.sin_port))
+            self.port = port
+            guard listen(listener, 16) == 0 else { throw TestFailure("no port: \(String(cString: strerror(errno)))") }
             Thread.detachNewThread {
                 while true {
                     let accepted = accept(listener, nil, nil)
                     guard accepted >= 0 else { break }
+                    StreamSocket.prepare(accepted)
                     let socket = PlainSocket(accepted)
                     Thread.detachNewThread { serve(socket) }
                 }
@@ -107,35 +103,6 @@ final class PlainSocket: Sendable {
                     if bytes.isEmpty { break }
                     do { try socket.send(bytes) } catch { break }
                 }
-            }
-        }
-    }
-
-    #if canImport(Darwin)
-        private static let flags: Int32 = 0
-    #else
-        private static let flags = Int32(MSG_NOSIGNAL)
-    #endif
-
-    private static func open() throws -> Int32 {
-        #if canImport(Glibc)
-            let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
-        #else
-            let descriptor = socket(AF_INET, SOCK_STREAM, 0)
-            _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC)
-        #endif
-        guard descriptor >= 0 else { throw TestFailure("no socket: \(String(cString: strerror(errno)))") }
-        return descriptor
-    }
-
-    private static func withAddress(port: Int, _ body: (UnsafePointer<sockaddr>, socklen_t) -> Int32) -> Int32 {
-        var address = sockaddr_in()
-        address.sin_family = sa_family_t(AF_INET)
-        address.sin_port = UInt16(port).bigEndian
-        address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
-        return withUnsafePointer(to: &address) { pointer in
-            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                body($0, socklen_t(MemoryLayout<sockaddr_in>.size))
             }
         }
     }

@@ -1,14 +1,8 @@
 import DeliveryCore
+import DeliverySystem
+import DeliveryTesting
 import Dispatch
 import Synchronization
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#else
-    import Darwin
-#endif
 
 /// A server that does what a test says, byte by byte: each connection is given to a closure on a thread of its own.
 final class ScriptedServer: Sendable {
@@ -34,7 +28,7 @@ final class ScriptedServer: Sendable {
         var isClosed = false
     }
 
-    let port: UInt16
+    let port: Int
     private let listener: Int32
     private let accepts: Bool
     private let ended = DispatchSemaphore(value: 0)
@@ -42,23 +36,9 @@ final class ScriptedServer: Sendable {
 
     /// - Parameter backlog: How many connections the system takes before they are accepted.
     init(backlog: Int32 = 128, accepts: Bool = true, _ script: @escaping @Sendable (Connection) -> Void) throws {
-        let descriptor = socket(AF_INET, Self.stream, 0)
-        guard descriptor >= 0 else { throw Failure(call: "socket", code: errno) }
-        listener = descriptor
+        (listener, port) = try Loopback.bind()
         self.accepts = accepts
-        var bound: UInt16 = 0
-        let status = Self.withAddress(0) { address, length in
-            var length = length
-            guard bind(descriptor, address, length) == 0, listen(descriptor, backlog) == 0,
-                getsockname(descriptor, address, &length) == 0
-            else { return -1 }
-            bound = address.withMemoryRebound(to: sockaddr_in.self, capacity: 1) {
-                UInt16(bigEndian: $0.pointee.sin_port)
-            }
-            return 0
-        }
-        guard status == 0 else { throw Failure(call: "bind", code: errno) }
-        port = bound
+        guard listen(listener, backlog) == 0 else { throw Failure(call: "listen", code: errno) }
         guard accepts else { return }
         let started = BlockingThread.start("scripted server") { [self] in
             while true {
@@ -70,6 +50,7 @@ final class ScriptedServer: Sendable {
                     return
                 }
                 guard client >= 0 else { continue }
+                StreamSocket.prepare(client)
                 state.withLock { $0.connections += 1 }
                 let connection = Connection(client) { request in self.state.withLock { $0.requests.append(request) } }
                 _ = BlockingThread.start("scripted peer") { script(connection) }
@@ -107,40 +88,14 @@ final class ScriptedServer: Sendable {
         }
         guard isFirst else { return }
         guard accepts else { return Self.close(listener) }
-        let waker = socket(AF_INET, Self.stream, 0)
-        _ = Self.withAddress(port) { connect(waker, $0, $1) }
+        let waker = StreamSocket.open(family: AF_INET)
+        _ = Loopback.connect(waker, port: port)
         ended.wait()
         Self.close(waker)
     }
 
-    private static func withAddress(_ port: UInt16, _ body: (UnsafeMutablePointer<sockaddr>, socklen_t) -> Int32)
-        -> Int32
-    {
-        var address = sockaddr_in()
-        address.sin_family = sa_family_t(AF_INET)
-        address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
-        address.sin_port = port.bigEndian
-        return withUnsafeMutablePointer(to: &address) { pointer in
-            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                body($0, socklen_t(MemoryLayout<sockaddr_in>.size))
-            }
-        }
-    }
-
-    #if canImport(Glibc)
-        private static let stream = Int32(SOCK_STREAM.rawValue)
-    #else
-        private static let stream = Int32(SOCK_STREAM)
-    #endif
-
     private static func close(_ descriptor: Int32) {
-        #if canImport(Glibc)
-            _ = Glibc.close(descriptor)
-        #elseif canImport(Musl)
-            _ = Musl.close(descriptor)
-        #else
-            _ = Darwin.close(descriptor)
-        #endif
+        _ = DeliverySystem.close(descriptor)
     }
 
     /// One connection, used by its thread only; closed when it is let go of.
@@ -209,12 +164,7 @@ final class ScriptedServer: Sendable {
         func write(_ text: String) -> Bool {
             var bytes = Array(text.utf8)[...]
             while !bytes.isEmpty {
-                #if canImport(Darwin)
-                    let flags: Int32 = 0
-                #else
-                    let flags = Int32(MSG_NOSIGNAL)
-                #endif
-                let count = bytes.withUnsafeBytes { send(descriptor, $0.baseAddress, $0.count, flags) }
+                let count = bytes.withUnsafeBytes { StreamSocket.write(descriptor, $0) }
                 guard count > 0 else { return false }
                 bytes = bytes.dropFirst(count)
             }

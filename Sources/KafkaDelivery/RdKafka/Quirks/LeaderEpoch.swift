@@ -1,4 +1,5 @@
 internal import CRdKafka
+internal import DeliverySystem
 
 /// The leader epoch under which a message was stored (KIP-320): it grows with each new leader of the partition.
 ///
@@ -8,7 +9,7 @@ struct LeaderEpoch: Sendable {
     typealias Function = @convention(c) (UnsafePointer<rd_kafka_message_t>?) -> Int32
 
     /// Says a message's leader epoch, or -1 where the broker did not; nil where this librdkafka has no such function.
-    private static let found: Function? = Platform.function(named: "rd_kafka_message_leader_epoch")
+    private static let found: Function? = SystemFunction.named("rd_kafka_message_leader_epoch")
         .map { unsafeBitCast($0, to: Function.self) }
 
     /// See ``found``. A copy, because each look at a static property first asks whether it is there yet.

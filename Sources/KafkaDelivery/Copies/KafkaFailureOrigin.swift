@@ -1,6 +1,7 @@
 /// Where a message comes from and why it failed: what dead letters and messages of retry topics say alike in their headers, to
-/// which Spring Kafka has given different names and the same encodings.
-struct FailureOrigin: Sendable, Hashable {
+/// which Spring Kafka has given different names and the same encodings. ``KafkaDeadLetter`` and ``KafkaRetriedMessage`` have all of
+/// it as members of their own.
+public struct KafkaFailureOrigin: Sendable, Hashable {
     /// What the headers are called.
     struct Names: Sendable {
         let topic: String
@@ -24,34 +25,49 @@ struct FailureOrigin: Sendable, Hashable {
         }
     }
 
-    var topic: String
-    var partition: Int
-    var offset: Int64
-    var timestamp: KafkaTimestamp?
-    var timestampType: KafkaConsumer.Delivery.TimestampType?
-    var group: String?
-    var exceptionType: String?
-    var exceptionMessage: String?
+    /// The topic that the message was received from, before any retry topic.
+    public var originalTopic: String
+
+    /// The partition that it was received from there.
+    public var originalPartition: Int
+
+    /// Its offset there.
+    public var originalOffset: Int64
+
+    /// Its timestamp there. The copy's own is that of its sending, so that its topic's retention counts from then.
+    public var originalTimestamp: KafkaTimestamp?
+
+    /// Who set that timestamp.
+    public var originalTimestampType: KafkaConsumer.Delivery.TimestampType?
+
+    /// The group that it failed in; that of the original, where a dead letter was given up once more.
+    public var originalConsumerGroup: String?
+
+    /// The type of the last error.
+    public var exceptionType: String?
+
+    /// What the last error said.
+    public var exceptionMessage: String?
 }
 
-extension FailureOrigin {
+extension KafkaFailureOrigin {
     /// The longest error text that goes into a header, in bytes: the copy has to stay below its topic's limit.
     static let maximumMessageBytes = 4_096
 
     /// A message that has failed with an error.
     init(_ origin: MessageOrigin, group: String, error: any Error) {
-        self.topic = origin.topic
-        self.partition = origin.partition
-        self.offset = origin.offset
-        self.timestamp = origin.timestamp
-        self.timestampType = origin.timestampType
-        self.group = group.isEmpty ? nil : group
+        self.originalTopic = origin.topic
+        self.originalPartition = origin.partition
+        self.originalOffset = origin.offset
+        self.originalTimestamp = origin.timestamp
+        self.originalTimestampType = origin.timestampType
+        self.originalConsumerGroup = group.isEmpty ? nil : group
         self.exceptionType = String(reflecting: type(of: error))
         self.exceptionMessage = String(describing: error).shortened(toBytes: Self.maximumMessageBytes)
     }
 
     /// The same failure of a message that was somewhere else first.
-    func from(_ first: FailureOrigin) -> FailureOrigin {
+    func from(_ first: KafkaFailureOrigin) -> KafkaFailureOrigin {
         var result = first
         result.exceptionType = exceptionType
         result.exceptionMessage = exceptionMessage
@@ -74,19 +90,19 @@ extension FailureOrigin {
             let partition = value(names.partition).flatMap({ Int32(bigEndianBytes: $0) }),
             let offset = value(names.offset).flatMap({ Int64(bigEndianBytes: $0) })
         else { return nil }
-        self.topic = topic
-        self.partition = Int(partition)
-        self.offset = offset
-        self.timestamp = value(names.timestamp)
+        self.originalTopic = topic
+        self.originalPartition = Int(partition)
+        self.originalOffset = offset
+        self.originalTimestamp = value(names.timestamp)
             .flatMap { Int64(bigEndianBytes: $0) }
             .map { KafkaTimestamp(millisecondsSince1970: $0) }
-        self.timestampType =
+        self.originalTimestampType =
             switch value(names.timestampType)?.string {
             case "CreateTime": .created
             case "LogAppendTime": .appended
             default: nil
             }
-        self.group = value(names.group)?.string
+        self.originalConsumerGroup = value(names.group)?.string
         self.exceptionType = value(names.exceptionType)?.string
         self.exceptionMessage = value(names.exceptionMessage)?.string
     }
@@ -94,13 +110,13 @@ extension FailureOrigin {
     /// The headers that say all this.
     func headers(_ names: Names) -> KafkaHeaders {
         var headers: KafkaHeaders = [
-            names.topic: KafkaBytes(topic),
-            names.partition: KafkaBytes(Int32(truncatingIfNeeded: partition).bigEndianBytes),
-            names.offset: KafkaBytes(offset.bigEndianBytes),
+            names.topic: KafkaBytes(originalTopic),
+            names.partition: KafkaBytes(Int32(truncatingIfNeeded: originalPartition).bigEndianBytes),
+            names.offset: KafkaBytes(originalOffset.bigEndianBytes),
         ]
-        headers.add(names.timestamp, timestamp.map { KafkaBytes($0.millisecondsSince1970.bigEndianBytes) })
-        headers.add(names.timestampType, timestampType.map { $0 == .created ? "CreateTime" : "LogAppendTime" })
-        headers.add(names.group, group.map { KafkaBytes($0) })
+        headers.add(names.timestamp, originalTimestamp.map { KafkaBytes($0.millisecondsSince1970.bigEndianBytes) })
+        headers.add(names.timestampType, originalTimestampType.map { $0 == .created ? "CreateTime" : "LogAppendTime" })
+        headers.add(names.group, originalConsumerGroup.map { KafkaBytes($0) })
         headers.add(names.exceptionType, exceptionType.map { KafkaBytes($0) })
         headers.add(names.exceptionMessage, exceptionMessage.map { KafkaBytes($0) })
         return headers
