@@ -5,7 +5,7 @@
     import Testing
 
     /// What is taken out of the order, and what a person decides about it.
-    @Suite(.timeLimit(.minutes(2))) struct SQLiteParkingTests {
+    @Suite(.timeLimit(.minutes(5))) struct SQLiteParkingTests {
         @Test func aParkedEventHoldsItsKeyBackAndNoOther() async throws {
             let service = try await Service()
             let session = try await service.publishing()
@@ -82,17 +82,50 @@
             #expect(try await session.all().texts == ["3"])
         }
 
-        @Test func discardingTheOneThatFailedAndResumingItsKeySkipsIt() async throws {
+        @Test(arguments: [[OutboxParkedAction.discard, .resume], [.resume, .discard]])
+        func discardingTheOneThatFailedAndResumingItsKeySkipsIt(_ actions: [OutboxParkedAction]) async throws {
             let service = try await Service()
             let session = try await service.publishing()
             let ids = try await service.store(.of("a", "bad"), .of("a", "2"), .of("a", "3"))
             try await session.park(session.all()[0])
-            #expect(try await service.outbox.decide(.resume, .key(Array("a".utf8))) == 3)
-            #expect(try await service.outbox.decide(.discard, .event(ids[0])) == 1)
+            for action in actions {
+                let selection = action == .discard ? OutboxParkedSelection.event(ids[0]) : .key(Array("a".utf8))
+                let isFirst = action == actions[0]
+                #expect(
+                    try await service.outbox.decide(action, selection)
+                        == (action == .discard ? 1 : isFirst ? 3 : 2)
+                )
+            }
             #expect(try await session.all().texts == ["2", "3"])
             #expect(try await service.outbox.decide(.discard, .all) == 2)
             #expect(try await session.all().isEmpty)
             #expect(try await service.outbox.status().parkedCount == 0)
+        }
+
+        @Test func oneThatFollowsIsNotSentBeforeTheOneThatHoldsItsKey() async throws {
+            let service = try await Service()
+            let session = try await service.publishing()
+            let ids = try await service.store(.of("a", "1"), .of("a", "2"), .of("a", "3"), .of("b", "4"))
+            try await session.park(session.all()[0])
+            #expect(try await service.outbox.decide(.resume, .event(ids[1])) == 1)
+            #expect(try await session.all().texts == ["4"])
+            #expect(try await service.outbox.decide(.resume, .event(ids[0])) == 1)
+            #expect(try await session.all().texts == ["1", "2", "4"])
+        }
+
+        @Test func whatWasDiscardedWhileItWasAtItsDestinationStaysSo() async throws {
+            let service = try await Service()
+            let session = try await service.publishing()
+            let ids = try await service.store(.of("a", "1"), .of("a", "2"))
+            try await session.park(session.all()[0])
+            _ = try await service.outbox.decide(.resume, .all)
+            let resumed = try await session.all()
+            _ = try await service.outbox.decide(.discard, .event(ids[0]))
+            #expect(try await session.park(resumed[0], reason: "again") == 0)
+            // What was resumed with it goes on, also behind one that is gone.
+            #expect(try await session.all().texts == ["2"])
+            #expect(try await session.park(resumed[0], reason: "again") == 0)
+            #expect(try await session.all().texts == ["2"])
         }
 
         @Test func anEventThatIsSkippedLetsItsFollowersGoOn() async throws {

@@ -51,6 +51,23 @@
             #expect(events.texts.last == "other")
         }
 
+        @Test func aReadLooksAtNoRowBehindItsBytes() async throws {
+            let service = try await Service()
+            let session = try await service.publishing()
+            for _ in 0..<4 { try await service.store(.of("a", String(repeating: "x", count: 10_000))) }
+            let bad = try await service.store(.of("a", "cannot be read"))
+            try await service.database.write { db in
+                try db.execute(sql: "UPDATE outbox SET headers = '{' WHERE id = ?", arguments: [bad[0].number])
+            }
+            // A row that cannot be read is parked where it is seen.
+            let events = try await session.all { $0.maximumBytes = 25_000 }
+            #expect(events.count == 3)
+            #expect(try await service.outbox.status().parkedCount == 0)
+            try await session.accept(events)
+            #expect(try await session.all().count == 1)
+            #expect(try await service.outbox.status().parkedCount == 1)
+        }
+
         @Test func idsAreNeverUsedAgain() async throws {
             let service = try await Service()
             let session = try await service.publishing()
@@ -68,6 +85,16 @@
             let found = try await session.maintain()
             #expect(found.backlog == 5)
             #expect(found.oldestAge.map { $0 >= .zero && $0 < .seconds(60) } == true)
+        }
+
+        @Test func maintainingSaysForWhichDestinationsRowsWait() async throws {
+            let service = try await Service()
+            let session = try await service.publishing()
+            #expect(try await session.maintain().destinations.isEmpty)
+            for key in ["a", "b", "c", nil] {
+                for name in ["kafka", "a'b", "rabbit"] { try await service.store(.of(key, "1", to: name)) }
+            }
+            #expect(try await session.maintain().destinations == ["a'b", "kafka", "rabbit"])
         }
 
         // MARK: The lease

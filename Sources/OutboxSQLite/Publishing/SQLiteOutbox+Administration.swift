@@ -90,7 +90,8 @@
             }
         }
 
-        /// Flags parked events; the publisher that has the lease sees the flag at once, or within its poll interval.
+        /// Flags parked events; the publisher that has the lease sees the flag at once, or within its poll interval. One that is to be
+        /// discarded stays so when its key is resumed.
         public func decide(
             _ action: OutboxParkedAction,
             _ selection: OutboxParkedSelection
@@ -98,12 +99,14 @@
             let table = table
             return try await database.transaction { db in
                 try schema.check(db)
-                let (condition, argument): (String, DatabaseValue) =
+                var (condition, argument): (String, DatabaseValue) =
                     switch selection {
                     case .all: ("?2 IS NULL", .null)
                     case .key(let key): ("key = ?2", OutboxValue.bytes(key).databaseValue)
                     case .event(let id): ("id = ?2", id.number.databaseValue)
                     }
+                // What a person has thrown away is not sent, whether a publisher has carried that out yet or not.
+                if action == .resume { condition += " AND action IS NOT 'discard'" }
                 try db.execute(
                     sql: "UPDATE \(table.name("_parked")) SET action = ?1 WHERE \(condition)",
                     arguments: [action.rawValue, argument]

@@ -33,9 +33,11 @@
                 try db.cachedStatement(
                     sql: """
                         UPDATE \(table.name("_parked")) SET attempts = ?2, reason = ?3, parked_at = \(Database.now), action = NULL,
-                        holds = ?4 WHERE id = ?1
+                        holds = ?4 WHERE id = ?1 AND action = 'resume'
                         """
                 ).execute(arguments: [event.id.number, parking.attempts, reason, holds])
+                // Deleted or discarded while it was at its destination: it holds nothing back any more.
+                guard db.changesCount == 1 else { return 0 }
             }
             guard holds, let key = event.message.key else { return 1 }
             let place: StatementArguments = [

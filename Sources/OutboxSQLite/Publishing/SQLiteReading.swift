@@ -29,25 +29,51 @@
             var events: [OutboxEvent] = []
             var bytes = 0
             for slot in request.slots {
-                let limit = max(request.limitPerSlot, 1)
+                // One of each slot comes anyway.
+                var room = Room(rows: max(request.limitPerSlot, 1), bytes: request.maximumBytes - bytes)
                 var found: [OutboxEvent] = []
-                if hasParked { found = try resumed(slot, limit: limit) }
-                if found.count < limit { found += try waiting(slot, limit: limit - found.count, hasParked: hasParked) }
-                for (index, event) in found.enumerated() {
-                    // One of each slot comes anyway.
-                    if index > 0, bytes >= request.maximumBytes { break }
-                    bytes += event.weight
-                    events.append(event)
-                }
+                if hasParked { found = try resumed(slot, &room) }
+                if !room.isFull { found += try waiting(slot, &room, hasParked: hasParked) }
+                bytes += found.reduce(0) { $0 + $1.weight }
+                events += found
             }
             return events
         }
 
-        /// Parked rows of a slot that a person wants sent again.
-        private func resumed(_ slot: Int, limit: Int) throws -> [OutboxEvent] {
-            try select("_parked", slot, after: 0, limit: limit, "AND action = 'resume'").compactMap { row in
-                let (event, fault) = SQLiteRows.event(row, origin: .parked)
-                guard let fault else { return event }
+        /// How much of a slot may still come. No row is fetched that has no place in it.
+        private struct Room {
+            private var rows: Int
+            private var bytes: Int
+            private var isEmpty = true
+
+            init(rows: Int, bytes: Int) {
+                self.rows = rows
+                self.bytes = bytes
+            }
+
+            var isFull: Bool { rows <= 0 || (bytes <= 0 && !isEmpty) }
+
+            mutating func take(_ event: OutboxEvent) {
+                rows -= 1
+                bytes -= event.weight
+                isEmpty = false
+            }
+        }
+
+        /// Parked rows of a slot that a person wants sent again, and whose key has none before them that is still undecided.
+        private func resumed(_ slot: Int, _ room: inout Room) throws -> [OutboxEvent] {
+            let decided = """
+                AND action = 'resume' AND NOT EXISTS (
+                    SELECT 1 FROM \(table.name("_parked")) q
+                    WHERE q.slot = r.slot AND q.destination = r.destination AND q.key = r.key AND q.holds AND q.id < r.id
+                        AND q.action IS NULL
+                )
+                """
+            return try select("_parked", slot, after: 0, room, decided, origin: .parked).compactMap { event, fault in
+                guard let fault else {
+                    room.take(event)
+                    return event
+                }
                 try parking.park(
                     OutboxSettlement.Parking(event: event, attempts: 0, reason: fault, withFollowers: true)
                 )
@@ -56,16 +82,14 @@
         }
 
         /// The first rows of a slot whose key is not parked. Those whose key is are parked, too, and come no more.
-        private func waiting(_ slot: Int, limit: Int, hasParked: Bool) throws -> [OutboxEvent] {
+        private func waiting(_ slot: Int, _ room: inout Room, hasParked: Bool) throws -> [OutboxEvent] {
             var events: [OutboxEvent] = []
             var last: Int64 = 0
             // A window of rows at a time; a row that is moved away makes room for another one.
             while true {
-                let rows = try select("", slot, after: last, limit: limit - events.count)
                 var moved = 0
-                for row in rows {
-                    last = SQLiteRows.integer(row, 0)
-                    let (event, fault) = SQLiteRows.event(row, origin: .outbox)
+                for (event, fault) in try select("", slot, after: last, room, origin: .outbox) {
+                    last = event.id.number
                     if hasParked || moved > 0, try parking.follow(event) {
                         moved += 1
                     } else if let fault {
@@ -74,18 +98,25 @@
                         )
                         moved += 1
                     } else {
+                        room.take(event)
                         events.append(event)
                     }
                 }
-                if moved == 0 { return events }
+                if moved == 0 || room.isFull { return events }
             }
         }
 
-        private func select(_ suffix: String, _ slot: Int, after id: Int64, limit: Int, _ and: String = "") throws
-            -> [Row]
-        {
+        /// Rows one after the other, until there is no room for another one.
+        private func select(
+            _ suffix: String,
+            _ slot: Int,
+            after id: Int64,
+            _ room: Room,
+            _ and: String = "",
+            origin: OutboxEvent.Origin
+        ) throws -> [(OutboxEvent, fault: String?)] {
             var conditions = ""
-            var arguments: [any DatabaseValueConvertible] = [slot, request.destination, id, limit]
+            var arguments: [any DatabaseValueConvertible] = [slot, request.destination, id]
             if let keys = request.withheldKeys[slot], !keys.isEmpty {
                 arguments.append("[" + keys.map { "\"" + Self.hexadecimal($0) + "\"" }.joined(separator: ",") + "]")
                 conditions += " AND (key IS NULL OR hex(key) NOT IN (SELECT value FROM json_each(?\(arguments.count))))"
@@ -94,15 +125,23 @@
                 arguments.append("[" + numbers.map(String.init).joined(separator: ",") + "]")
                 conditions += " AND (key IS NOT NULL OR id NOT IN (SELECT value FROM json_each(?\(arguments.count))))"
             }
-            return try Row.fetchAll(
+            let rows = try Row.fetchCursor(
                 db.cachedStatement(
                     sql: """
-                        SELECT \(SQLiteRows.columns) FROM \(table.name(suffix))
-                        WHERE slot = ?1 AND destination = ?2 AND id > ?3 \(and)\(conditions) ORDER BY id LIMIT ?4
+                        SELECT \(SQLiteRows.columns) FROM \(table.name(suffix)) r
+                        WHERE slot = ?1 AND destination = ?2 AND id > ?3 \(and)\(conditions) ORDER BY id
                         """
                 ),
                 arguments: StatementArguments(arguments)
             )
+            var room = room
+            var found: [(OutboxEvent, fault: String?)] = []
+            while !room.isFull, let row = try rows.next() {
+                let (event, fault) = SQLiteRows.event(row, origin: origin)
+                room.take(event)
+                found.append((event, fault))
+            }
+            return found
         }
 
         /// As SQLite's `hex()` writes it.

@@ -185,7 +185,7 @@
 
         // MARK: Maintenance
 
-        /// Says about how many rows wait, from the first and the last number, and since when the oldest does.
+        /// Says about how many rows wait, from the first and the last number, since when the oldest does, and for which destinations.
         public func maintain() async throws(OutboxError) -> OutboxMaintenance {
             try checkOpen()
             let name = table.name()
@@ -203,8 +203,28 @@
                 )
                 result.backlog = row.map { Int(SQLiteRows.integer($0, 0)) } ?? 0
                 result.oldestAge = row.map { .milliseconds(max(0, SQLiteRows.integer($0, 1))) }
+                result.destinations = try Self.destinations(db, table)
                 return result
             }
+        }
+
+        /// For which destinations rows wait: the index is looked at once for each slot and destination, however many rows there are.
+        private static func destinations(_ db: Database, _ table: OutboxTable) throws -> Set<String> {
+            let next = try db.cachedStatement(
+                sql: """
+                    SELECT slot, destination FROM \(table.name()) WHERE (slot, destination) > (?, ?)
+                    ORDER BY slot, destination LIMIT 1
+                    """
+            )
+            var names: Set<String> = []
+            var (slot, name) = (Int64(-1), "")
+            // Names are the service's: some thousands are an error of its own, of which a part says enough.
+            for _ in 0..<1_000 {
+                guard let row = try Row.fetchOne(next, arguments: [slot, name]) else { break }
+                (slot, name) = (SQLiteRows.integer(row, 0), SQLiteRows.text(row, 1))
+                names.insert(name)
+            }
+            return names
         }
 
         // MARK: Waking
