@@ -162,6 +162,22 @@ struct PublisherStateTests {
         }
     }
 
+    @Test(arguments: [
+        OutboxOutcome.rejected(reason: "500", isRetriable: true, retryAfter: .zero),
+        .unavailable(reason: "503", retryAfter: .zero), .unavailable(reason: "503", retryAfter: .seconds(-1)),
+    ])
+    func aDestinationThatAsksForNoPauseGetsTheUsualOne(_ outcome: OutboxOutcome) throws {
+        var (state, first) = opened()
+        let ticket = try #require(first.first).0
+        _ = state.advance(.read(ticket, [event(1, "a"), event(2, "b")]), at: start)
+        _ = state.advance(.published(ticket, [outcome, .accepted(OutboxReceipt(place: "t"))]), at: start)
+        let withheld = try #require(reads(state.advance(.settled(ticket), at: start), &state).first)
+        #expect(withheld.1.withheldKeys == [0: [Array("a".utf8)]])
+        _ = state.advance(.read(withheld.0, []), at: start)
+        #expect(reads(state.advance(.timer, at: start.advanced(by: .milliseconds(99))), &state).isEmpty)
+        #expect(reads(state.advance(.timer, at: start.advanced(by: .milliseconds(100))), &state).count == 1)
+    }
+
     @Test func aDestinationThatIsAwayIsTriedWithOneBatchAndParksNothing() throws {
         var (state, first) = opened(Set(0..<4))
         let ticket = try #require(first.first).0
@@ -220,6 +236,16 @@ struct PublisherStateTests {
         _ = state.advance(.published(ticket, outcomes), at: start)
         let next = reads(state.advance(.settled(ticket), at: start), &state)
         #expect(next.map(\.1.slots) == [[0, 1], [2, 3]])
+    }
+
+    @Test func anEventOfAnyTimeHasAnAgeThatIsMeasured() {
+        let now = Date(timeIntervalSince1970: 1_800_000_000)
+        let age = { PublisherMetrics.nanoseconds(from: Date(timeIntervalSince1970: $0), to: now) }
+        #expect(age(1_799_999_999.5) == 500_000_000)
+        #expect(age(1_800_000_001) == 0 && age(1e300) == 0)
+        for ancient in [-62_135_596_800, -9_223_372_036_854_776, -1e300, -Double.infinity] {
+            #expect(age(ancient) == .max)
+        }
     }
 
     @Test func wakingManyTimesNotifiesFewTimesAndAlwaysAfterTheLast() async {

@@ -29,7 +29,8 @@ public final class OutboxPublisher: Service, Sendable {
         public var published = 0
         /// How many were parked.
         public var parked = 0
-        /// How many were at a destination when the time was over: they are sent again by the next publisher.
+        /// How many were at a destination when the time was over, and were not confirmed in the second after that: they are sent
+        /// again by the next publisher.
         public var abandoned = 0
 
         /// Nothing.
@@ -37,11 +38,12 @@ public final class OutboxPublisher: Service, Sendable {
     }
 
     private struct Shared {
-        var isRunning = false
+        var wasRun = false
         var isOver = false
         var report = CloseReport()
         var waiters: [CheckedContinuation<CloseReport, Never>] = []
-        var deadline: Task<Void, Never>?
+        /// The earliest that was asked for.
+        var deadline: (time: ContinuousClock.Instant, task: Task<Void, Never>)?
     }
 
     private let store: any OutboxStore
@@ -83,18 +85,20 @@ public final class OutboxPublisher: Service, Sendable {
     /// Publishes until the service group shuts down or the publisher is closed, then ends within ``Configuration/closeTimeout``.
     ///
     /// A database that goes away is waited for, with a back-off, for ever. Cancelling the task ends it at once: what is under way is
-    /// sent again by the next publisher.
+    /// sent again by the next publisher. One that was closed before returns at once.
     ///
     /// - Throws: ``OutboxError`` where the outbox cannot work as it is set up: no tables, or of another version, or a setting of the
     ///   database that breaks a promise; and where it was run before.
     public func run() async throws {
-        let isFirst = shared.withLock { shared in
-            defer { shared.isRunning = true }
-            return !shared.isRunning
+        let (isFirst, isOver) = shared.withLock { shared in
+            defer { shared.wasRun = true }
+            return (!shared.wasRun, shared.isOver)
         }
         guard isFirst else {
             throw OutboxError.invalidConfiguration("run a publisher once; make another one to publish again")
         }
+        // Closed before it ran, by a signal for instance.
+        if isOver { return }
         if !store.notesBatches, destinations.values.contains(where: { $0 is any ExactlyOnceDestination }) {
             end(CloseReport())
             throw OutboxError.notesNoBatches
@@ -114,7 +118,7 @@ public final class OutboxPublisher: Service, Sendable {
                 self.beginClosing(within: self.configuration.closeTimeout)
             }
         } onCancel: {
-            input.yield(.closeNow)
+            input.yield(.end)
         }
         end(worker.report)
         try result.get()
@@ -122,21 +126,18 @@ public final class OutboxPublisher: Service, Sendable {
 
     /// Reads nothing more, waits for what is under way, gives its slots back and ends.
     ///
-    /// Where a destination has not answered in time its events count as abandoned: they are still in the outbox, and are sent
-    /// again by the next publisher. Closing again is allowed; the earliest deadline counts.
+    /// Meanwhile the session with the database is kept, so that what is confirmed is deleted. When the time is over the tasks of
+    /// destinations are cancelled, and have a second to say what arrived; where one does not its events count as abandoned: they are
+    /// still in the outbox, and are sent again by the next publisher. Closing again is allowed; the earliest deadline counts.
     ///
-    /// - Parameter timeout: How long to wait; zero does not wait.
+    /// - Parameter timeout: How long to wait; zero cancels at once.
     /// - Returns: What became of it.
     @discardableResult
     public func close(within timeout: Duration = .seconds(30)) async -> CloseReport {
         beginClosing(within: timeout)
         return await withCheckedContinuation { continuation in
             let report: CloseReport? = shared.withLock { shared in
-                if shared.isOver || !shared.isRunning {
-                    shared.isRunning = true
-                    shared.isOver = true
-                    return shared.report
-                }
+                if shared.isOver { return shared.report }
                 shared.waiters.append(continuation)
                 return nil
             }
@@ -146,19 +147,28 @@ public final class OutboxPublisher: Service, Sendable {
 
     private func beginClosing(within timeout: Duration) {
         input.yield(.close)
+        let time = ContinuousClock.now + min(max(timeout, .zero), .seconds(1_000_000_000))
         let input = input
-        let deadline = Task.detached {
-            // Time is what is waited for: a destination that does not answer does not say so.
-            guard (try? await Task.sleep(for: max(timeout, .zero), tolerance: .zero)) != nil else { return }
-            input.yield(.closeNow)
-        }
-        let surplus: Task<Void, Never>? = shared.withLock { shared in
-            if shared.isOver { return deadline }
-            // Those of earlier calls run on: the first that is over counts.
-            if shared.deadline == nil { shared.deadline = deadline }
-            return nil
+        let (surplus, endsHere): (Task<Void, Never>?, Bool) = shared.withLock { shared in
+            if shared.isOver { return (nil, false) }
+            guard shared.wasRun else {
+                shared.isOver = true
+                return (nil, true)
+            }
+            if let known = shared.deadline?.time, known <= time { return (nil, false) }
+            let earlier = shared.deadline?.task
+            shared.deadline = (
+                time,
+                Task.detached {
+                    // Time is what is waited for: a destination that does not answer does not say so.
+                    guard (try? await Task.sleep(until: time, tolerance: .zero)) != nil else { return }
+                    input.yield(.closeNow)
+                }
+            )
+            return (earlier, false)
         }
         surplus?.cancel()
+        if endsHere { eventInput.finish() }
     }
 
     private func end(_ report: CloseReport) {
@@ -166,7 +176,7 @@ public final class OutboxPublisher: Service, Sendable {
             shared.isOver = true
             shared.report = report
             defer { shared.waiters = [] }
-            return (shared.waiters, shared.deadline)
+            return (shared.waiters, shared.deadline?.task)
         }
         deadline?.cancel()
         eventInput.finish()

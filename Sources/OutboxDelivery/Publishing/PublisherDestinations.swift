@@ -14,6 +14,8 @@ struct PublisherDestinations {
     private let exactlyOnce: Set<String>
     private let longest: Duration
     private var destinations: [String: Destination]
+    /// Names in rows that were told; 100 at most, for rows may have any.
+    private var told: Set<String> = []
 
     init(_ counts: [String: Int], exactlyOnce: Set<String>, _ retry: OutboxRetry) {
         names = counts.keys.sorted()
@@ -27,8 +29,13 @@ struct PublisherDestinations {
         }
     }
 
+    /// Those that are none of these, each once.
+    mutating func unknown(among found: Set<String>) -> [String] {
+        found.sorted().filter { !names.contains($0) && told.count < 100 && told.insert($0).inserted }
+    }
+
     /// When those that are away are tried again.
-    var availableAgain: [Instant] { destinations.values.compactMap(\.availableAgain) }
+    var availableAgain: [Instant?] { destinations.values.map(\.availableAgain) }
 
     /// Whether it is an ``ExactlyOnceDestination``.
     func storesOnce(_ name: String) -> Bool { exactlyOnce.contains(name) }

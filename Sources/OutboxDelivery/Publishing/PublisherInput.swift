@@ -20,6 +20,8 @@ enum PublisherInput {
     case waited(Bool, session: Int)
     case timer
     case close
-    /// The time for closing is over.
+    /// The time for closing is over: what is at destinations is cancelled.
     case closeNow
+    /// The task that runs the publisher was cancelled: nothing is waited for.
+    case end
 }

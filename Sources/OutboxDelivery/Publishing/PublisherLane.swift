@@ -175,7 +175,8 @@ struct PublisherLane {
             first: retry.delay,
             longest: retry.maximumDelay
         )
-        entry.due = now.advanced(by: min(max(after ?? usual, .zero), retry.maximumDelay))
+        // Where the destination asks for less, or for nothing, that is not asked sooner.
+        entry.due = now.advanced(by: min(max(after ?? .zero, usual), retry.maximumDelay))
         waiting[subject] = entry
         return .waits
     }

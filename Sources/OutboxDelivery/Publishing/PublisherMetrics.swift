@@ -62,10 +62,14 @@ struct PublisherMetrics {
         destination.unknown.increment(by: unknown)
         inFlight.record(count)
         if let event = zip(batch, outcomes).first(where: { $0.1.isAccepted })?.0 {
-            destination.latency.recordNanoseconds(
-                Int64(max(0, Date().timeIntervalSince(event.createdAt)) * 1_000_000_000)
-            )
+            destination.latency.recordNanoseconds(Self.nanoseconds(from: event.createdAt, to: Date()))
         }
+    }
+
+    /// Rows may have any time, also one in the future, or longer ago than fits.
+    static func nanoseconds(from start: Date, to end: Date) -> Int64 {
+        let nanoseconds = (max(0, end.timeIntervalSince(start)) * 1_000_000_000).rounded()
+        return Int64(exactly: nanoseconds) ?? .max
     }
 
     func note(_ event: OutboxPublisher.Event) {

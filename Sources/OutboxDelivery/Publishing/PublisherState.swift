@@ -24,15 +24,10 @@ struct PublisherState {
     private var reopening: OutboxBackoff
     private var poll: Duration
     private var isWaiting = false
-    private var isBalancing = false
     private var publisherCount = 1
-    private var isMaintaining = false
-    private var beatInterval = Duration.seconds(1)
-    private var nextBalance: Instant?
-    private var nextMaintenance: Instant?
-    /// Rows were read since the last maintenance.
-    private var hasRead = false
-    private var unknownDestinations: Set<String> = []
+    private var beats = PublisherBeats()
+    /// Once the time for closing is over.
+    private var ending: PublisherEnding?
 
     /// - Parameter destinations: How many events a batch for each has at most; those of ``ExactlyOnceDestination``s are named again.
     init(
@@ -48,9 +43,12 @@ struct PublisherState {
 
     /// When ``Input/timer`` has to come; nil where nothing is planned. What is due already waits for something else that is told.
     func deadline(after now: Instant) -> Instant? {
-        guard phase == .running, isOpen else { return nil }
-        let times = [nextBalance, nextMaintenance, lanes.nextRetry(after: now), traffic.nextDeadline]
-        return (times.compactMap(\.self) + destinations.availableAgain).filter { $0 > now }.min()
+        if let ending { return ending.until }
+        var times = isOpen && phase != .finished ? [beats.nextBalance, traffic.nextDeadline] : []
+        if isOpen, phase == .running {
+            times += [beats.nextMaintenance, lanes.nextRetry(after: now)] + destinations.availableAgain
+        }
+        return times.lazy.compactMap(\.self).filter { $0 > now }.min()
     }
 
     /// How many events are at destinations.
@@ -80,7 +78,8 @@ struct PublisherState {
             lanes.markAllDue()
         case .timer: break
         case .close: if phase != .finished { phase = .closing }
-        case .closeNow: finish(&actions)
+        case .closeNow: endSoon(at: now, &actions)
+        case .end: finish(&actions)
         }
         plan(at: now, &actions)
         return actions
@@ -94,9 +93,7 @@ struct PublisherState {
         if phase == .opening { phase = .running }
         reopening.reset()
         poll = configuration.minimumPollInterval
-        beatInterval = min(keepAlive, .seconds(1))
-        nextBalance = now
-        nextMaintenance = now
+        beats.begin(keepAlive, at: now)
     }
 
     private mutating func fail(_ error: OutboxError, _ failed: Int, _ actions: inout [Action]) {
@@ -117,16 +114,13 @@ struct PublisherState {
         session += 1
         isOpen = false
         isWaiting = false
-        isBalancing = false
-        isMaintaining = false
         actions.append(.tell(.sessionLost(error)))
         actions.append(.closeSession)
         if phase != .closing { actions.append(.open(session: session, after: time)) }
     }
 
     private mutating func take(_ share: OutboxShare, at now: Instant, _ actions: inout [Action]) {
-        isBalancing = false
-        nextBalance = now.advanced(by: beatInterval)
+        beats.noteBalance(at: now)
         publisherCount = share.publishers
         guard share.slots != lanes.owned else { return }
         release(lanes.take(share.slots, for: destinations.names), &actions)
@@ -134,16 +128,9 @@ struct PublisherState {
     }
 
     private mutating func note(_ found: OutboxMaintenance, at now: Instant, _ actions: inout [Action]) {
-        isMaintaining = false
-        // What is published leaves dead rows, which are read again until the floor is past them.
-        nextMaintenance = now.advanced(by: hasRead ? .milliseconds(250) : .seconds(1))
-        hasRead = false
+        beats.noteMaintenance(at: now)
         actions.append(.tell(.maintained(found)))
-        for name in found.destinations.sorted() where !destinations.names.contains(name) {
-            if unknownDestinations.count < 100, unknownDestinations.insert(name).inserted {
-                actions.append(.tell(.unknownDestination(name)))
-            }
-        }
+        actions += destinations.unknown(among: found.destinations).map { .tell(.unknownDestination($0)) }
     }
 
     // MARK: Batches
@@ -158,7 +145,10 @@ struct PublisherState {
 
     private mutating func noteRead(_ ticket: Int, _ events: [OutboxEvent], at now: Instant, _ actions: inout [Action]) {
         guard let batch = traffic.batches[ticket], case .reading(let begun, let limit) = batch.step else { return }
-        if !events.isEmpty { (poll, hasRead) = (configuration.minimumPollInterval, true) }
+        if !events.isEmpty {
+            poll = configuration.minimumPollInterval
+            beats.noteRows()
+        }
         let bySlot = Dictionary(grouping: events, by: \.id.slot)
         let bytes = configuration.maximumBatchBytes / max(batch.lanes.count, 1)
         for id in batch.lanes {
@@ -212,6 +202,7 @@ struct PublisherState {
         for parking in settlement.parked {
             actions.append(.tell(.parked(parking.event, reason: parking.reason, attempts: parking.attempts)))
         }
+        ending?.note(events.count - settlement.accepted.count - settlement.parked.count)
         actions.append(.count(destination: batch.destination, events, all))
         if settlement.isEmpty || !isOpen || phase == .finished {
             free(traffic.end(ticket), &actions)
@@ -293,22 +284,15 @@ struct PublisherState {
 
     private mutating func plan(at now: Instant, _ actions: inout [Action]) {
         guard phase != .finished else { return }
-        if phase == .closing {
-            if traffic.isEmpty { finish(&actions) }
-            return
-        }
+        if phase == .closing, traffic.isEmpty || ending.map({ $0.until <= now }) ?? false { return finish(&actions) }
         actions += traffic.giveUp(at: now).map { .cancel($0) }
-        guard phase == .running, isOpen else { return }
-        if !isMaintaining, let next = nextMaintenance, next <= now {
-            isMaintaining = true
-            actions.append(.maintain)
-        }
-        if !isBalancing, let next = nextBalance, next <= now {
-            isBalancing = true
-            actions.append(.balance(busy: lanes.busySlots))
-        }
+        guard phase == .running || phase == .closing, isOpen else { return }
+        if phase == .running, beats.takeMaintenance(at: now) { actions.append(.maintain) }
+        // Also while it closes: without a word the session would end before what is under way is deleted, and that be sent again.
+        if beats.takeBalance(at: now) { actions.append(.balance(busy: lanes.busySlots)) }
+        guard phase == .running else { return }
         // Slots may be given back meanwhile: nothing of them is read.
-        if !isBalancing {
+        if !beats.isBalancing {
             for name in destinations.names { planReads(name, at: now, &actions) }
         }
         if !isWaiting {
@@ -335,12 +319,19 @@ struct PublisherState {
         }
     }
 
+    private mutating func endSoon(at now: Instant, _ actions: inout [Action]) {
+        guard phase != .finished, ending == nil else { return }
+        phase = .closing
+        ending = PublisherEnding(at: now)
+        actions += traffic.giveUpAll().map { .cancel($0) }
+    }
+
     private mutating func finish(_ actions: inout [Action]) {
         guard phase != .finished else { return }
         phase = .finished
         // Of what is at a destination the writers end with their tasks.
         release(lanes.endSession(), &actions)
         actions.append(.closeSession)
-        actions.append(.finish(abandoned: traffic.publishingCount))
+        actions.append(.finish(abandoned: traffic.publishingCount + (ending?.abandoned ?? 0)))
     }
 }

@@ -89,7 +89,18 @@ struct PublisherTraffic {
     ///
     /// - Returns: Their tickets, each once.
     mutating func giveUp(at now: Instant) -> [Int] {
-        let overdue = batches.filter { $0.value.deadline.map { $0 <= now } ?? false }.keys.sorted()
+        giveUp { $0 <= now }
+    }
+
+    /// All that are at their destination and were not given up.
+    ///
+    /// - Returns: Their tickets.
+    mutating func giveUpAll() -> [Int] {
+        giveUp { _ in true }
+    }
+
+    private mutating func giveUp(_ isOver: (Instant) -> Bool) -> [Int] {
+        let overdue = batches.filter { $0.value.deadline.map(isOver) ?? false }.keys.sorted()
         for ticket in overdue {
             batches[ticket]?.deadline = nil
             batches[ticket]?.isGivenUp = true

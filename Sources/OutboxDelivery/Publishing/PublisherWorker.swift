@@ -50,7 +50,7 @@ final class PublisherWorker {
             if ending != nil { break }
         }
         // The stream of a task that was cancelled ends at once.
-        if ending == nil { await handle(.closeNow) }
+        if ending == nil { await handle(.end) }
         timer?.task.cancel()
         opening?.cancel()
         for task in publishing.values { task.cancel() }
