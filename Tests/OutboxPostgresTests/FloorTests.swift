@@ -75,6 +75,33 @@ struct FloorTests {
         await test.close()
     }
 
+    // Between two looks the transaction changes hands, and is undecided all the same.
+    @Test func theFloorStopsAtATransactionThatIsPreparedBetweenTwoLooks() async throws {
+        let test = try await TestOutbox.make()
+        let name = "undecided_\(test.database.schema)"
+        let session = try await test.outbox.openSession()
+        _ = try await session.balance(busy: [])
+        let request = OutboxReadRequest(
+            destination: "kafka",
+            slots: Array(0..<32),
+            limitPerSlot: 100,
+            maximumBytes: 1_000_000
+        )
+        _ = try await session.read(request)
+        let writer = try await test.database.connect()
+        try await writer.query(OutboxStatement("BEGIN"))
+        try await writer.query(try test.outbox.table.insert(OutboxMessage(topic: "1", key: "k", payload: "")))
+        _ = try await session.maintain()
+        try await writer.query(OutboxStatement("PREPARE TRANSACTION '\(name)'"))
+        for _ in 0..<3 { _ = try await session.maintain() }
+        try await writer.query(OutboxStatement("COMMIT PREPARED '\(name)'"))
+        try await test.write(OutboxMessage(topic: "2", key: "k", payload: ""))
+        #expect(try await session.read(request).map(\.message.topic) == ["1", "2"])
+        await writer.close()
+        await session.close()
+        await test.close()
+    }
+
     @Test func theSweepFindsALowNumberThatWasWrittenByHand() async throws {
         let test = try await TestOutbox.make { $0.sweepInterval = .milliseconds(1) }
         let session = try await test.outbox.openSession()

@@ -59,6 +59,29 @@ import Testing
         await inbox.close()
     }
 
+    @Test func aMemberThatStandsStillInsideOfATransactionHoldsItsPartitionNoLongerThanTheTimeOut() async throws {
+        let (inbox, connection) = try await make { $0.transactionTimeout = .seconds(1) }
+        let isInside = Flag()
+        let mayGoOn = Flag()
+        let still = Task {
+            try await inbox.receive(messages(0...0)) { transaction, _ in
+                try await Self.note(0, transaction)
+                isInside.set()
+                await mayGoOn.wait()
+                try await Self.note(0, transaction)
+            }
+        }
+        await isInside.wait()
+        // The new owner of the partition waits for the row, and gets it when the server has ended the other session. It may itself be
+        // told that it waited for too long, and tries again, as a consumer does.
+        var taken: [Int64] = []
+        while taken.isEmpty { taken = (try? await receive(inbox, messages(0...0))) ?? [] }
+        mayGoOn.set()
+        await #expect(throws: OutboxError.self) { try await still.value }
+        #expect(try await effects(connection) == [0])
+        await inbox.close()
+    }
+
     @Test func whatComesAgainHasNoSecondEffect() async throws {
         let (inbox, connection) = try await make()
         #expect(try await receive(inbox, messages(0...4)) == [0, 1, 2, 3, 4])

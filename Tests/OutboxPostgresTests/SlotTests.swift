@@ -1,6 +1,7 @@
 import OutboxDelivery
-import OutboxPostgres
 import Testing
+
+@testable import OutboxPostgres
 
 @Suite(.timeLimit(.minutes(2)))
 struct SlotTests {
@@ -77,17 +78,28 @@ struct SlotTests {
         await test.close()
     }
 
+    @Test func aSessionThatTheServerEndsIsGone() async throws {
+        let test = try await TestOutbox.make()
+        let session = try await test.outbox.openSession()
+        _ = try await slots(session)
+        let end = OutboxStatement(
+            "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND classid = 'outbox'::regclass::oid"
+        )
+        try await test.writer.query(end)
+        let error = await #expect(throws: OutboxError.self) { while true { _ = try await slots(session) } }
+        #expect(error?.kind == .unavailable)
+        await session.close()
+        await test.close()
+    }
+
     // A pooler gives each transaction another session; then the locks are somebody else's.
     @Test func aSessionWithoutItsLocksIsFenced() async throws {
         let test = try await TestOutbox.make()
         let session = try await test.outbox.openSession()
         _ = try await slots(session)
-        let release = OutboxStatement(
-            "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND classid = 'outbox'::regclass::oid"
-        )
-        try await test.writer.query(release)
-        let error = await #expect(throws: OutboxError.self) { while true { _ = try await slots(session) } }
-        #expect(error?.kind == .unavailable)
+        try await session.query(OutboxStatement("SELECT pg_advisory_unlock_all()"))
+        let error = await #expect(throws: OutboxError.self) { _ = try await slots(session) }
+        #expect(error?.kind == .fenced)
         await session.close()
         await test.close()
     }

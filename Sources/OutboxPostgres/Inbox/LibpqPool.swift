@@ -23,12 +23,19 @@ final class LibpqPool: Sendable {
 
     private let settings: LibpqSettings
     private let maximum: Int
+    /// Run on each new connection.
+    private let preparation: [OutboxStatement]
     // Tasks that take and give back connections meet here; nothing is resumed or closed inside.
     private let state = Mutex(State())
 
-    init(_ settings: LibpqSettings, maximum: Int) {
+    /// - Parameters:
+    ///   - settings: How to connect.
+    ///   - maximum: How many connections there are at a time.
+    ///   - preparation: Run on each new one; what the server refuses of it is done without.
+    init(_ settings: LibpqSettings, maximum: Int, preparation: [OutboxStatement] = []) {
         self.settings = settings
         self.maximum = maximum
+        self.preparation = preparation
     }
 
     /// Lends a connection.
@@ -63,7 +70,11 @@ final class LibpqPool: Sendable {
         let turn: Turn = await waitCancellably { id, continuation in
             let turn: Turn? = state.withLock { state in
                 if state.isClosed { return .closed }
-                if let connection = state.idle.popLast() { return .use(connection) }
+                while let connection = state.idle.popLast() {
+                    if connection.core.end == nil { return .use(connection) }
+                    // It ended while it was idle: the server was restarted, or has put an end to it.
+                    state.count -= 1
+                }
                 if state.count < maximum {
                     state.count += 1
                     return .open
@@ -85,7 +96,7 @@ final class LibpqPool: Sendable {
         case .closed: throw Self.error(.closed, "the inbox is closed", .recreateClient)
         case .open:
             do throws(OutboxError) {
-                return try await LibpqConnection.open(settings)
+                return try await open()
             } catch {
                 leave()
                 throw error
@@ -93,11 +104,27 @@ final class LibpqPool: Sendable {
         }
     }
 
+    private func open() async throws(OutboxError) -> LibpqConnection {
+        let connection = try await LibpqConnection.open(settings)
+        for statement in preparation {
+            do throws(OutboxError) {
+                try await connection.query(statement)
+            } catch  where error.kind == .database {
+                continue
+            } catch {
+                await connection.close()
+                throw error
+            }
+        }
+        return connection
+    }
+
     private static func error(_ kind: OutboxError.Kind, _ reason: String, _ recovery: DeliveryRecovery) -> OutboxError {
         OutboxError(kind: kind, persistence: .notPersisted, recovery: recovery, reason: reason)
     }
 
     private func giveBack(_ connection: LibpqConnection) {
+        if connection.core.end != nil { return leave() }
         let (next, isClosed) = state.withLock { state -> (CheckedContinuation<Turn, Never>?, Bool) in
             if state.isClosed { return (nil, true) }
             if let next = state.waiting.popFirst() { return (next.continuation, false) }

@@ -30,6 +30,11 @@ public final class PostgresInbox: AsyncInbox {
         /// How many transactions, and so connections, at a time; 1 to 1,000.
         public var maximumConnections = 8
 
+        /// After how long the server ends the session of a transaction that stands still (`idle_in_transaction_session_timeout`), and a
+        /// statement's wait for another one's lock (`lock_timeout`): 1 second to a day. For as long as a member of the group stands still
+        /// inside of a transaction the partition's next owner waits for it. Longer than any handler waits between two statements.
+        public var transactionTimeout: Duration = .seconds(30)
+
         /// How long idempotency keys are remembered, which has to be longer than any message may be sent again: a redrive's age,
         /// an outbox's outage. A minute to a century; forgotten a few at a time, with new messages.
         public var rememberFor: Duration = .seconds(7 * 86_400)
@@ -66,9 +71,33 @@ public final class PostgresInbox: AsyncInbox {
                 "maximumConnections is \(configuration.maximumConnections), and has to be 1 to 1000"
             )
         }
+        guard configuration.transactionTimeout >= .seconds(1), configuration.transactionTimeout <= .seconds(86_400)
+        else {
+            throw .invalidConfiguration(
+                "transactionTimeout is \(configuration.transactionTimeout), and has to be a second to a day"
+            )
+        }
         table = try OutboxTable(.postgresql, schema: configuration.schema, prefix: configuration.prefix)
         self.configuration = configuration
-        pool = LibpqPool(configuration.connection, maximum: configuration.maximumConnections)
+        pool = LibpqPool(
+            configuration.connection,
+            maximum: configuration.maximumConnections,
+            preparation: Self.preparation(configuration.transactionTimeout)
+        )
+    }
+
+    /// Time-outs of a session, so that a member that stands still, or whose host is gone, holds a partition's row for no longer than that;
+    /// and a look at the client while a statement waits, so that the server's process ends with it (Linux only, so by itself).
+    private static func preparation(_ time: Duration) -> [OutboxStatement] {
+        let milliseconds = String(Int64((time / .milliseconds(1)).rounded()))
+        let names = [
+            "idle_in_transaction_session_timeout", "lock_timeout", "tcp_user_timeout",
+        ]
+        let calls = names.map { "set_config('\($0)', '\(milliseconds)', false)" }.joined(separator: ", ")
+        return [
+            OutboxStatement("SELECT \(calls)"),
+            OutboxStatement("SELECT set_config('client_connection_check_interval', '5000', false)"),
+        ]
     }
 
     /// The statements that make the tables, for migrators of the service's own: to be run in one transaction, in order.

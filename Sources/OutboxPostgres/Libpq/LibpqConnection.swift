@@ -47,20 +47,38 @@ public final class LibpqConnection: Sendable {
     ///
     /// - Parameters:
     ///   - statement: One statement; `COPY` does not work.
-    ///   - timeout: How long it may go unanswered; ``LibpqSettings/answerTimeout`` where nil. The connection is given up then.
+    ///   - timeout: How long it may go unanswered, from when no transaction of another task on this connection is open;
+    ///     ``LibpqSettings/answerTimeout`` where nil. The connection is given up then, and the server asked to end the statement.
     /// - Returns: The rows.
     /// - Throws: ``OutboxError``, whose `persistence` says whether the statement may have been carried out. A task that is
-    ///   cancelled gets `cancelled` at once; what was sent is not recalled.
+    ///   cancelled gets `cancelled` at once. What was sent is `possiblyPersisted`, and the server is asked to end it (`PQcancel`), unless other
+    ///   statements are under way behind it, which that could hit. No other statement is sent before it has ended and the server has
+    ///   taken the request; where it does not take it within ``LibpqSettings/cancelTimeout`` the connection is given up.
     @discardableResult
     public func query(_ statement: OutboxStatement, within timeout: Duration? = nil) async throws(OutboxError)
         -> LibpqRows
     {
-        let job = try job(statement, within: timeout)
-        while !gate.pass({ core.add(job) }) {
+        while true {
+            // Its time begins when it is queued, and not while it waits for a transaction's end.
+            let job = try job(statement, within: timeout)
+            if gate.pass({ core.add(job) }) { return try await outcome(of: job, isCancellable: true) }
+            if Task.isCancelled {
+                throw OutboxError(
+                    kind: .cancelled,
+                    persistence: .notPersisted,
+                    recovery: .retry,
+                    reason: "the task was cancelled"
+                )
+            }
             await gate.waitUntilOpened()
-            if Task.isCancelled { job.fail(.cancelled, "the task was cancelled", recovery: .retry) }
         }
-        return try await job.outcome(isCancellable: true).get()
+    }
+
+    private func outcome(of job: LibpqJob, isCancellable: Bool) async throws(OutboxError) -> LibpqRows {
+        let outcome = await job.outcome(isCancellable: isCancellable)
+        // The connection's thread looks after what was cancelled.
+        if case .failure(let error) = outcome, error.kind == .cancelled { core.ring() }
+        return try outcome.get()
     }
 
     /// Runs statements in one transaction: committed when `body` returns, rolled back when it throws.
@@ -96,7 +114,8 @@ public final class LibpqConnection: Sendable {
                 throw OutboxError(
                     kind: .database,
                     persistence: .notPersisted,
-                    recovery: .retry,
+                    // The same again would come to the same: what failed was told to the code that went on.
+                    recovery: .fixRequest,
                     reason: "the transaction was rolled back, for one of its statements had failed",
                     code: "25P02"
                 )
@@ -180,7 +199,7 @@ public final class LibpqConnection: Sendable {
     ) async throws(OutboxError) -> LibpqRows {
         let job = try job(statement, within: timeout)
         core.add(job)
-        return try await job.outcome(isCancellable: isCancellable).get()
+        return try await outcome(of: job, isCancellable: isCancellable)
     }
 
     private func job(_ statement: OutboxStatement, within timeout: Duration?) throws(OutboxError) -> LibpqJob {

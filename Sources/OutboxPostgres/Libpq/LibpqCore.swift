@@ -31,6 +31,8 @@ final class LibpqCore: Sendable {
     let pipe: WakePipe
     /// Written by the thread.
     let underWayCount = Atomic(0)
+    /// The server's process, as the server named it when the connection was made; 0 before that.
+    let backend = Atomic<Int32>(0)
     // Tasks leave orders and wait; the thread takes orders and resumes. Nothing is called that waits while it is held.
     private let state = Mutex(State())
 
@@ -162,7 +164,8 @@ final class LibpqCore: Sendable {
         }
     }
 
-    func noteReady() {
+    func noteReady(backend: Int32) {
+        self.backend.store(backend, ordering: .relaxed)
         let waiters = state.withLock { state in
             state.phase = .ready
             defer { state.openWaiters = [] }

@@ -18,7 +18,16 @@ final class LibpqHandle {
         case sync
         /// libpq has nothing yet.
         case nothing
+        /// The server waits for `COPY` data, or sends them: nothing else comes on this connection any more.
+        case copying
     }
+
+    /// Where a request goes to end what the server does for this connection; nil where it is not connected. To be made on the
+    /// connection's thread, and used on another one, for it blocks.
+    func canceller() -> LibpqCanceller? { PQgetCancel(connection).map { LibpqCanceller($0) } }
+
+    /// The host that is being connected to.
+    var host: String? { PQhost(connection).map { String(cString: $0) } }
 
     /// What to wait for.
     enum Interest {
@@ -141,7 +150,7 @@ final class LibpqHandle {
                 return .failure(LibpqFailure.statement(result))
             case PGRES_COPY_IN, PGRES_COPY_OUT, PGRES_COPY_BOTH:
                 PQclear(result)
-                return .failure(.invalidConfiguration("COPY does not work in libpq's pipeline mode"))
+                return .copying
             default:
                 PQclear(result)
                 return .failure(LibpqFailure.error(code: "", message: "an answer of no kind", persistence: nil))

@@ -54,6 +54,13 @@ final class LibpqJob: Sendable {
         }
     }
 
+    /// Whether its task has its outcome already, before the server has answered.
+    var isOver: Bool {
+        state.withLock { state in
+            if case .over = state { true } else { false }
+        }
+    }
+
     /// Brings the outcome; only the first one counts.
     func finish(_ outcome: Outcome) {
         finish { _ in outcome }

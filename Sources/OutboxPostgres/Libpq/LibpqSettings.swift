@@ -4,8 +4,8 @@ public import OutboxDelivery
 /// How to connect to PostgreSQL. libpq reads it all: the URL or connection string, a password file (`PGPASSFILE`, `~/.pgpass`), the
 /// environment (`PGPASSWORD`, `PGSSLMODE`, …) and a service file; so TLS is what `sslmode`, `sslrootcert` and the others say.
 ///
-/// A publisher's connection must be its own from end to end: its locks belong to the session. A pooler such as PgBouncer in
-/// transaction mode gives each transaction another one, which a publisher notices and refuses; let it connect past the pooler.
+/// A publisher's connection must be its own from end to end: its locks belong to the session. A pooler such as PgBouncer
+/// gives each transaction another one, or may; a publisher notices a pooler and refuses it; let it connect past the pooler.
 /// What writes through this package's ``LibpqConnection/withTransaction(_:)``, or through a client of the service's own, may be
 /// behind one.
 public struct LibpqSettings: Sendable, Hashable {
@@ -23,6 +23,10 @@ public struct LibpqSettings: Sendable, Hashable {
     /// How long a statement may go unanswered before the connection counts as dead; more than zero. The server's own
     /// `statement_timeout` is what a statement should run into first.
     public var answerTimeout: Duration = .seconds(60)
+
+    /// How long the server may take to accept the request to end a statement whose task was cancelled; more than zero. Then the connection
+    /// is given up, for it is not certain what the request would hit.
+    public var cancelTimeout: Duration = .seconds(10)
 
     /// How many statements may be under way at a time (libpq's pipeline mode), 1 or more; what is beyond waits in the client.
     public var maximumPipelined: Int = 32
@@ -43,8 +47,10 @@ public struct LibpqSettings: Sendable, Hashable {
     /// All that libpq is given, secrets included.
     func words() throws(OutboxError) -> [String: String] {
         guard !connection.utf8.contains(0) else { throw Self.unreadable }
-        guard connectTimeout > .zero, answerTimeout > .zero, maximumPipelined >= 1 else {
-            throw .invalidConfiguration("connectTimeout, answerTimeout and maximumPipelined have to be more than zero")
+        guard connectTimeout > .zero, answerTimeout > .zero, cancelTimeout > .zero, maximumPipelined >= 1 else {
+            throw .invalidConfiguration(
+                "connectTimeout, answerTimeout, cancelTimeout and maximumPipelined have to be more than zero"
+            )
         }
         var message: UnsafeMutablePointer<CChar>?
         guard let options = PQconninfoParse(connection, &message) else {
@@ -58,12 +64,17 @@ public struct LibpqSettings: Sendable, Hashable {
             if let value = option.pointee.val { words[String(cString: keyword)] = String(cString: value) }
             option += 1
         }
+        // A slash in a password ends the address for libpq, and puts parts of the password into what is printed: the slash has to be %2F.
+        let ports = words["port", default: ""].split(separator: ",")
+        guard ports.allSatisfy({ UInt16($0) != nil }), !words["host", default: ""].contains("@"),
+            !(connection.contains("://") && words["dbname", default: ""].contains("@"))
+        else { throw Self.unreadable }
         return words
     }
 
     private static let unreadable = OutboxError.invalidConfiguration(
-        "mend the connection string: libpq cannot read it; it is postgres://user@host:port/database?name=value, or name=value "
-            + "with spaces between"
+        "mend the connection string: libpq cannot read it; it is postgres://user@host:port/database?name=value, with % "
+            + "codes for special characters in a password, or name=value with spaces between"
     )
 
     static func isSecret(_ name: String) -> Bool {

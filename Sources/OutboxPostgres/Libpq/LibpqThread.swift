@@ -23,6 +23,9 @@ struct LibpqThread: ~Copyable {
     /// What the first of them was answered so far.
     private var answer: LibpqJob.Outcome?
     private var wantsToWrite = false
+    private var isCopying = false
+    /// The request to end the first of them.
+    private var cancellation: LibpqCancellation?
 
     init(_ core: LibpqCore) {
         self.core = core
@@ -30,6 +33,7 @@ struct LibpqThread: ~Copyable {
 
     consuming func run(_ words: [String: String]) {
         let error = connect(words) ?? serve()
+        leaveNothingRunning(error)
         // Destroyed before anybody is told, so that closing has closed.
         handle = nil
         for job in core.noteEnd(error) { waiting.append(job) }
@@ -41,22 +45,40 @@ struct LibpqThread: ~Copyable {
         for job in underWay { job.fail(error.kind, error.reason, recovery: error.recovery, code: error.code) }
     }
 
-    /// Connects.
+    /// Connects: to the hosts in their order, as libpq does, but none of them takes all the time.
+    ///
+    /// libpq goes on to the next host where one answers that it is not there, and knows no time in these calls: one that swallows packets
+    /// would be waited for until the end. It is put last then, and connecting begun anew.
     ///
     /// - Returns: Why there is no connection.
     private mutating func connect(_ words: [String: String]) -> OutboxError? {
         let deadline = ContinuousClock.now.advanced(by: core.settings.connectTimeout)
+        var hosts = LibpqHosts(words)
+        while true {
+            let share = hosts.share(of: ContinuousClock.now.duration(to: deadline))
+            let (error, isOverdue) = connect(hosts.words, until: .now.advanced(by: share))
+            guard isOverdue, ContinuousClock.now < deadline, hosts.skip(handle?.host) else { return error }
+        }
+    }
+
+    private mutating func connect(
+        _ words: [String: String],
+        until deadline: Instant
+    ) -> (error: OutboxError?, isOverdue: Bool) {
+        handle = nil
         guard let handle = LibpqHandle(words) else {
-            return LibpqFailure.connection("no memory for it", persistence: .notPersisted)
+            return (LibpqFailure.connection("no memory for it", persistence: .notPersisted), false)
         }
         self.handle = handle
         var interest = handle.isBroken ? LibpqHandle.Interest.failed : .write
         while true {
             switch interest {
-            case .failed: return handle.lastWords ?? LibpqFailure.connection(handle.message, persistence: .notPersisted)
+            case .failed:
+                let error = handle.lastWords ?? LibpqFailure.connection(handle.message, persistence: .notPersisted)
+                return (error, false)
             case .ready:
-                core.noteReady()
-                return nil
+                core.noteReady(backend: handle.backend)
+                return (nil, false)
             case .read, .write: break
             }
             let ready = core.pipe.wait(
@@ -67,12 +89,10 @@ struct LibpqThread: ~Copyable {
             )
             let orders = core.takeOrders()
             waiting.append(contentsOf: orders.jobs)
-            if orders.isClosing { return Self.closed }
+            if orders.isClosing { return (Self.closed, false) }
             if ContinuousClock.now >= deadline {
-                return LibpqFailure.connection(
-                    "nobody answered within \(core.settings.connectTimeout)",
-                    persistence: .notPersisted
-                )
+                let reason = "nobody answered within \(core.settings.connectTimeout)"
+                return (LibpqFailure.connection(reason, persistence: .notPersisted), true)
             }
             if ready.canRead || ready.canWrite { interest = handle.connect() }
         }
@@ -87,9 +107,12 @@ struct LibpqThread: ~Copyable {
             let orders = core.takeOrders()
             waiting.append(contentsOf: orders.jobs)
             if orders.isClosing { return Self.closed }
-            if let error = sendWaiting(handle) { return error }
+            // First, for what is overdue is not sent.
             if let error = overdue() { return error }
-            let deadline = [underWay.first?.deadline, waiting.first?.deadline].compactMap(\.self).min()
+            if let error = cancelWhatIsOver(handle) { return error }
+            if let error = sendWaiting(handle) { return error }
+            let deadlines = [underWay.first?.deadline, waiting.first?.deadline, cancellation?.deadline]
+            let deadline = deadlines.compactMap(\.self).min()
             let ready = core.pipe.wait(
                 socket: handle.descriptor,
                 reads: true,
@@ -99,6 +122,7 @@ struct LibpqThread: ~Copyable {
             if ready.canRead {
                 let isThere = handle.consume()
                 readAnswers(handle)
+                if isCopying { return Self.copying }
                 while handle.takeNotification() { core.noteNotification() }
                 if !isThere || handle.isBroken { return lastError(handle) }
             }
@@ -109,6 +133,8 @@ struct LibpqThread: ~Copyable {
 
     /// Hands to libpq what may be under way.
     private mutating func sendWaiting(_ handle: LibpqHandle) -> OutboxError? {
+        // What is sent now could be hit by the request to end what is before it.
+        guard cancellation == nil, underWay.first?.isOver != true else { return nil }
         while underWay.count < core.settings.maximumPipelined, let job = waiting.popFirst() {
             guard job.beginSending() else { continue }
             underWay.append(job)
@@ -123,6 +149,9 @@ struct LibpqThread: ~Copyable {
         while let first = underWay.first {
             switch handle.next() {
             case .nothing: return
+            case .copying:
+                isCopying = true
+                return
             case .rows(let rows): if answer == nil { answer = .success(rows) }
             // Also after an answer: what a commit fails of comes between the answer and the sync. The first error is the reason;
             // libpq's own, of the connection that is gone then, comes after the server's.
@@ -153,6 +182,40 @@ struct LibpqThread: ~Copyable {
         )
     }
 
+    /// Asks the server to end the statement whose task was told that it is cancelled, where that is the only one under way: the
+    /// request names the session and not the statement, and hits what the session does when it arrives.
+    private mutating func cancelWhatIsOver(_ handle: LibpqHandle) -> OutboxError? {
+        if let cancellation {
+            switch cancellation.step {
+            case .taken:
+                if cancellation.job !== underWay.first { self.cancellation = nil }
+            case .underWay where ContinuousClock.now < cancellation.deadline: break
+            case .underWay, .failed:
+                return LibpqFailure.connection(
+                    "the server did not take the request to end a statement",
+                    persistence: .possiblyPersisted
+                )
+            }
+            return nil
+        }
+        guard underWay.count == 1, let job = underWay.first, job.isOver, let canceller = handle.canceller() else {
+            return nil
+        }
+        let core = core
+        let deadline = ContinuousClock.now.advanced(by: core.settings.cancelTimeout)
+        cancellation = LibpqCancellation.start(canceller, for: job, until: deadline) { core.ring() }
+        return nil
+    }
+
+    /// The connection ends: what the server still does for a task that does not wait for it any more is to end, too. The server
+    /// would notice that the connection is gone only when it has something to say.
+    private func leaveNothingRunning(_ error: OutboxError) {
+        guard cancellation == nil, let job = underWay.first, job.isOver || error.kind == .timedOut,
+            let canceller = handle?.canceller()
+        else { return }
+        _ = LibpqCancellation.start(canceller, for: job, until: .now) {}
+    }
+
     private mutating func lastError(_ handle: LibpqHandle) -> OutboxError {
         let message = handle.message
         readAnswers(handle)
@@ -161,6 +224,15 @@ struct LibpqThread: ~Copyable {
             return error.code == nil ? handle.lastWords ?? error : error
         }
         return handle.lastWords ?? LibpqFailure.connection(message, persistence: .possiblyPersisted)
+    }
+
+    private static var copying: OutboxError {
+        OutboxError(
+            kind: .closed,
+            persistence: .possiblyPersisted,
+            recovery: .fixRequest,
+            reason: "COPY does not work in libpq's pipeline mode, and leaves a connection that cannot go on"
+        )
     }
 
     private static var closed: OutboxError {

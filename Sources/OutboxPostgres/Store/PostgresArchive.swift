@@ -1,4 +1,5 @@
 internal import OutboxDelivery
+internal import Synchronization
 
 #if canImport(FoundationEssentials)
     internal import FoundationEssentials
@@ -8,12 +9,45 @@ internal import OutboxDelivery
 
 /// Published rows that are kept for some days, in a partition for each, so that what is old goes away with one `DROP TABLE`.
 struct PostgresArchive {
+    /// When the partitions were looked after, by any session of an outbox. On a connection of its own: what it waits for, a report that
+    /// reads the archive, is nothing that publishing should wait for.
+    final class Upkeep: Sendable {
+        // Sessions of the outbox meet here.
+        private let next = Mutex<ContinuousClock.Instant?>(nil)
+
+        /// Makes and drops partitions where that is due: each hour, and after a minute where it was not possible.
+        func maintain(_ archive: PostgresArchive, _ settings: LibpqSettings, at now: ContinuousClock.Instant) async {
+            let isDue = next.withLock { next in
+                if let time = next, time > now { return false }
+                next = now.advanced(by: .seconds(60))
+                return true
+            }
+            guard isDue, let connection = try? await LibpqConnection.open(settings) else { return }
+            do {
+                try await archive.maintain(connection)
+                next.withLock { $0 = now.advanced(by: .seconds(3_600)) }
+            } catch {
+                // The partitions of two more days are there, and what is old is dropped later.
+            }
+            await connection.close()
+        }
+    }
+
     let table: OutboxTable
     let days: Int
 
     /// Makes the partitions of today and the next two days, and drops those that are too old. Days are UTC's.
+    ///
+    /// A partition is made by itself and attached, for which nothing has to wait that reads or writes the archive; a drop waits for no more
+    /// than a moment for those that read it, for everything else would wait behind it.
     func maintain(_ connection: LibpqConnection) async throws(OutboxError) {
-        let rows = try await connection.run(
+        try await connection.query(
+            OutboxStatement(
+                "SELECT set_config('lock_timeout', '100ms', false), set_config('statement_timeout', '30s', false)"
+            )
+        )
+        let archive = table.name("_archive")
+        let rows = try await connection.query(
             OutboxStatement(
                 """
                 SELECT to_char(day, 'YYYYMMDD'), to_char(day, 'YYYY-MM-DD'), to_char(day + 1, 'YYYY-MM-DD')
@@ -25,17 +59,26 @@ struct PostgresArchive {
             guard let suffix = rows.text(row, 0), let from = rows.text(row, 1), let to = rows.text(row, 2) else {
                 continue
             }
-            // Digits and hyphens of the server's own making: DDL takes no bound values.
-            try await connection.run(
+            let name = table.name("_archive_" + suffix)
+            let attached = try await connection.query(
                 OutboxStatement(
-                    """
-                    CREATE TABLE IF NOT EXISTS \(table.name("_archive_" + suffix)) PARTITION OF \(table.name("_archive"))
-                    FOR VALUES FROM ('\(from) 00:00:00+00') TO ('\(to) 00:00:00+00')
-                    """
+                    "SELECT count(*) FROM pg_inherits WHERE inhparent = $1::regclass AND inhrelid = to_regclass($2)",
+                    [.text(archive), .text(name)]
                 )
             )
+            if attached.integer(0, 0) ?? 0 > 0 { continue }
+            // Digits and hyphens of the server's own making: DDL takes no bound values.
+            for statement in [
+                "CREATE TABLE IF NOT EXISTS \(name) (LIKE \(archive) INCLUDING ALL)",
+                """
+                ALTER TABLE \(archive) ATTACH PARTITION \(name)
+                FOR VALUES FROM ('\(from) 00:00:00+00') TO ('\(to) 00:00:00+00')
+                """,
+            ] {
+                try await connection.query(OutboxStatement(statement))
+            }
         }
-        let old = try await connection.run(
+        let old = try await connection.query(
             OutboxStatement(
                 """
                 SELECT format('%I.%I', n.nspname, c.relname) FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
@@ -43,11 +86,13 @@ struct PostgresArchive {
                 WHERE i.inhparent = $1::regclass
                     AND right(c.relname, 8) < to_char((clock_timestamp() AT TIME ZONE 'UTC')::date - $2::int, 'YYYYMMDD')
                 """,
-                [.text(table.name("_archive")), .integer(Int64(days))]
+                [.text(archive), .integer(Int64(days))]
             )
         )
         for row in 0..<old.count {
-            if let name = old.text(row, 0) { try await connection.run(OutboxStatement("DROP TABLE IF EXISTS \(name)")) }
+            if let name = old.text(row, 0) {
+                try await connection.query(OutboxStatement("DROP TABLE IF EXISTS \(name)"))
+            }
         }
     }
 }

@@ -1,4 +1,5 @@
 internal import OutboxDelivery
+internal import Synchronization
 
 /// What has to be right before a publisher begins, and the settings of its session.
 struct PostgresCheck {
@@ -12,15 +13,17 @@ struct PostgresCheck {
 
     /// Checks, and makes the session a publisher's.
     ///
-    /// - Returns: The outbox's number in `pg_class`.
-    func prepare() async throws(OutboxError) -> Int64 {
+    /// - Returns: The outbox's number in `pg_class`, and the quoted name of the sequence of its ids.
+    func prepare() async throws(OutboxError) -> (relation: Int64, sequence: String) {
         let table = configuration.table
         let server = try await connection.run(OutboxStatement("SELECT current_setting('server_version_num')::bigint"))
-        guard let number = server.integer(0, 0), number >= 140_000 else {
+        guard let number = server.integer(0, 0), number >= 140_001 else {
             throw .invalidConfiguration(
-                "use PostgreSQL 14 or newer: an older one has no idle_session_timeout to end a publisher"
+                "use PostgreSQL 14.1 or newer: an older one has no idle_session_timeout to end a publisher, or gives a transaction "
+                    + "another name when it is prepared"
             )
         }
+        try await checkIsDirect()
         let version = try await Self.version(table) { statement throws(OutboxError) in
             try await connection.run(statement)
         }
@@ -33,7 +36,7 @@ struct PostgresCheck {
                 reason: "migrate first: \(what), and this library works with version \(PostgresMigrations.version)"
             )
         }
-        try await checkSequence(table)
+        let sequence = try await checkSequence(table)
         try await prepareSession()
         let relation = try await connection.run(
             OutboxStatement("SELECT $1::regclass::oid::bigint", [.text(table.name())])
@@ -46,7 +49,7 @@ struct PostgresCheck {
             )
         )
         try await connection.run(OutboxStatement("LISTEN \(table.quoted(table.channel))"))
-        return oid
+        return (oid, sequence)
     }
 
     /// The version of the tables that are there; 0 for none.
@@ -61,20 +64,40 @@ struct PostgresCheck {
         return Int(rows.integer(0, 0) ?? 0)
     }
 
+    /// Before anything is set that a pooler would leave in a session of somebody else's: it names a process of its own making when it is
+    /// connected to, and the server has another one.
+    private func checkIsDirect() async throws(OutboxError) {
+        let rows = try await connection.run(OutboxStatement("SELECT pg_backend_pid()::bigint"))
+        guard rows.integer(0, 0) == Int64(connection.core.backend.load(ordering: .relaxed)) else {
+            throw .invalidConfiguration(
+                "connect publishers past the pooler: their locks belong to a session, and a pooler gives each transaction another one"
+            )
+        }
+    }
+
     /// With a cache each session draws numbers in advance, and so in another order than it uses them.
-    private func checkSequence(_ table: OutboxTable) async throws(OutboxError) {
+    ///
+    /// - Returns: The sequence's name, quoted: not always the one that is expected, where another relation had that.
+    private func checkSequence(_ table: OutboxTable) async throws(OutboxError) -> String {
+        let sequence = try await connection.run(
+            OutboxStatement("SELECT pg_get_serial_sequence($1, 'id')", [.text(table.name())])
+        ).text(0, 0)
+        guard let sequence else {
+            throw .invalidConfiguration("the column id of \(table.name()) has no sequence: migrate makes one with it")
+        }
         let rows = try await connection.run(
             OutboxStatement(
                 "SELECT seqcache, seqincrement, seqcycle FROM pg_sequence WHERE seqrelid = $1::regclass",
-                [.text(configuration.sequence)]
+                [.text(sequence)]
             )
         )
         guard rows.integer(0, 0) == 1, rows.integer(0, 1) == 1, rows.boolean(0, 2) == false else {
             throw .invalidConfiguration(
-                "run ALTER SEQUENCE \(configuration.sequence) CACHE 1 INCREMENT 1 NO CYCLE: otherwise the numbers of events are "
+                "run ALTER SEQUENCE \(sequence) CACHE 1 INCREMENT 1 NO CYCLE: otherwise the numbers of events are "
                     + "not in the order in which they were written"
             )
         }
+        return sequence
     }
 
     private func prepareSession() async throws(OutboxError) {

@@ -6,7 +6,7 @@ struct PostgresInflight {
     let connection: LibpqConnection
 
     func last(slot: Int, destination: String) async throws(OutboxError) -> OutboxInflight? {
-        let rows = try await connection.run(
+        let rows = try await connection.query(
             OutboxStatement(
                 """
                 SELECT batch, topic, array_to_string(ids, ','), noted_at FROM \(table.name("_inflight"))
@@ -30,7 +30,7 @@ struct PostgresInflight {
 
     /// - Throws: `fenced` where the last batch has this number, or a greater one.
     func note(_ inflight: OutboxInflight) async throws(OutboxError) {
-        let rows = try await connection.run(
+        let rows = try await connection.query(
             OutboxStatement(
                 """
                 INSERT INTO \(table.name("_inflight")) AS i (slot, destination, batch, topic, ids)

@@ -21,7 +21,7 @@ public final class PostgresOutbox: OutboxStore, OutboxAdministration {
         /// The tables' names.
         public var table: OutboxTable
 
-        /// After how long a publisher that stands still loses its slots to others, 1 second or more. PostgreSQL ends its session
+        /// After how long a publisher that stands still loses its slots to others, 1 second to an hour. PostgreSQL ends its session
         /// then (`idle_session_timeout`, `statement_timeout`, `tcp_user_timeout`); the publisher says a word at a third of it.
         public var sessionTimeout: Duration = .seconds(10)
 
@@ -36,9 +36,6 @@ public final class PostgresOutbox: OutboxStore, OutboxAdministration {
             self.connection = connection
             self.table = try OutboxTable(.postgresql)
         }
-
-        /// The sequence of the ids, as `GENERATED … AS IDENTITY` names it.
-        var sequence: String { table.name("_id_seq") }
     }
 
     private struct State {
@@ -51,6 +48,8 @@ public final class PostgresOutbox: OutboxStore, OutboxAdministration {
 
     // Tasks that need the connection meet here.
     private let state = Mutex(State())
+    /// What its sessions know of the archive's partitions.
+    private let archive = PostgresArchive.Upkeep()
 
     /// An outbox. Connects to nothing yet.
     ///
@@ -59,11 +58,11 @@ public final class PostgresOutbox: OutboxStore, OutboxAdministration {
         guard configuration.table.dialect == .postgresql else {
             throw .invalidConfiguration("use the dialect postgresql for tables in PostgreSQL")
         }
-        guard configuration.sessionTimeout >= .seconds(1), configuration.sweepInterval > .zero,
-            configuration.archiveDays ?? 1 >= 1
+        guard configuration.sessionTimeout >= .seconds(1), configuration.sessionTimeout <= .seconds(3_600),
+            configuration.sweepInterval > .zero, (1...36_500).contains(configuration.archiveDays ?? 1)
         else {
             throw .invalidConfiguration(
-                "choose a sessionTimeout and archiveDays of 1 or more, and a sweepInterval above zero"
+                "choose a sessionTimeout of a second to an hour, archiveDays of 1 to 36500, and a sweepInterval above zero"
             )
         }
         _ = try configuration.connection.words()
@@ -124,8 +123,18 @@ public final class PostgresOutbox: OutboxStore, OutboxAdministration {
         settings.answerTimeout = min(settings.answerTimeout, configuration.sessionTimeout * 2)
         let connection = try await LibpqConnection.open(settings)
         do {
-            let relation = try await PostgresCheck(configuration, connection).prepare()
-            return PostgresSession(configuration, connection, relation: relation)
+            let (relation, sequence) = try await PostgresCheck(configuration, connection).prepare()
+            if let days = configuration.archiveDays {
+                // Before the first row is to be archived.
+                await archive.maintain(PostgresArchive(table: table, days: days), configuration.connection, at: .now)
+            }
+            return PostgresSession(
+                configuration,
+                connection,
+                PostgresUpkeep(configuration, connection, relation: relation, sequence: sequence),
+                relation: relation,
+                archive: archive
+            )
         } catch {
             await connection.close()
             throw error
@@ -201,10 +210,29 @@ public final class PostgresOutbox: OutboxStore, OutboxAdministration {
         }
         // What is to be discarded and is not yet gone stays so when the rest of its key is resumed.
         if action == .resume { condition += " AND action IS DISTINCT FROM 'discard'" }
-        let statement = "UPDATE \(table.name("_parked")) SET action = $1::text WHERE \(condition)"
-        let rows = try await connection().query(OutboxStatement(statement, values))
-        try await wake()
-        return rows.affected
+        let parked = table.name("_parked")
+        let statement = OutboxStatement("UPDATE \(parked) SET action = $1::text WHERE \(condition)", values)
+        let connection = try await connection()
+        let count: Int
+        do {
+            count = try await connection.withTransaction { transaction in
+                // A publisher that moves followers behind their parked head looks what was decided about that: before this, or after it.
+                try await transaction.query(OutboxStatement("LOCK TABLE \(parked) IN SHARE ROW EXCLUSIVE MODE"))
+                return try await transaction.query(statement).affected
+            }
+        } catch let error as OutboxError {
+            throw error
+        } catch {
+            throw OutboxError(
+                kind: .cancelled,
+                persistence: .notPersisted,
+                recovery: .retry,
+                reason: "it was cancelled"
+            )
+        }
+        // It is decided; without this publishers find it a poll interval later.
+        try? await wake()
+        return count
     }
 }
 

@@ -16,7 +16,9 @@ public final class PostgresSession: OutboxSession {
         var decidedSlots: Set<Int> = []
         var destinations: Set<String> = []
         var lastSweep: ContinuousClock.Instant
-        var lastArchiving: ContinuousClock.Instant?
+        /// Counts what was parked; and when that was in each slot.
+        var parkings = 0
+        var lastParking: [Int: Int] = [:]
     }
 
     /// Held by every publisher, to be counted.
@@ -26,6 +28,7 @@ public final class PostgresSession: OutboxSession {
     private let connection: LibpqConnection
     private let reading: PostgresReading
     private let upkeep: PostgresUpkeep
+    private let archive: PostgresArchive.Upkeep
     /// The table's number in `pg_class`, which is the first half of the locks' names.
     private let relation: Int64
     // Calls of the publisher, which may overlap, meet here. Not held while anything waits.
@@ -34,12 +37,19 @@ public final class PostgresSession: OutboxSession {
     /// How often ``balance(busy:)`` has to be called: a third of the session time-out.
     public var keepAlive: Duration { outbox.sessionTimeout / 3 }
 
-    init(_ outbox: PostgresOutbox.Configuration, _ connection: LibpqConnection, relation: Int64) {
+    init(
+        _ outbox: PostgresOutbox.Configuration,
+        _ connection: LibpqConnection,
+        _ upkeep: PostgresUpkeep,
+        relation: Int64,
+        archive: PostgresArchive.Upkeep
+    ) {
         self.outbox = outbox
         self.connection = connection
         self.relation = relation
         self.reading = PostgresReading(table: outbox.table)
-        self.upkeep = PostgresUpkeep(outbox, connection, relation: relation)
+        self.upkeep = upkeep
+        self.archive = archive
         self.state = Mutex(State(lastSweep: .now))
     }
 
@@ -53,7 +63,7 @@ public final class PostgresSession: OutboxSession {
 
     /// Takes slots up to its fair share, and gives back what is over it.
     public func balance(busy: Set<Int>) async throws(OutboxError) -> OutboxShare {
-        let rows = try await connection.run(OutboxStatement(Self.locks, [.integer(relation)]))
+        let rows = try await connection.query(OutboxStatement(Self.locks, [.integer(relation)]))
         var members = 0
         var mine: Set<Int> = []
         var taken: Set<Int> = []
@@ -107,7 +117,7 @@ public final class PostgresSession: OutboxSession {
                 .text(PostgresArray.integers(slots.map(Int64.init))),
             ]
         )
-        let rows = try await connection.run(statement)
+        let rows = try await connection.query(statement)
         return Set(
             (0..<rows.count).filter { rows.boolean($0, 1) == true }.compactMap { rows.integer($0, 0).map(Int.init) }
         )
@@ -127,21 +137,22 @@ public final class PostgresSession: OutboxSession {
         }
         var events: [OutboxEvent] = []
         if isDecided {
-            let rows = try await connection.run(reading.resumed(request))
+            let rows = try await connection.query(reading.resumed(request))
             for row in 0..<rows.count { events.append(try PostgresReading.event(rows, row, origin: .parked)) }
         }
         // Rows of keys that are held back are moved out of the way, and then what is behind them is read.
         while true {
             let statement = reading.rows(request, floors: floors, looksForHeld: looksForHeld)
-            let rows = try await connection.run(statement)
+            let rows = try await connection.query(statement)
             var held: [OutboxEvent.ID] = []
             for row in 0..<rows.count {
                 let event = try PostgresReading.event(rows, row, origin: .outbox)
                 if rows.boolean(row, 9) == true { held.append(event.id) } else { events.append(event) }
             }
             if held.isEmpty { break }
-            try await connection.run(PostgresSettling(table: outbox.table).follow(held))
-            if !events.isEmpty { break }
+            try await connection.query(PostgresSettling(table: outbox.table).follow(held))
+            // All of it again: an answer with fewer rows than were asked for says that there are no more.
+            events.removeAll { $0.origin == .outbox }
         }
         // A slot's resumed rows come first; within each, by number, whatever plan PostgreSQL chose.
         let order: (OutboxEvent, OutboxEvent) -> Bool = { one, other in
@@ -159,7 +170,7 @@ public final class PostgresSession: OutboxSession {
             settlement
         )
         if statements.count == 1 {
-            try await connection.run(statements[0])
+            try await connection.query(statements[0])
         } else if !statements.isEmpty {
             do {
                 try await connection.withTransaction { transaction in
@@ -177,7 +188,13 @@ public final class PostgresSession: OutboxSession {
             }
         }
         if !settlement.parked.isEmpty {
-            state.withLock { $0.parkedSlots.formUnion(settlement.parked.map(\.event.id.slot)) }
+            state.withLock { state in
+                state.parkings += 1
+                for parking in settlement.parked {
+                    state.parkedSlots.insert(parking.event.id.slot)
+                    state.lastParking[parking.event.id.slot] = state.parkings
+                }
+            }
         }
         return settlement.parked.count
     }
@@ -201,7 +218,7 @@ public final class PostgresSession: OutboxSession {
     public func conclude(_ inflight: OutboxInflight) async throws(OutboxError) {
         let ids = inflight.rows.map { OutboxEvent.ID(slot: inflight.slot, number: $0) }
         let settling = PostgresSettling(table: outbox.table, archives: outbox.archiveDays != nil)
-        for statement in settling.deletions(ids) { try await connection.run(statement) }
+        for statement in settling.deletions(ids) { try await connection.query(statement) }
     }
 
     // MARK: Maintenance
@@ -221,17 +238,17 @@ public final class PostgresSession: OutboxSession {
         let heads = try await upkeep.heads(lanes(nil), of: nil)
         found.oldestAge = heads.compactMap(\.age).max()
         found.destinations = Set(heads.compactMap(\.destination))
-        if let days = outbox.archiveDays { try await maintainArchive(days: days, at: now) }
+        if let days = outbox.archiveDays { await maintainArchive(days: days, at: now) }
         return found
     }
 
     /// Which slots have parked rows, and carries out what is to be discarded.
     private func lookAtParked() async throws(OutboxError) {
-        let owned = state.withLock { $0.owned }
+        let (owned, begun) = state.withLock { ($0.owned, $0.parkings) }
         guard !owned.isEmpty else { return }
         let parked = outbox.table.name("_parked")
         let slots = OutboxValue.text(PostgresArray.integers(owned.map(Int64.init)))
-        let rows = try await connection.run(
+        let rows = try await connection.query(
             OutboxStatement(
                 """
                 SELECT slot::bigint, EXISTS (SELECT FROM \(parked) p WHERE p.slot = s.slot AND p.action = 'resume'),
@@ -246,11 +263,14 @@ public final class PostgresSession: OutboxSession {
             (0..<rows.count).filter { rows.boolean($0, 1) == true }.compactMap { rows.integer($0, 0).map(Int.init) }
         )
         state.withLock { state in
-            state.parkedSlots = all
-            state.decidedSlots = decided
+            // Answers are taken in any order: this one says nothing of slots that it did not ask about, nor of those that something was
+            // parked in since. A slot that is looked at for nothing costs little; one that is not lets followers overtake.
+            let gone = owned.subtracting(all).filter { state.lastParking[$0, default: 0] <= begun }
+            state.parkedSlots = state.parkedSlots.union(all).subtracting(gone)
+            state.decidedSlots = state.decidedSlots.subtracting(owned).union(decided)
         }
         if (0..<rows.count).contains(where: { rows.boolean($0, 2) == true }) {
-            try await connection.run(
+            try await connection.query(
                 OutboxStatement(
                     "DELETE FROM \(parked) WHERE slot = ANY ($1::smallint[]) AND action = 'discard'",
                     [slots]
@@ -296,13 +316,14 @@ public final class PostgresSession: OutboxSession {
         return count
     }
 
-    private func maintainArchive(days: Int, at now: ContinuousClock.Instant) async throws(OutboxError) {
-        let isDue = state.withLock { state in
-            if let last = state.lastArchiving, last.duration(to: now) < .seconds(3_600) { return false }
-            state.lastArchiving = now
-            return true
-        }
-        if isDue { try await PostgresArchive(table: outbox.table, days: days).maintain(connection) }
+    private func maintainArchive(days: Int, at now: ContinuousClock.Instant) async {
+        await archive.maintain(PostgresArchive(table: outbox.table, days: days), outbox.connection, at: now)
+    }
+
+    /// For tests: a statement of the session's.
+    @discardableResult
+    func query(_ statement: OutboxStatement) async throws(OutboxError) -> LibpqRows {
+        try await connection.query(statement)
     }
 
     /// For tests: how far the furthest floor is.

@@ -5,23 +5,26 @@ struct PostgresUpkeep {
     private let outbox: PostgresOutbox.Configuration
     private let connection: LibpqConnection
     private let relation: Int64
+    private let sequence: String
 
-    init(_ outbox: PostgresOutbox.Configuration, _ connection: LibpqConnection, relation: Int64) {
+    init(_ outbox: PostgresOutbox.Configuration, _ connection: LibpqConnection, relation: Int64, sequence: String) {
         self.outbox = outbox
         self.connection = connection
         self.relation = relation
+        self.sequence = sequence
     }
 
     /// The last number that was drawn, and which transactions may have rows with such numbers that are not decided.
     func lastNumberAndHolders() async throws(OutboxError) -> (last: Int64?, holders: Set<String>) {
+        // The holder is named by its virtual transaction alone: that stays when the transaction is prepared, while its process becomes NULL.
         // In this order, and in two statements: a transaction that drew a number up to `last` is among the holders or has ended.
-        let sequence = try await connection.run(
-            OutboxStatement("SELECT last_value - CASE WHEN is_called THEN 0 ELSE 1 END FROM \(outbox.sequence)")
+        let sequence = try await connection.query(
+            OutboxStatement("SELECT last_value - CASE WHEN is_called THEN 0 ELSE 1 END FROM \(sequence)")
         )
-        let locks = try await connection.run(
+        let locks = try await connection.query(
             OutboxStatement(
                 """
-                SELECT coalesce(virtualtransaction, '') || ' ' || coalesce(pid::text, '') FROM pg_locks
+                SELECT virtualtransaction FROM pg_locks
                 WHERE locktype = 'relation' AND relation = $1::oid AND mode = 'RowExclusiveLock' AND granted
                     AND pid IS DISTINCT FROM pg_backend_pid()
                     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
@@ -42,7 +45,7 @@ struct PostgresUpkeep {
 
     func heads(_ lanes: [(slot: Int, floor: Int64)], of destination: String?) async throws(OutboxError) -> [Head] {
         let condition = destination == nil ? "$3::text IS NULL" : "o.destination = $3::text"
-        let rows = try await connection.run(
+        let rows = try await connection.query(
             OutboxStatement(
                 """
                 SELECT lane.slot::bigint, head.id, head.destination,
@@ -75,7 +78,7 @@ struct PostgresUpkeep {
     func below(_ lanes: [(lane: PostgresFloor.Lane, floor: Int64)]) async throws(OutboxError) -> LibpqRows? {
         let slots = lanes.filter { $0.lane.destination != nil }
         guard !slots.isEmpty else { return nil }
-        return try await connection.run(
+        return try await connection.query(
             OutboxStatement(
                 """
                 SELECT lane.slot::bigint, low.count
