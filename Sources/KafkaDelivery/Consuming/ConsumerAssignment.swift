@@ -167,7 +167,7 @@ final class ConsumerAssignment {
     /// Brings them to where the reset had sent them. After the answer to the rebalance, which resumes them.
     private func finishReturning(_ unresolved: [PartitionReader]) {
         guard !unresolved.isEmpty else { return }
-        core.bring(unresolved, to: .beginning)
+        PartitionSeek(core).bring(unresolved, to: .beginning)
     }
 
     // MARK: Going

@@ -279,6 +279,36 @@ extension ConsumerCore {
     }
 }
 
+// MARK: What is assigned
+
+extension ConsumerCore {
+    func noteAssigned(_ readers: [PartitionReader]) {
+        state.withLock { state in
+            for reader in readers { state.assigned[reader.partition] = reader }
+        }
+    }
+
+    func noteEnded(_ reader: PartitionReader) {
+        state.withLock { state in
+            if state.assigned[reader.partition] === reader { state.assigned[reader.partition] = nil }
+        }
+    }
+
+    var assigned: [KafkaTopicPartition: PartitionReader] { state.withLock { $0.assigned } }
+
+    /// The readers of partitions, all of which have to be ours.
+    func readers(of partitions: [KafkaTopicPartition]) throws(KafkaError) -> [PartitionReader] {
+        let (assigned, isClosed) = state.withLock { ($0.assigned, $0.phase != .open) }
+        if isClosed { throw .closed(persistence: nil) }
+        var readers: [PartitionReader] = []
+        for partition in partitions {
+            guard let reader = assigned[partition] else { throw .notAssigned(partition) }
+            readers.append(reader)
+        }
+        return readers
+    }
+}
+
 extension KafkaError {
     static let noGroup = KafkaError(
         .invalidArgument,

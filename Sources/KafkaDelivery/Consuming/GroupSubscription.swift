@@ -1,5 +1,9 @@
 /// Whether the consumer is a member of its group, and for which topics. Of the consumer's thread.
 final class GroupSubscription {
+    /// How often a broker is asked for a topic that may not exist, and how long the client is held for one question.
+    private static let maximumQuestions = 50
+    private static let question = Duration.milliseconds(200)
+
     private let core: ConsumerCore
     private let client: RdKafkaClient
     /// Topics that are read beside the configured ones.
@@ -20,8 +24,31 @@ final class GroupSubscription {
         isSubscribed = true
         let topics = core.configuration.topics + moreTopics.subtracting(core.configuration.topics).sorted()
         let error = client.subscribe(to: topics)
-        if core.configuration.groupProtocol == .consumer { core.reportMissingTopics(topics) }
+        if core.configuration.groupProtocol == .consumer { reportMissingTopics(topics) }
         return error
+    }
+
+    /// Reports those of some topics that do not exist, once.
+    ///
+    /// In the classic protocol members look their topics up, and librdkafka reports what is missing. In the other one the
+    /// brokers do, and nothing says why a member has no partitions. Asked on a thread of its own, which waits for brokers.
+    private func reportMissingTopics(_ topics: [String]) {
+        let named = topics.filter { !$0.hasPrefix("^") }
+        _ = BlockingThread.start("kafka-topics") { [weak core] in
+            for topic in named {
+                questions: for _ in 0..<Self.maximumQuestions {
+                    guard let core, let client = core.client else { return }
+                    do throws(KafkaError) {
+                        _ = try client.partitions(of: topic, until: .now.advanced(by: Self.question))
+                        break questions
+                    } catch {
+                        guard error.recovery != .retry else { continue }
+                        core.report(error)
+                        break questions
+                    }
+                }
+            }
+        }
     }
 
     /// Reads more topics.

@@ -68,7 +68,7 @@ extension KafkaConsumer {
         to start: Configuration.Start,
         within timeout: Duration = .seconds(10)
     ) async throws(KafkaError) -> [KafkaTopicPartition: Int64] {
-        try await core.seek(partitions, to: start, until: .now.advanced(by: timeout.asTimeout))
+        try await PartitionSeek(core).seek(partitions, to: start, until: .now.advanced(by: timeout.asTimeout))
     }
 
     /// Goes on with one partition at another offset, as `seek` of several does.

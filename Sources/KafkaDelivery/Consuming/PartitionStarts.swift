@@ -24,7 +24,9 @@ final class PartitionStarts {
 
     /// Takes the next step.
     func advance() {
-        for case .bring(let readers, let start) in postponed.advance(at: .now) { core.bring(readers, to: start) }
+        for case .bring(let readers, let start) in postponed.advance(at: .now) {
+            PartitionSeek(core).bring(readers, to: start)
+        }
         perform(startingOffsets.advance(at: .now))
     }
 
@@ -64,7 +66,7 @@ final class PartitionStarts {
 
     /// Brings what was held back to where the consumer was told to start.
     func bring(_ held: [PartitionReader]) {
-        if !held.isEmpty { core.bring(held, to: core.configuration.start) }
+        if !held.isEmpty { PartitionSeek(core).bring(held, to: core.configuration.start) }
     }
 
     /// A partition was brought there.
@@ -140,9 +142,9 @@ final class PartitionStarts {
         case .outdated:
             break
         case .begin(let offset?):
-            core.bring([reader], to: .offset(offset))
+            PartitionSeek(core).bring([reader], to: .offset(offset))
         case .begin(nil) where isSought(reader.partition):
-            core.bring([reader], to: core.configuration.start)
+            PartitionSeek(core).bring([reader], to: core.configuration.start)
         case .begin(nil):
             reader.finishSeek()
         case .retry(let delay):

@@ -101,14 +101,15 @@ struct BatchOfSends {
     private mutating func handOver(_ messages: UnsafeBufferPointer<KafkaMessage>) -> (count: Int, isFull: Bool) {
         guard !core.waitQueue.hasSpaceWaiters else { return (0, true) }
         let block = SendBlock(capacity: messages.count, batch)
-        var topics = Topics()
-        let handled = core.handOver(messages, block, &topics)
+        var handOver = BatchHandOver(core, messages, block)
+        handOver.begin()
+        let handled = handOver.handled
         awaitedCount += 1
         let isFull = handled < messages.count
         // Where there is little room a block ends early, and the next one need not have slots for more.
         blockCapacity = isFull ? min(max(handled * 2, 16), SendBlock.maximumCapacity) : SendBlock.maximumCapacity
         if handled > 0 {
-            pieces.append(.block(block, count: handled, topics: topics))
+            pieces.append(.block(block, count: handled, topics: handOver.topics))
             count += handled
         }
         return (handled, isFull)

@@ -1,35 +1,13 @@
 internal import Logging
-internal import Synchronization
 
-/// What the application decides about assigned partitions, and what it asks about any.
-extension ConsumerCore {
-    func noteAssigned(_ readers: [PartitionReader]) {
-        state.withLock { state in
-            for reader in readers { state.assigned[reader.partition] = reader }
-        }
+/// Brings partitions to other offsets: where the application says, and where the consumer was told to begin. Nothing of them is
+/// handed out meanwhile. What a starting point stands for is asked of brokers, on the consumer's thread for calls that block.
+struct PartitionSeek {
+    private let core: ConsumerCore
+
+    init(_ core: ConsumerCore) {
+        self.core = core
     }
-
-    func noteEnded(_ reader: PartitionReader) {
-        state.withLock { state in
-            if state.assigned[reader.partition] === reader { state.assigned[reader.partition] = nil }
-        }
-    }
-
-    var assigned: [KafkaTopicPartition: PartitionReader] { state.withLock { $0.assigned } }
-
-    /// The readers of partitions, all of which have to be ours.
-    func readers(of partitions: [KafkaTopicPartition]) throws(KafkaError) -> [PartitionReader] {
-        let (assigned, isClosed) = state.withLock { ($0.assigned, $0.phase != .open) }
-        if isClosed { throw .closed(persistence: nil) }
-        var readers: [PartitionReader] = []
-        for partition in partitions {
-            guard let reader = assigned[partition] else { throw .notAssigned(partition) }
-            readers.append(reader)
-        }
-        return readers
-    }
-
-    // MARK: Going elsewhere
 
     /// Moves partitions, and says to which offsets.
     func seek(
@@ -38,8 +16,8 @@ extension ConsumerCore {
         until deadline: ContinuousClock.Instant
     ) async throws(KafkaError) -> [KafkaTopicPartition: Int64] {
         let seek = PendingSeek()
-        for reader in try readers(of: Array(Set(partitions))) { try seek.begin(reader) }
-        let (found, stopped, failure) = try await blocking.run { [self] in
+        for reader in try core.readers(of: Array(Set(partitions))) { try seek.begin(reader) }
+        let (found, stopped, failure) = try await core.blocking.run { [self] in
             Result { () throws(KafkaError) -> ([KafkaTopicPartition: Int64], [PartitionReader], KafkaError?) in
                 let offsets = try offsets(of: seek.readers.map(\.partition), at: start, until: deadline)
                 var stopped: [PartitionReader] = []
@@ -52,7 +30,7 @@ extension ConsumerCore {
                     }
                     guard let error = move(reader, to: offset, until: deadline) else { continue }
                     // It may have failed while no loop read it.
-                    if configuration.autoOffsetReset == .failure, error.isState {
+                    if core.configuration.autoOffsetReset == .failure, error.isState {
                         stopped.append(reader)
                     } else {
                         failure = error
@@ -76,7 +54,7 @@ extension ConsumerCore {
     ) async -> KafkaError? {
         await withCheckedContinuation { continuation in
             let restart = PartitionRestart(readers: readers, deadline: deadline, continuation: continuation)
-            if !send(.restart(restart)) { continuation.resume(returning: .closed(persistence: nil)) }
+            if !core.send(.restart(restart)) { continuation.resume(returning: .closed(persistence: nil)) }
         }
     }
 
@@ -95,7 +73,7 @@ extension ConsumerCore {
             }
             // What waits for the group's offset is not ready, and neither is what has failed. librdkafka says of neither when it is,
             // hence the pause.
-            if configuration.autoOffsetReset == .failure, error.isState, .now > patience { return error }
+            if core.configuration.autoOffsetReset == .failure, error.isState, .now > patience { return error }
             RdKafkaClient.pause()
         }
     }
@@ -109,8 +87,8 @@ extension ConsumerCore {
         switch start {
         case .offset(let offset):
             guard offset >= 0 else { throw .invalidArgument("offset \(offset) is less than 0", persistence: nil) }
-            let bounds = try watermarks(of: partitions, until: deadline)
-            if configuration.autoOffsetReset == .failure,
+            let bounds = try core.watermarks(of: partitions, until: deadline)
+            if core.configuration.autoOffsetReset == .failure,
                 let missing = bounds.filter({ !$0.value.holds(offset) }).keys.min()
             {
                 throw KafkaError(
@@ -122,22 +100,23 @@ extension ConsumerCore {
             return bounds.mapValues { min(max(offset, $0.beginning), $0.end) }
         case .last(let count):
             guard count >= 0 else { throw .invalidArgument("the last \(count) are less than 0", persistence: nil) }
-            return try watermarks(of: partitions, until: deadline).mapValues { bounds in
+            return try core.watermarks(of: partitions, until: deadline).mapValues { bounds in
                 bounds.end - bounds.beginning > count ? bounds.end - count : bounds.beginning
             }
         case .beginning:
-            return try usableClient().offsets(at: PartitionOffset.beginning, of: partitions, until: deadline)
+            return try core.usableClient().offsets(at: PartitionOffset.beginning, of: partitions, until: deadline)
         case .end:
-            return try usableClient().offsets(at: PartitionOffset.end, of: partitions, until: deadline)
+            return try core.usableClient().offsets(at: PartitionOffset.end, of: partitions, until: deadline)
         case .timestamp(let timestamp):
             // Less than zero would be asked for as a logical offset.
             let milliseconds = max(timestamp.millisecondsSince1970, 0)
-            let found = try usableClient().offsets(at: milliseconds, of: partitions, until: deadline)
+            let found = try core.usableClient().offsets(at: milliseconds, of: partitions, until: deadline)
             return try complete(found.filter { $0.value >= 0 }, of: partitions, with: PartitionOffset.end, deadline)
         case .committed:
-            let committed = try configuration.hasGroup ? usableClient().committed(partitions, until: deadline) : [:]
+            let committed =
+                try core.configuration.hasGroup ? core.usableClient().committed(partitions, until: deadline) : [:]
             let missing = partitions.filter { committed[$0] == nil }
-            switch configuration.autoOffsetReset {
+            switch core.configuration.autoOffsetReset {
             case .beginning: return try complete(committed, of: partitions, with: PartitionOffset.beginning, deadline)
             case .end: return try complete(committed, of: partitions, with: PartitionOffset.end, deadline)
             case .failure:
@@ -159,7 +138,7 @@ extension ConsumerCore {
         _ deadline: ContinuousClock.Instant
     ) throws(KafkaError) -> [KafkaTopicPartition: Int64] {
         let missing = partitions.filter { known[$0] == nil }
-        let found = try usableClient().offsets(at: logical, of: missing, until: deadline)
+        let found = try core.usableClient().offsets(at: logical, of: missing, until: deadline)
         return known.merging(found) { known, _ in known }
     }
 
@@ -179,9 +158,9 @@ extension ConsumerCore {
                     }
                     guard let error = move(reader, to: offset, until: deadline) else {
                         // Said before anything is handed out: the next generation does not start here again.
-                        send(.started(reader))
+                        core.send(.started(reader))
                         if case .offset(let wanted) = start, offset != wanted {
-                            report(
+                            core.report(
                                 .startOutOfRange(reader.partition, wanted: wanted, found: offset),
                                 of: reader.partition
                             )
@@ -192,7 +171,7 @@ extension ConsumerCore {
                     if error.kind != .assignmentEnded { late.append(reader) }
                 }
             } catch {
-                report(error, of: current.first?.partition)
+                core.report(error, of: current.first?.partition)
                 if error.recovery == .retry {
                     late = current
                 } else {
@@ -202,9 +181,9 @@ extension ConsumerCore {
                     }
                 }
             }
-            if !late.isEmpty { send(.start(late, start, at: .now.advanced(by: .seconds(1)))) }
+            if !late.isEmpty { core.send(.start(late, start, at: .now.advanced(by: .seconds(1)))) }
         }
-        if !blocking.add(job) { send(.start(readers, start, at: .now.advanced(by: .seconds(1)))) }
+        if !core.blocking.add(job) { core.send(.start(readers, start, at: .now.advanced(by: .seconds(1)))) }
     }
 }
 
