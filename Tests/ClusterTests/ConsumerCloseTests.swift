@@ -178,7 +178,6 @@ struct ConsumerCloseTests {
     }
 
     /// - Returns: Whether the group was told.
-
     private static func closeInARebalance(
         _ cluster: TestCluster,
         _ strategy: KafkaConsumer.Configuration.AssignmentStrategy
