@@ -27,6 +27,23 @@ struct ConfirmedSendTests {
         }
     }
 
+    @Test func withoutAcknowledgementsEachSendIsReportedAndNoneHasAnOffset() async throws {
+        let cluster = try TestCluster()
+        let topic = try await cluster.makeTopic()
+        var configuration = cluster.producerConfiguration()
+        configuration.idempotence = false
+        configuration.acknowledgements = .none
+        // So that they travel together.
+        configuration.linger = .milliseconds(300)
+        try await withKafkaProducer(configuration, logger: .test) { producer in
+            let messages = (0..<3_000).map { KafkaMessage(topic: topic, partition: 0, value: "\($0)") }
+            let reports = try await producer.send(contentsOf: messages).map { try $0.get() }
+            #expect(reports.count == 3_000)
+            #expect(reports.allSatisfy { !$0.hasOffset })
+        }
+        try await waitUntil { try await Kcat(cluster).count(topic, partition: 0) == 3_000 }
+    }
+
     @Test func tenThousandConcurrentSendsHaveTenThousandDistinctOffsets() async throws {
         let cluster = try TestCluster()
         let topic = try await cluster.makeTopic()

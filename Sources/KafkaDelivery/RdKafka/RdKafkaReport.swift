@@ -58,8 +58,10 @@ extension RecordMetadata {
     init(_ report: UnsafePointer<rd_kafka_message_t>) {
         var type = RD_KAFKA_TIMESTAMP_NOT_AVAILABLE
         let milliseconds = rd_kafka_message_timestamp(report, &type)
+        // Without acknowledgements librdkafka counts a batch's offsets up from -1001.
+        let isStored = rd_kafka_message_status(report) == RD_KAFKA_MSG_STATUS_PERSISTED
         self.init(
-            offset: max(report.pointee.offset, -1),
+            offset: isStored ? max(report.pointee.offset, -1) : -1,
             millisecondsSince1970: type == RD_KAFKA_TIMESTAMP_NOT_AVAILABLE ? -1 : milliseconds,
             partition: report.pointee.partition
         )
