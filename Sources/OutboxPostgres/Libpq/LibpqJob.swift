@@ -10,7 +10,9 @@ final class LibpqJob: Sendable {
     private enum State {
         case idle(isSent: Bool)
         case waiting(CheckedContinuation<Outcome, Never>, isSent: Bool)
-        case over(Outcome)
+        /// With the outcome until the task has taken it. From then on the rows are the task's alone, and freed where it lets go of them: the
+        /// connection's thread, which read them, keeps no reference that could be the last one.
+        case over(Outcome?)
     }
 
     let statement: OutboxStatement
@@ -28,7 +30,9 @@ final class LibpqJob: Sendable {
         await waitCancellably { _, continuation in
             let outcome: Outcome? = state.withLock { state in
                 switch state {
-                case .over(let outcome): return outcome
+                case .over(let outcome):
+                    state = .over(nil)
+                    return outcome ?? .failure(Self.taken)
                 case .idle(let isSent), .waiting(_, let isSent):
                     state = .waiting(continuation, isSent: isSent)
                     return nil
@@ -62,14 +66,50 @@ final class LibpqJob: Sendable {
     }
 
     /// Brings the outcome; only the first one counts.
-    func finish(_ outcome: Outcome) {
-        finish { _ in outcome }
+    func finish(_ outcome: consuming Outcome) {
+        while true {
+            let step: Step = state.withLock { state in
+                switch state {
+                case .over: return .done
+                case .idle: return .keep
+                case .waiting(let continuation, _):
+                    state = .over(nil)
+                    return .resume(continuation)
+                }
+            }
+            switch step {
+            case .done: return
+            case .resume(let continuation): return continuation.resume(returning: outcome)
+            case .keep:
+                let kept = copy outcome
+                let isKept = state.withLock { state in
+                    guard case .idle = state else { return false }
+                    state = .over(kept)
+                    return true
+                }
+                // Else its task began to wait meanwhile, or was told.
+                if isKept { return }
+            }
+        }
+    }
+
+    private enum Step {
+        case done
+        case keep
+        case resume(CheckedContinuation<Outcome, Never>)
     }
 
     /// Fails it; whether it may be carried out follows from whether it was sent.
     func fail(_ kind: OutboxError.Kind, _ reason: String, recovery: DeliveryRecovery, code: String? = nil) {
-        finish { isSent in
-            .failure(
+        let waiter: (CheckedContinuation<Outcome, Never>, Outcome)? = state.withLock { state in
+            let isSent: Bool
+            var continuation: CheckedContinuation<Outcome, Never>?
+            switch state {
+            case .over: return nil
+            case .idle(let wasSent): isSent = wasSent
+            case .waiting(let waiting, let wasSent): (continuation, isSent) = (waiting, wasSent)
+            }
+            let failure = Outcome.failure(
                 OutboxError(
                     kind: kind,
                     persistence: isSent ? .possiblyPersisted : .notPersisted,
@@ -78,23 +118,16 @@ final class LibpqJob: Sendable {
                     code: code
                 )
             )
+            state = .over(continuation == nil ? failure : nil)
+            return continuation.map { ($0, failure) }
         }
+        if let (continuation, failure) = waiter { continuation.resume(returning: failure) }
     }
 
-    private func finish(_ outcome: (Bool) -> Outcome) {
-        let (continuation, result): (CheckedContinuation<Outcome, Never>?, Outcome?) = state.withLock { state in
-            switch state {
-            case .over: return (nil, nil)
-            case .idle(let isSent):
-                let result = outcome(isSent)
-                state = .over(result)
-                return (nil, nil)
-            case .waiting(let continuation, let isSent):
-                let result = outcome(isSent)
-                state = .over(result)
-                return (continuation, result)
-            }
-        }
-        if let continuation, let result { continuation.resume(returning: result) }
-    }
+    private static let taken = OutboxError(
+        kind: .closed,
+        persistence: .possiblyPersisted,
+        recovery: .fixRequest,
+        reason: "its outcome was taken before"
+    )
 }

@@ -1,7 +1,7 @@
 internal import CPostgreSQL
 
 // A PGresult does not change once libpq has handed it out, and reading it calls nothing that writes: so it may be read from any
-// thread. It is freed with the last reference.
+// thread. It is freed with the last reference, which is the task's: the thread that read it gives its own away (`LibpqJob.finish`).
 /// What a statement returned: the owner of libpq's result. Values are in PostgreSQL's binary format.
 public final class LibpqRows: @unchecked Sendable {
     private let result: OpaquePointer

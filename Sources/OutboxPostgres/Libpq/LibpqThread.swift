@@ -160,8 +160,10 @@ struct LibpqThread: ~Copyable {
                 answer = .failure(error)
             case .sync:
                 underWay.removeFirst()
-                first.finish(answer ?? .failure(LibpqFailure.error(code: "", message: "no answer", persistence: nil)))
-                answer = nil
+                // Given away whole: the rows are freed by the task that gets them.
+                first.finish(
+                    answer.take() ?? .failure(LibpqFailure.error(code: "", message: "no answer", persistence: nil))
+                )
             }
         }
     }
