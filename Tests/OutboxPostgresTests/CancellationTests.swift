@@ -21,9 +21,7 @@ struct CancellationTests {
 
     @Test func theServerEndsAStatementWhoseTaskIsCancelledAndTheConnectionGoesOn() async throws {
         let database = try await TestDatabase.make()
-        var settings = database.settings
-        settings.cancelTimeout = .seconds(100)
-        let connection = try await LibpqConnection.open(settings)
+        let connection = try await database.connect()
         let observer = try await database.connect()
         let pid = try await pid(connection)
         for _ in 0..<10 {
@@ -121,11 +119,11 @@ struct CancellationTests {
         let transaction = Task {
             try await connection.withTransaction { transaction in
                 isOpen.set()
-                _ = try await transaction.query(OutboxStatement("SELECT pg_sleep(4)"))
+                _ = try await transaction.query(OutboxStatement("SELECT pg_sleep(11)"))
             }
         }
         await isOpen.wait()
-        let rows = try await connection.query(OutboxStatement("SELECT 7::bigint"), within: .seconds(3))
+        let rows = try await connection.query(OutboxStatement("SELECT 7::bigint"), within: .seconds(10))
         #expect(rows.integer(0, 0) == 7)
         try await transaction.value
         await connection.close()
@@ -152,7 +150,7 @@ struct CancellationTests {
             "host=127.0.0.1,\(host) port=\(silent.port),\(port) dbname=\(words["dbname"] ?? "postgres") "
                 + "user=\(words["user"] ?? "postgres") password='\(words["password"] ?? "")' sslmode=disable gssencmode=disable"
         )
-        settings.connectTimeout = .seconds(8)
+        settings.connectTimeout = .seconds(20)
         let connection = try await LibpqConnection.open(settings)
         #expect(try await connection.query(OutboxStatement("SELECT 7::bigint")).integer(0, 0) == 7)
         await connection.close()

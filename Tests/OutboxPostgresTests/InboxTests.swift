@@ -60,7 +60,7 @@ import Testing
     }
 
     @Test func aMemberThatStandsStillInsideOfATransactionHoldsItsPartitionNoLongerThanTheTimeOut() async throws {
-        let (inbox, connection) = try await make { $0.transactionTimeout = .seconds(1) }
+        let (inbox, connection) = try await make { $0.transactionTimeout = .seconds(5) }
         let isInside = Flag()
         let mayGoOn = Flag()
         let still = Task {

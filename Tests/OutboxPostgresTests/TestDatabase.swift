@@ -32,6 +32,9 @@ struct TestDatabase {
     }
 
     func connect() async throws -> LibpqConnection {
-        try await LibpqConnection.open(settings)
+        var settings = settings
+        // Longer than any machine is busy with something else.
+        settings.cancelTimeout = .seconds(100)
+        return try await LibpqConnection.open(settings)
     }
 }
