@@ -169,6 +169,26 @@ import Testing
         await inbox.close()
     }
 
+    @Test func aConsumerWithAShortMemoryForgetsItsOwnKeysOnly() async throws {
+        let database = try await TestDatabase.make()
+        var settings = PostgresInbox.Configuration(database.settings, consumer: "long")
+        let long = try PostgresInbox(settings)
+        (settings.consumer, settings.rememberFor) = ("short", .seconds(60))
+        let short = try PostgresInbox(settings)
+        try await long.migrate()
+        let receive = { (inbox: PostgresInbox, offset: Int64, key: String) in
+            try await inbox.receive(messages(offset...offset, key: key)) { _, _ in }.count
+        }
+        for inbox in [long, short] { #expect(try await receive(inbox, 0, "k") == 1) }
+        let connection = try await database.connect()
+        try await connection.query(OutboxStatement("UPDATE inbox_seen SET at = at - interval '1 hour'"))
+        for offset in 1..<4 as Range<Int64> { #expect(try await receive(short, offset, "\(offset)") == 1) }
+        #expect(try await receive(long, 1, "k") == 0)
+        #expect(try await receive(short, 4, "k") == 1)
+        await long.close()
+        await short.close()
+    }
+
     @Test func tablesAreMadeOnceAndAMissingOrNewerSchemaIsNamed() async throws {
         let database = try await TestDatabase.make()
         let inbox = try PostgresInbox(.init(database.settings, consumer: "c"))
@@ -179,7 +199,7 @@ import Testing
             for _ in 0..<4 { group.addTask { try await inbox.migrate() } }
             var made: [Int] = []
             for try await numbers in group { made += numbers }
-            #expect(made == [1])
+            #expect(made == [1, 2])
         }
         let connection = try await database.connect()
         try await connection.query(OutboxStatement("INSERT INTO inbox_schema (version) VALUES (9)"))

@@ -71,7 +71,9 @@ struct ConsumerHandling: HandlingHost {
         // Asked only where there are dead letters.
         guard let deadLetters, let copies = deadLetters.copies else { return .cancelled }
         let group = core.configuration.group
-        return await copies.send(deadLetters.copy(of: delivery, record.origin, record.error, group: group))
+        let outcome = await copies.send(deadLetters.copy(of: delivery, record.origin, record.error, group: group))
+        if case .stored = outcome { await deadLetters.beforeSettling?(delivery) }
+        return outcome
     }
 
     var handsOverRefusedLetters: Bool {
@@ -81,6 +83,7 @@ struct ConsumerHandling: HandlingHost {
     func handOver(_ letter: KafkaMessage, of delivery: Delivery, _ error: KafkaError) async throws {
         guard case .handOver(let store) = deadLetters?.onRefusal else { return }
         try await store(delivery, letter, error)
+        await deadLetters?.beforeSettling?(delivery)
     }
 }
 

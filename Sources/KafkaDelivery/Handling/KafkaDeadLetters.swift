@@ -42,6 +42,10 @@ public struct KafkaDeadLetters: Sendable {
     /// What becomes of a message whose dead letter can never be stored.
     public var onRefusal: Refusal
 
+    /// Called when a message is about to be settled because its dead letter is stored, or the application has taken it. Waited for; may
+    /// be called again for the same one.
+    package var beforeSettling: (@Sendable (KafkaConsumer.Delivery) async -> Void)?
+
     /// Publishes through a producer, which stays the caller's to close.
     ///
     /// - Parameters:

@@ -34,9 +34,12 @@ extension KafkaConsumer {
     /// is acknowledged, and the handler not called: one whose offset is below the stored one, and one whose
     /// ``KafkaMessage/idempotencyKey`` is known, as when it was sent twice. Throwing rolls the transaction back; the policy then says what
     /// becomes of the message. A message that is given up and published as a dead letter has no effect, and the ones behind it
-    /// go on; redriven, it comes with its key, and has its effect then.
+    /// go on: the stored offset is moved past it once the letter is stored, and its key is not. Redriven, it comes with its key, and
+    /// has its effect then.
     ///
-    /// A database that is away or busy is waited for: that counts as no attempt, and no message becomes a dead letter for it.
+    /// A database that is away or busy is waited for: that counts as no attempt, and no message becomes a dead letter for it. What the
+    /// database says of the handler's own statements is the handler's failure, also where it swallows the error: a statement that is
+    /// longer than a time-out allows, a transaction that one of its statements has failed.
     ///
     /// What is outside of the database has no part in the transaction: call other systems through an outbox, not in the handler.
     ///
@@ -57,9 +60,12 @@ extension KafkaConsumer {
         _ handler: @escaping @Sendable (Delivery, Store.Transaction) throws -> Void
     ) async throws {
         try checkBeginning()
-        try await forEach(retry: retry, deadLetters: deadLetters) { delivery in
-            try await PatientInbox(logger: logger).receive(delivery) {
-                try await inbox.receive([delivery.inboxMessage]) { transaction, _ in try handler(delivery, transaction)
+        let patient = PatientInbox(logger: logger)
+        let letters = patient.letters(deadLetters) { try await inbox.receive([$0]) { _, _ in } }
+        try await forEach(retry: retry, deadLetters: letters) { delivery in
+            try await patient.receive(delivery) { handling in
+                try await inbox.receive([delivery.inboxMessage]) { transaction, _ in
+                    try handling.run { try handler(delivery, transaction) }
                 }
             }
         }
@@ -74,10 +80,12 @@ extension KafkaConsumer {
         _ handler: @escaping @Sendable (Delivery, Store.Transaction) async throws -> Void
     ) async throws {
         try checkBeginning()
-        try await forEach(retry: retry, deadLetters: deadLetters) { delivery in
-            try await PatientInbox(logger: logger).receive(delivery) {
+        let patient = PatientInbox(logger: logger)
+        let letters = patient.letters(deadLetters) { try await inbox.receive([$0]) { _, _ in } }
+        try await forEach(retry: retry, deadLetters: letters) { delivery in
+            try await patient.receive(delivery) { handling in
                 try await inbox.receive([delivery.inboxMessage]) { transaction, _ in
-                    try await handler(delivery, transaction)
+                    try await handling.run { try await handler(delivery, transaction) }
                 }
             }
         }
@@ -107,15 +115,17 @@ extension KafkaConsumer {
         _ handler: @escaping @Sendable ([Delivery], Store.Transaction) throws -> Void
     ) async throws {
         try checkBeginning()
+        let patient = PatientInbox(logger: logger)
+        let letters = patient.letters(deadLetters) { try await inbox.receive([$0]) { _, _ in } }
         try await forEachBatch(
             maximumCount: maximumCount,
             maximumWait: maximumWait,
             retry: retry,
-            deadLetters: deadLetters
+            deadLetters: letters
         ) { deliveries in
-            try await PatientInbox(logger: logger).receive(deliveries.first) {
+            try await patient.receive(deliveries.first) { handling in
                 try await inbox.receive(deliveries.map(\.inboxMessage)) { transaction, new in
-                    try handler(new.map { deliveries[$0] }, transaction)
+                    try handling.run { try handler(new.map { deliveries[$0] }, transaction) }
                 }
             }
         }
@@ -132,15 +142,17 @@ extension KafkaConsumer {
         _ handler: @escaping @Sendable ([Delivery], Store.Transaction) async throws -> Void
     ) async throws {
         try checkBeginning()
+        let patient = PatientInbox(logger: logger)
+        let letters = patient.letters(deadLetters) { try await inbox.receive([$0]) { _, _ in } }
         try await forEachBatch(
             maximumCount: maximumCount,
             maximumWait: maximumWait,
             retry: retry,
-            deadLetters: deadLetters
+            deadLetters: letters
         ) { deliveries in
-            try await PatientInbox(logger: logger).receive(deliveries.first) {
+            try await patient.receive(deliveries.first) { handling in
                 try await inbox.receive(deliveries.map(\.inboxMessage)) { transaction, new in
-                    try await handler(new.map { deliveries[$0] }, transaction)
+                    try await handling.run { try await handler(new.map { deliveries[$0] }, transaction) }
                 }
             }
         }

@@ -36,7 +36,8 @@ public final class PostgresInbox: AsyncInbox {
         public var transactionTimeout: Duration = .seconds(30)
 
         /// How long idempotency keys are remembered, which has to be longer than any message may be sent again: a redrive's age,
-        /// an outbox's outage. A minute to a century; forgotten a few at a time, with new messages.
+        /// an outbox's outage. A minute to a century; forgotten a few at a time, with new messages. Each consumer has a memory of its
+        /// own: that of one that is no more stays until its rows are deleted.
         public var rememberFor: Duration = .seconds(7 * 86_400)
 
         /// Settings for a connection and a consumer.
@@ -120,7 +121,12 @@ public final class PostgresInbox: AsyncInbox {
                 )
                 """,
                 "CREATE INDEX \(table.quoted(table.prefix + "_seen_at")) ON \(table.name("_seen")) (at)",
-            ]
+            ],
+            // Each consumer forgets its own keys.
+            [
+                "DROP INDEX \(table.name("_seen_at"))",
+                "CREATE INDEX \(table.quoted(table.prefix + "_seen_at")) ON \(table.name("_seen")) (consumer, at)",
+            ],
         ]
         return steps.enumerated().filter { $0.offset >= version }.flatMap { index, statements in
             statements + ["INSERT INTO \(table.name("_schema")) (version) VALUES (\(index + 1))"]
@@ -128,7 +134,7 @@ public final class PostgresInbox: AsyncInbox {
     }
 
     /// The newest version.
-    private static let version: Int64 = 1
+    private static let version: Int64 = 2
 
     /// Makes the tables, or brings them to this library's version, in one transaction. Several processes may.
     ///
@@ -282,7 +288,8 @@ public final class PostgresInbox: AsyncInbox {
                         """
                         WITH forgotten AS (
                             DELETE FROM \(seen) WHERE (consumer, key) IN (
-                                SELECT consumer, key FROM \(seen) WHERE at < clock_timestamp() - $3 * interval '1 second'
+                                SELECT consumer, key FROM \(seen)
+                                WHERE consumer = $1 AND at < clock_timestamp() - $3 * interval '1 second'
                                 ORDER BY at LIMIT 2 FOR UPDATE SKIP LOCKED))
                         INSERT INTO \(seen) (consumer, key) VALUES ($1, $2) ON CONFLICT DO NOTHING
                         """,

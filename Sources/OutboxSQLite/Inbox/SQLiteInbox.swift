@@ -23,7 +23,8 @@
             public var prefix = "inbox"
 
             /// How long idempotency keys are remembered, which has to be longer than any message may be sent again: a redrive's
-            /// age, an outbox's outage. A minute or more; forgotten a few at a time, with new messages.
+            /// age, an outbox's outage. A minute or more; forgotten a few at a time, with new messages. Each consumer has a memory of
+            /// its own: that of one that is no more stays until its rows are deleted.
             public var rememberFor: Duration = .seconds(7 * 86_400)
 
             /// The default settings.
@@ -88,7 +89,12 @@
                         ) STRICT, WITHOUT ROWID
                         """,
                         "CREATE INDEX \(table.quoted(table.prefix + "_seen_at")) ON \(table.name("_seen")) (at)",
-                    ]
+                    ],
+                    // Each consumer forgets its own keys.
+                    [
+                        "DROP INDEX \(table.quoted(table.prefix + "_seen_at"))",
+                        "CREATE INDEX \(table.quoted(table.prefix + "_seen_at")) ON \(table.name("_seen")) (consumer, at)",
+                    ],
                 ]
             )
         }
@@ -192,13 +198,14 @@
                 sql: "INSERT INTO \(table.name("_seen")) (consumer, key) VALUES (?1, ?2) ON CONFLICT DO NOTHING"
             ).execute(arguments: [consumer, OutboxValue.bytes(key).databaseValue])
             guard db.changesCount == 1 else { return false }
-            // Two old ones for each new one: what is remembered cannot grow.
+            // Two old ones for each new one: what is remembered cannot grow. Others have memories of their own.
             try db.cachedStatement(
                 sql: """
                     DELETE FROM \(table.name("_seen")) WHERE (consumer, key) IN (
-                    SELECT consumer, key FROM \(table.name("_seen")) WHERE at < \(Database.now) - ?1 ORDER BY at LIMIT 2)
+                    SELECT consumer, key FROM \(table.name("_seen"))
+                    WHERE consumer = ?1 AND at < \(Database.now) - ?2 ORDER BY at LIMIT 2)
                     """
-            ).execute(arguments: [rememberFor])
+            ).execute(arguments: [consumer, rememberFor])
             return true
         }
     }

@@ -157,6 +157,38 @@
             #expect(try await fixture.effects() == ["a", "c", "bad"])
         }
 
+        @Test func aDeadLetterIsMadeOnceAlsoWhereTheConsumerBeginsAgainAtTheStoredOffset() async throws {
+            let (cluster, fixture) = (try TestCluster(), try await InboxFixture())
+            let topic = try await cluster.makeTopic()
+            try await cluster.makeTopic(exactly: topic + "-dlt")
+            try await send(["a", "bad"], to: topic, cluster, keyed: true)
+            let inbox = try await fixture.inbox("a")
+            let attempts = Shared(0)
+            let handler: @Sendable (KafkaConsumer.Delivery, Database) throws -> Void = { delivery, db in
+                try InboxFixture.note(delivery, db)
+                guard delivery.offset == 1 else { return }
+                attempts.change { $0 += 1 }
+                throw Failure()
+            }
+            let place = InboxPlace(topic: topic, partition: 0)
+            try await withKafkaProducer(cluster.producerConfiguration(), logger: .test) { producer in
+                let letters = KafkaDeadLetters(producer: producer)
+                let policy = KafkaRetryPolicy.exponential(initial: .milliseconds(1), maximumAttempts: 2)
+                // The last of its partition: no later one moves the offset.
+                try await consume(cluster.quickConsumer(topic), inbox, deadLetters: letters, retry: policy, handler) {
+                    try await inbox.nextOffset(of: place) == 2
+                }
+                #expect(attempts.value == 2)
+                try await send(["c"], to: topic, cluster, keyed: true)
+                // Another group has committed nothing: where it begins, the inbox says.
+                try await consume(cluster.quickConsumer(topic), inbox, deadLetters: letters, retry: policy, handler) {
+                    try await fixture.effectCount() == 2
+                }
+            }
+            #expect(attempts.value == 2)
+            #expect(try await fixture.effects() == ["a", "c"])
+        }
+
         @Test func aDatabaseThatIsBusyIsWaitedForAndIsNoMessagesFailure() async throws {
             let (cluster, fixture) = (try TestCluster(), try await InboxFixture())
             let topic = try await cluster.makeTopic()
