@@ -17,40 +17,70 @@ struct KafkaOutboxBatch {
         self.events = events
     }
 
-    /// Sends all of them, and waits for their reports. Behind an event that the producer does not take none with its key is sent.
+    /// Sends all of them, and waits for their reports. Behind an event that is not stored none with its key is sent.
     func send(through producer: KafkaProducer) async -> ([OutboxOutcome], Trouble) {
-        var sends: [Result<KafkaProducer.PendingDelivery, KafkaError>?] = []
-        sends.reserveCapacity(events.count)
+        var outcomes = [OutboxOutcome](repeating: Self.waits, count: events.count)
+        var trouble = Trouble()
         var stopped: Set<[UInt8]> = []
-        for event in events {
-            if let key = event.message.key, !stopped.isEmpty, stopped.contains(key) {
-                sends.append(nil)
-                continue
+        for wave in Self.waves(events) { await send(wave, through: producer, &outcomes, &trouble, &stopped) }
+        return (outcomes, trouble)
+    }
+
+    private static let waits = OutboxOutcome.unavailable(reason: "one with its key that comes before it is not stored")
+
+    /// In which order: the events of a wave are on their way together, and a wave begins when the one before has its reports.
+    ///
+    /// Within a partition the producer keeps the order, and stores nothing behind a record that was refused. Two partitions know
+    /// nothing of each other: an event whose key was last sent elsewhere waits for that. Nearly always there is one wave.
+    ///
+    /// - Returns: Indices.
+    static func waves(_ events: [OutboxEvent]) -> [[Int]] {
+        var places: [[UInt8]: (topic: String, partition: String?, wave: Int)] = [:]
+        var waves: [[Int]] = []
+        for (index, event) in events.enumerated() {
+            let message = event.message
+            var wave = 0
+            if let key = message.key {
+                let partition = message.attributes["partition"]
+                if let last = places[key] {
+                    wave = last.topic == message.topic && last.partition == partition ? last.wave : last.wave + 1
+                }
+                places[key] = (message.topic, partition, wave)
             }
+            while waves.count <= wave { waves.append([]) }
+            waves[wave].append(index)
+        }
+        return waves
+    }
+
+    private func send(
+        _ wave: [Int],
+        through producer: KafkaProducer,
+        _ outcomes: inout [OutboxOutcome],
+        _ trouble: inout Trouble,
+        _ stopped: inout Set<[UInt8]>
+    ) async {
+        var sends: [(index: Int, Result<KafkaProducer.PendingDelivery, KafkaError>)] = []
+        sends.reserveCapacity(wave.count)
+        for index in wave {
+            let event = events[index]
+            if let key = event.message.key, !stopped.isEmpty, stopped.contains(key) { continue }
             do throws(KafkaError) {
-                sends.append(.success(try await producer.enqueue(KafkaOutboxRecord.message(event))))
+                sends.append((index, .success(try await producer.enqueue(KafkaOutboxRecord.message(event)))))
             } catch {
-                sends.append(.failure(error))
+                sends.append((index, .failure(error)))
                 if let key = event.message.key { stopped.insert(key) }
             }
         }
-        var trouble = Trouble()
-        var outcomes: [OutboxOutcome] = []
-        outcomes.reserveCapacity(events.count)
-        for (index, send) in sends.enumerated() {
+        for (index, send) in sends {
             do throws(KafkaError) {
-                guard let send else {
-                    outcomes.append(.unavailable(reason: "one with its key that comes before it is not stored"))
-                    continue
-                }
-                let report = try await send.get().report
-                outcomes.append(.accepted(KafkaOutboxRecord.receipt(report)))
+                outcomes[index] = .accepted(KafkaOutboxRecord.receipt(try await send.get().report))
             } catch {
                 if error.recovery == .recreateClient, error.kind != .closed { trouble.isProducerDone = true }
                 if error.kind == .batchRefused { trouble.refusedTogether.insert(index) }
-                outcomes.append(KafkaOutboxRecord.outcome(error))
+                outcomes[index] = KafkaOutboxRecord.outcome(error)
+                if let key = events[index].message.key { stopped.insert(key) }
             }
         }
-        return (outcomes, trouble)
     }
 }

@@ -14,6 +14,9 @@ internal import Synchronization
 /// number) and `outbox-created-at` (milliseconds since 1970). The attributes `partition` and `timestamp` (milliseconds since 1970)
 /// are those of ``KafkaDelivery/KafkaMessage``.
 ///
+/// A key's events for several topics, or partitions that the rows name, are in order too: one for another place than the one before it
+/// is sent when that one is confirmed.
+///
 /// It has a producer of its own, for the order of a key: idempotent, and *without gaps* (librdkafka's
 /// `enable.gapless.guarantee`). Where brokers refuse a record for good, the records behind it in its partition are not stored either,
 /// which an ordinary producer would go on with; the producer is made anew then, and what travelled with the culprit is sent
