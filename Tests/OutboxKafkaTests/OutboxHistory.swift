@@ -28,6 +28,8 @@ struct OutboxHistory {
         var committed = 0
         var arrived = 0
         var duplicates: Int { arrived - committed }
+        /// How often the event that arrived most often did.
+        var mostOften = 0
     }
 
     /// - Parameters:
@@ -38,8 +40,10 @@ struct OutboxHistory {
         result.committed = committed.count
         result.arrived = arrived.count
         var keys: [Event: String?] = [:]
+        var counts: [Event: Int] = [:]
         var last: [String: Event] = [:]
         for (event, key) in arrived {
+            counts[event, default: 0] += 1
             if let known = keys[event] {
                 if known != key { result.anomalies.append(.otherIdempotencyKey(event)) }
                 continue
@@ -52,6 +56,7 @@ struct OutboxHistory {
             last[event.key] = event
         }
         result.anomalies += committed.subtracting(keys.keys).sorted { "\($0)" < "\($1)" }.map(Anomaly.lost)
+        result.mostOften = counts.values.max() ?? 0
         return result
     }
 }

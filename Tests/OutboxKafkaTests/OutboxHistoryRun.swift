@@ -14,6 +14,8 @@ final class OutboxHistoryRun: Sendable {
     let seed: UInt64
     let kills = Atomic(0)
     let faults = Mutex<[String]>([])
+    /// Rows that the publisher's sweep found where none can be.
+    let belowFloor = Atomic(0)
 
     private let server: PostgresServer
     /// Nil on a real cluster.
@@ -108,8 +110,13 @@ final class OutboxHistoryRun: Sendable {
                 let count = try await current.withTransaction { transaction in
                     if drawsEarly {
                         // Without a key it is in nobody's order; the transaction has its number, and is open, long before the rest.
+                        // In the ledger it is a key of its own.
+                        let name = "early-" + String(UInt64.random(in: .min ... .max, using: &generator), radix: 36)
                         try await transaction.query(
-                            table.insert(OutboxMessage(topic: topic, payload: "early", attributes: ["partition": "0"]))
+                            OutboxStatement("INSERT INTO ledger VALUES ($1, 0)", [.text(name)])
+                        )
+                        try await transaction.query(
+                            table.insert(OutboxMessage(topic: topic, payload: name, attributes: ["partition": "0"]))
                         )
                     }
                     var count = 0
@@ -169,6 +176,8 @@ final class OutboxHistoryRun: Sendable {
             LibpqSettings("postgres://postgres@127.0.0.1:\(port)/postgres")
         )
         configuration.sessionTimeout = .seconds(2)
+        // A floor that passes a row is told, and not only mended.
+        configuration.sweepInterval = .milliseconds(500)
         configuration.connection.connectTimeout = .seconds(2)
         let publisher = OutboxPublisher(
             store: try PostgresOutbox(configuration),
@@ -176,10 +185,18 @@ final class OutboxHistoryRun: Sendable {
             logger: logger
         )
         async let running: Void = publisher.run()
+        async let watching: Void = watch(publisher)
         await progress.waitUntilDrained()
         await publisher.close(within: .seconds(5))
         try await running
+        await watching
         await atLeastOnce.close(within: .seconds(5))
+    }
+
+    private func watch(_ publisher: OutboxPublisher) async {
+        for await event in publisher.events {
+            if case .maintained(let found) = event { belowFloor.add(found.foundBelowFloor, ordering: .relaxed) }
+        }
     }
 
     private func publishInProcesses() async throws {
@@ -318,13 +335,11 @@ final class OutboxHistoryRun: Sendable {
         )
         await connection.close()
         let records = try await TopicReader.all(topic, partitions: partitions, servers: brokers)
-        let arrived = records.compactMap { record in
-            record.key.map {
-                (
-                    event: OutboxHistory.Event(key: $0, number: Int(record.value) ?? -1),
-                    idempotencyKey: record.idempotencyKey
-                )
-            }
+        let arrived = records.map { record in
+            let event =
+                record.key.map { OutboxHistory.Event(key: $0, number: Int(record.value) ?? -1) }
+                ?? OutboxHistory.Event(key: record.value, number: 0)
+            return (event: event, idempotencyKey: record.idempotencyKey)
         }
         await outbox.close()
         await server.shutdown()
