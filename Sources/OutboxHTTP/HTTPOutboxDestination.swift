@@ -23,20 +23,43 @@
     /// | answer | outcome |
     /// |---|---|
     /// | 2xx | accepted |
-    /// | 429, 502, 503, 504; no connection | unavailable: again for as long as it takes, not before `Retry-After` |
+    /// | 401, 403, 429, 502, 503, 504; no connection | unavailable: again for as long as it takes |
     /// | 408, 425, other 5xx | rejected, retriable: counted, and parked after the last attempt |
     /// | 404, 410 | unroutable |
     /// | other 4xx, 3xx; an event that is no request | rejected: parked |
     /// | time-out or cut after the request was written | unknown: again, with the same key |
+    ///
+    /// `Retry-After` makes a wait longer than it would be, up to ``OutboxRetry/maximumDelay`` (30 seconds), and never shorter.
+    ///
+    /// **Servers that are away.** With a template there is one server, and the destination is away when it is: nothing is sent meanwhile but
+    /// one batch now and then, and the publisher says so (``OutboxPublisher/Event/destinationUnavailable(_:reason:)``). The requests
+    /// of a closure may go to many. Then each key waits for itself, and a server (scheme, host and port) that has given no usable
+    /// answer three times in a row is asked again by one request at a time, after 100 ms up to 30 seconds; what else is for it waits, and
+    /// keeps no place from others. That holds for as long as fewer than ``OutboxPublisher/Configuration/maximumWithheldKeys`` keys of
+    /// a slot wait (some 30,000 keys in all): a backlog that is larger holds the others up until the server is back. Where that may be,
+    /// give such a server a destination of its own.
+    ///
+    /// A batch is four times ``maximumConcurrentRequests``, for its rows are deleted when all of it has an answer: that is what is sent
+    /// again after a crash.
     public struct HTTPOutboxDestination: OutboxDestination {
-        /// Statuses that say that the server as a whole is away or overloaded, and nothing about the event. With 401 and 403 among them,
-        /// a token that has expired parks no event.
-        public var unavailableStatuses: Set<Int> = [429, 502, 503, 504]
+        /// Statuses that say that the server as a whole is away or overloaded, or does not know who asks, and nothing about the event: with
+        /// 401 and 403 among them, a token that has expired parks no event. Take those out where the server judges events by them.
+        public var unavailableStatuses: Set<Int> = [401, 403, 429, 502, 503, 504]
 
-        /// How many requests of a batch at a time, 1 or more; all batches together have the destination's own maximum.
+        /// How many requests of a batch at a time, 1 to 10,000; all batches together have the destination's own maximum.
         public var maximumConcurrentRequests = 16
 
+        /// Four times ``maximumConcurrentRequests``.
+        public var maximumBatchCount: Int { concurrency * 4 }
+
+        /// Whether a closure decides where a request goes.
+        public var hasManyPlaces: Bool { origins != nil }
+
+        private var concurrency: Int { min(max(maximumConcurrentRequests, 1), 10_000) }
+
         private let http: HTTPDestination
+        /// Where a closure decides.
+        private let origins: OriginWatch?
         private let request: @Sendable (OutboxEvent) throws -> HTTPMessage
 
         /// Events as the requests that a closure makes of them.
@@ -47,7 +70,16 @@
         ///   - http: What sends; closed by the code that made it, after the publisher.
         ///   - request: An event that it throws for is rejected and parked, with the error as the reason.
         public init(_ http: HTTPDestination, request: @escaping @Sendable (OutboxEvent) throws -> HTTPMessage) {
+            self.init(http, OriginWatch(), request)
+        }
+
+        private init(
+            _ http: HTTPDestination,
+            _ origins: OriginWatch?,
+            _ request: @escaping @Sendable (OutboxEvent) throws -> HTTPMessage
+        ) {
             self.http = http
+            self.origins = origins
             self.request = request
         }
 
@@ -61,7 +93,7 @@
         ///     them, or where it is not text, is rejected.
         ///   - contentType: Where the event has no header `Content-Type`; nil for none.
         public init(_ http: HTTPDestination, url: HTTPURLTemplate, contentType: String? = "application/json") {
-            self.init(http) { event in
+            self.init(http, nil) { event in
                 let message = event.message
                 let address = try url.url { name in Self.value(name, of: message) }
                 var headers: [HTTPHeader] = []
@@ -100,7 +132,7 @@
         /// Sends a batch.
         public func publish(_ batch: [OutboxEvent]) async -> [OutboxOutcome] {
             let chains = KeyChains(batch.map { $0.message.key.map(Self.hexadecimal) })
-            return await chains.run(maximum: max(maximumConcurrentRequests, 1)) { index, before in
+            return await chains.run(maximum: concurrency) { index, before in
                 if let before, !before.isAccepted {
                     return .unavailable(reason: "waits for an earlier event of its key")
                 }
@@ -119,6 +151,23 @@
             message.key = event.message.key.map(Self.hexadecimal)
             message.headers.append(HTTPHeader("Outbox-Id", "\(event.id.number)"))
             message.headers.append(HTTPHeader("Outbox-Created-At", "\(event.createdAt.timeIntervalSince1970)"))
+            guard let origins else { return await send(message) }
+            let origin = message.url.origin
+            if let wait = origins.wait(origin, at: .now) {
+                return .unavailable(reason: "\(origin) is away", retryAfter: wait)
+            }
+            let outcome = await send(message)
+            let (isThere, retryAfter): (Bool, Duration?) =
+                switch outcome {
+                case .unavailable(_, let retryAfter): (false, retryAfter)
+                case .unknown: (false, nil)
+                default: (true, nil)
+                }
+            origins.note(origin, isThere: isThere, retryAfter: retryAfter, at: .now)
+            return outcome
+        }
+
+        private func send(_ message: HTTPMessage) async -> OutboxOutcome {
             do throws(HTTPDeliveryError) {
                 let response = try await http.send(message)
                 return .accepted(OutboxReceipt(place: message.url.description, position: Int64(response.status)))

@@ -108,13 +108,50 @@
             }
             #expect(
                 await kinds([200, 204, 301, 400, 401, 404, 408, 410, 425, 429, 500, 502, 503, 504, 599]) == [
-                    "accepted", "accepted", "rejected", "rejected", "rejected", "unroutable", "retriable", "unroutable",
+                    "accepted", "accepted", "rejected", "rejected", "unavailable", "unroutable", "retriable",
+                    "unroutable",
                     "retriable",
                     "unavailable", "retriable", "unavailable", "unavailable 2.0 seconds", "unavailable", "retriable",
                 ]
             )
-            destination.unavailableStatuses.insert(401)
-            #expect(await kinds([401]) == ["unavailable"])
+            destination.unavailableStatuses.remove(401)
+            #expect(await kinds([401, 403]) == ["rejected", "unavailable"])
+        }
+
+        // What is confirmed is deleted when all of its batch has an answer: a crash repeats no more than a few.
+        @Test func aBatchIsAFewRoundsOfRequests() throws {
+            let http = try HTTPDestination()
+            var destination = HTTPOutboxDestination(http) { _ in HTTPMessage(to: try HTTPURL("http://localhost/")) }
+            #expect(destination.maximumBatchCount == 64)
+            for (concurrent, count) in [(3, 12), (0, 4), (.min, 4), (.max, 40_000)] {
+                destination.maximumConcurrentRequests = concurrent
+                #expect(destination.maximumBatchCount == count)
+            }
+        }
+
+        @Test func aServerThatIsAwayKeepsNoPlaceFromOthersOfTheSameDestination() async throws {
+            let away = try ScriptedServer { connection in _ = connection.readRequest() }
+            let there = try ScriptedServer.answering { _ in ScriptedServer.answer(200) }
+            let http = try HTTPDestination()
+            var destination = HTTPOutboxDestination(http) { event in
+                HTTPMessage(to: try HTTPURL((event.id.number < 10 ? away : there).url + "/"))
+            }
+            destination.maximumConcurrentRequests = 1
+            #expect(destination.hasManyPlaces)
+            let outcomes = await destination.publish((5..<15).map { event($0) })
+            #expect(outcomes.map(\.isAccepted) == (5..<15).map { $0 >= 10 })
+            // Three were sent and had no answer; nothing was sent for the others.
+            #expect(away.connectionCount == 3)
+            for outcome in outcomes[..<3] {
+                guard case .unknown = outcome else { return #expect(Bool(false), "\(outcome)") }
+            }
+            for outcome in outcomes[3..<5] {
+                guard case .unavailable(let reason, let wait?) = outcome else {
+                    return #expect(Bool(false), "\(outcome)")
+                }
+                #expect(reason == "\(away.url) is away" && wait > .zero && wait <= .milliseconds(100))
+            }
+            #expect(try !self.destination(there).hasManyPlaces)
         }
 
         @Test func silenceAfterTheRequestIsUnknownAndARefusedConnectionIsUnavailable() async throws {

@@ -30,9 +30,17 @@ public protocol OutboxDestination: Sendable {
     /// deleted when all of it has its outcome, so that where each event takes long, small batches leave fewer to be sent
     /// again after a crash.
     var maximumBatchCount: Int { get }
+
+    /// Whether events go to places that are away independently of each other, as webhooks of many hosts; false where a destination
+    /// does not say. A batch without any verdict then says nothing about other events: those of it wait, each key for itself, and the
+    /// destination as a whole does not count as away.
+    var hasManyPlaces: Bool { get }
 }
 
 extension OutboxDestination {
     /// 2,000.
     public var maximumBatchCount: Int { 2_000 }
+
+    /// False.
+    public var hasManyPlaces: Bool { false }
 }

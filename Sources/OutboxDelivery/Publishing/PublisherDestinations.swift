@@ -12,14 +12,16 @@ struct PublisherDestinations {
     /// In their order.
     let names: [String]
     private let exactlyOnce: Set<String>
+    private let manyPlaces: Set<String>
     private let longest: Duration
     private var destinations: [String: Destination]
     /// Names in rows that were told; 100 at most, for rows may have any.
     private var told: Set<String> = []
 
-    init(_ counts: [String: Int], exactlyOnce: Set<String>, _ retry: OutboxRetry) {
+    init(_ counts: [String: Int], exactlyOnce: Set<String>, manyPlaces: Set<String>, _ retry: OutboxRetry) {
         names = counts.keys.sorted()
         self.exactlyOnce = exactlyOnce
+        self.manyPlaces = manyPlaces
         longest = retry.maximumDelay
         destinations = counts.mapValues { count in
             Destination(
@@ -48,7 +50,8 @@ struct PublisherDestinations {
         return again > now ? 0 : 1
     }
 
-    /// Takes note of a batch's outcomes. Where nothing of it had a verdict the destination itself is away, and all its rows wait for it.
+    /// Takes note of a batch's outcomes. Where nothing of it had a verdict the destination itself is away, and all its rows wait for it,
+    /// unless it has many places.
     ///
     /// - Returns: Whether it is away.
     mutating func note(
@@ -57,6 +60,7 @@ struct PublisherDestinations {
         at now: Instant,
         _ tell: (OutboxPublisher.Event) -> Void
     ) -> Bool {
+        if manyPlaces.contains(name) { return false }
         var asked: Duration?
         for outcome in outcomes {
             switch outcome {

@@ -29,14 +29,21 @@ struct PublisherState {
     /// Once the time for closing is over.
     private var ending: PublisherEnding?
 
-    /// - Parameter destinations: How many events a batch for each has at most; those of ``ExactlyOnceDestination``s are named again.
+    /// - Parameter destinations: How many events a batch for each has at most; ``ExactlyOnceDestination``s are named again, and those with
+    ///   many places.
     init(
         _ configuration: OutboxPublisher.Configuration,
         destinations: [String: Int],
-        exactlyOnce: Set<String> = []
+        exactlyOnce: Set<String> = [],
+        manyPlaces: Set<String> = []
     ) {
         self.configuration = configuration
-        self.destinations = PublisherDestinations(destinations, exactlyOnce: exactlyOnce, configuration.retry)
+        self.destinations = PublisherDestinations(
+            destinations,
+            exactlyOnce: exactlyOnce,
+            manyPlaces: manyPlaces,
+            configuration.retry
+        )
         self.reopening = OutboxBackoff(first: .milliseconds(50), longest: .seconds(5))
         self.poll = configuration.minimumPollInterval
     }

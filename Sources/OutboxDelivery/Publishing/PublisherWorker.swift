@@ -38,7 +38,8 @@ final class PublisherWorker {
         self.state = PublisherState(
             configuration.inRange,
             destinations: destinations.mapValues(\.maximumBatchCount),
-            exactlyOnce: Set(destinations.filter { $0.value is any ExactlyOnceDestination }.keys)
+            exactlyOnce: Set(destinations.filter { $0.value is any ExactlyOnceDestination }.keys),
+            manyPlaces: Set(destinations.filter(\.value.hasManyPlaces).keys)
         )
         self.metrics = PublisherMetrics(destinations: Array(destinations.keys))
     }
