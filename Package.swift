@@ -413,6 +413,7 @@ let package = Package(
                 "ToolSupport",
                 "kafka-delivery",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "GRDB", package: "GRDB.swift", condition: .when(traits: ["SQLite"])),
                 .product(name: "Logging", package: "swift-log"),
             ],
             swiftSettings: settings

@@ -200,6 +200,67 @@ struct PublisherStateTests {
         #expect(settlements(actions).first?.1.accepted.map(\.id.number) == [1])
     }
 
+    @Test func ofADestinationWithManyPlacesOnlyTheKeysWaitForWhichNoneAnswers() throws {
+        var state = PublisherState(
+            OutboxPublisher.Configuration(),
+            destinations: ["hooks": 100],
+            manyPlaces: ["hooks"]
+        )
+        _ = state.advance(.begin, at: start)
+        _ = state.advance(.opened(keepAlive: .seconds(3)), at: start)
+        let share = OutboxShare(slots: [0], publishers: 1)
+        let first = reads(state.advance(.balanced(share, session: 0), at: start), &state)
+        let ticket = try #require(first.first).0
+        _ = state.advance(.read(ticket, [event(1, "x1"), event(2, nil)]), at: start)
+        let away: [OutboxOutcome] = [.unavailable(reason: "x is away"), .unknown(reason: "no answer")]
+        let actions = state.advance(.published(ticket, away), at: start)
+        #expect(!actions.contains { if case .tell(.destinationUnavailable) = $0 { true } else { false } })
+        // What is behind them is read at once.
+        let next = try #require(reads(actions, &state).first).1
+        #expect(next.withheldKeys == [0: [Array("x1".utf8)]] && next.withheldNumbers == [0: [2]])
+    }
+
+    @Test func anEventWithoutAPlaceIsTriedForItsTimeAndOneRefusalLaterIsTheFirst() throws {
+        var (state, first) = opened()
+        var ticket = try #require(first.first).0
+        let missing = OutboxOutcome.unroutable(reason: "no such topic")
+        var now = start
+        var attempts = 0
+        // An event that is refused in between, and has all its attempts all the same.
+        let refused = OutboxOutcome.rejected(reason: "no", isRetriable: true)
+        while true {
+            _ = state.advance(.read(ticket, [event(1, "a"), event(2, "a")]), at: now)
+            attempts += 1
+            let actions = state.advance(.published(ticket, [attempts == 5 ? refused : missing, missing]), at: now)
+            if let parking = settlements(actions).first?.1.parked.first {
+                #expect(now >= start.advanced(by: .seconds(300)) && now <= start.advanced(by: .seconds(330)))
+                #expect(parking.attempts == attempts && parking.reason == "no such topic")
+                return
+            }
+            #expect(now < start.advanced(by: .seconds(300)))
+            for read in reads(actions, &state) {
+                #expect(read.1.withheldKeys == [0: [Array("a".utf8)]])
+                _ = state.advance(.read(read.0, []), at: now)
+            }
+            var next: [(Int, OutboxReadRequest)] = []
+            while !next.contains(where: \.1.withheldKeys.isEmpty) {
+                now = try #require(state.deadline(after: now))
+                let actions = state.advance(.timer, at: now)
+                for action in actions {
+                    let share = OutboxShare(slots: [0], publishers: 1)
+                    if case .balance = action {
+                        next = reads(state.advance(.balanced(share, session: 0), at: now), &state)
+                    }
+                    if case .maintain = action {
+                        _ = state.advance(.maintained(OutboxMaintenance(), session: 0), at: now)
+                    }
+                }
+                next += reads(actions, &state)
+            }
+            ticket = try #require(next.first).0
+        }
+    }
+
     @Test func whatWasConfirmedAfterItsSessionIsDeletedByTheNextAndNothingIsParkedForIt() throws {
         var (state, first) = opened()
         let ticket = try #require(first.first).0

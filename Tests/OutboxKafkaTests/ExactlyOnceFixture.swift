@@ -90,7 +90,15 @@ struct ExactlyOnceFixture {
     }
 
     func publisher(_ destination: any OutboxDestination) -> OutboxPublisher {
-        OutboxPublisher(store: outbox, destinations: ["kafka": destination], logger: Self.logger)
+        var configuration = OutboxPublisher.Configuration()
+        // What has no place is parked after three attempts.
+        configuration.retry.unroutablePatience = .zero
+        return OutboxPublisher(
+            store: outbox,
+            destinations: ["kafka": destination],
+            configuration: configuration,
+            logger: Self.logger
+        )
     }
 
     static let logger = Logger(label: "once", factory: { _ in SwiftLogNoOpLogHandler() })

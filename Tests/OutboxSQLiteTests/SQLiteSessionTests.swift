@@ -46,9 +46,14 @@
             let large = String(repeating: "x", count: 10_000)
             for _ in 0..<10 { try await service.store(.of("a", large)) }
             try await service.store(.of("b", "other"))
-            let events = try await session.all { $0.maximumBytes = 25_000 }
-            #expect(events.count == 4)
-            #expect(events.texts.last == "other")
+            let slots = [OutboxSlot.of(.of("a", "")), OutboxSlot.of(.of("b", ""))]
+            // Each has a share, of which what is before it takes nothing.
+            for slots in [slots, slots.reversed()] {
+                let events = try await session.all { ($0.slots, $0.maximumBytes) = (slots, 50_000) }
+                #expect(events.count(where: { $0.message.key == Array("a".utf8) }) == 3)
+                #expect(events.texts.contains("other"))
+                #expect(try await session.all { ($0.slots, $0.maximumBytes) = (slots, 1) }.count == 2)
+            }
         }
 
         @Test func aReadLooksAtNoRowBehindItsBytes() async throws {
@@ -60,7 +65,8 @@
                 try db.execute(sql: "UPDATE outbox SET headers = '{' WHERE id = ?", arguments: [bad[0].number])
             }
             // A row that cannot be read is parked where it is seen.
-            let events = try await session.all { $0.maximumBytes = 25_000 }
+            let slot = bad[0].slot
+            let events = try await session.all { ($0.slots, $0.maximumBytes) = ([slot], 25_000) }
             #expect(events.count == 3)
             #expect(try await service.outbox.status().parkedCount == 0)
             try await session.accept(events)

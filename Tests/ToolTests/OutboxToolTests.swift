@@ -60,6 +60,23 @@ struct OutboxToolTests {
         #expect(OutboxReport.text([parked], columns: nil).contains("0xff"))
     }
 
+    @Test(arguments: [-9_223_372_036_854_775.808, 9_223_372_036_854_775.807, -1e300, 1e300])
+    func anEventOfAnyTimeIsShown(_ seconds: Double) {
+        let date = Date(timeIntervalSince1970: seconds)
+        let event = OutboxEvent(
+            id: .init(slot: 2, number: 1),
+            createdAt: date,
+            message: OutboxMessage(topic: "t", key: "k", payload: "")
+        )
+        let parked = OutboxParkedEvent(event: event, attempts: 3, reason: "no", parkedAt: date, action: nil)
+        #expect(OutboxReport.json(parked).contains(seconds < 0 ? "\"created_at\":\"-" : "\"created_at\":\"+"))
+        #expect(OutboxReport.text([parked], columns: nil).contains("2/1"))
+        var status = status([.init(name: "a", slots: [1], since: date)])
+        status.waiting[0].oldest = date
+        #expect(OutboxReport.text(status, columns: nil).contains("orders"))
+        #expect(OutboxReport.json(status).contains("\"backlog\":1235"))
+    }
+
     @Test func aDecisionNamesWhatItIsAbout() throws {
         #expect(try OutboxSelection.parse(["--all"]).selection() == .all)
         #expect(try OutboxSelection.parse(["--key", "a\\x00"]).selection() == .key([0x61, 0]))

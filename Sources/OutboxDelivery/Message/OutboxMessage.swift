@@ -5,7 +5,7 @@
 ///
 /// ```swift
 /// let message = OutboxMessage(topic: "orders", key: order.id, payload: try JSONEncoder().encode(order))
-/// let statement = table.insert(message)              // SQL and bound values, for whatever client runs the transaction
+/// let statement = try table.insert(message)          // SQL and bound values, for whatever client runs the transaction
 /// ```
 ///
 /// The order of a key's messages is the order in which their ids were drawn. Where the writers of a key change one row

@@ -7,8 +7,8 @@ public enum OutboxOutcome: Sendable, Hashable {
     /// (``OutboxRetry``), and counted; otherwise, and after the last attempt, it is parked.
     case rejected(reason: String, isRetriable: Bool, retryAfter: Duration? = nil)
 
-    /// There is no such place: the topic, the queue or the path does not exist. Tried again as a rejection that is retriable:
-    /// what is missing may be made a moment later.
+    /// There is no such place, or no right to it: the topic, the queue or the path does not exist. Tried again for
+    /// ``OutboxRetry/unroutablePatience``: what is missing may be made some minutes later.
     case unroutable(reason: String)
 
     /// The message was on its way, and no answer says what became of it. It is sent again from this event on, with the

@@ -7,9 +7,11 @@ internal import Synchronization
 /// are confirmed.
 ///
 /// ```swift
-/// let publisher = OutboxPublisher(store: outbox, destinations: ["kafka": KafkaOutboxDestination(producer)])
-/// let group = ServiceGroup(services: [producer, publisher], gracefulShutdownSignals: [.sigterm], logger: logger)
+/// let kafka = try KafkaOutboxDestination(.init(bootstrapServers: ["localhost:9092"]))
+/// let publisher = OutboxPublisher(store: outbox, destinations: ["kafka": kafka])
+/// let group = ServiceGroup(services: [publisher], gracefulShutdownSignals: [.sigterm], logger: logger)
 /// try await group.run()
+/// await kafka.close()
 /// ```
 ///
 /// - **No event is lost**: a row is deleted only when its destination has confirmed it. What was sent and could not be deleted is
@@ -225,6 +227,7 @@ extension OutboxPublisher {
             copy.retry.maximumAttempts = max(retry.maximumAttempts, 1)
             copy.retry.delay = max(retry.delay, .milliseconds(1))
             copy.retry.maximumDelay = max(retry.maximumDelay, copy.retry.delay)
+            copy.retry.unroutablePatience = max(retry.unroutablePatience, .zero)
             copy.minimumPollInterval = max(minimumPollInterval, .milliseconds(1))
             copy.maximumPollInterval = max(maximumPollInterval, copy.minimumPollInterval)
             copy.maximumBatches = max(maximumBatches, 1)

@@ -17,9 +17,12 @@ struct PublisherLane {
         /// The event at its head, to which the attempts belong.
         var number: Int64
         /// Verdicts on the event itself.
-        var attempts: Int
+        var attempts = 0
         /// Attempts that came to nothing since the last verdict.
-        var failures: Int
+        var failures = 0
+        /// How often there was no place for it, and since when.
+        var misses = 0
+        var missing: Instant?
         var due: Instant
     }
 
@@ -145,7 +148,7 @@ struct PublisherLane {
             return .accepted
         }
         guard stopped.insert(subject).inserted else { return .follows }
-        var entry = Waiting(number: event.id.number, attempts: 0, failures: 0, due: now)
+        var entry = Waiting(number: event.id.number, due: now)
         if let known = waiting[subject], known.number == event.id.number { entry = known }
         var after: Duration?
         switch outcome {
@@ -155,15 +158,17 @@ struct PublisherLane {
             entry.failures = 0
             if !isRetriable || entry.attempts >= max(retry.maximumAttempts, 1) {
                 waiting[subject] = nil
-                return .parked(attempts: entry.attempts, reason: reason)
+                return .parked(attempts: entry.attempts + entry.misses, reason: reason)
             }
             after = retryAfter
         case .unroutable(let reason):
-            entry.attempts += 1
+            entry.misses += 1
             entry.failures = 0
-            if entry.attempts >= max(retry.maximumAttempts, 1) {
+            let since = entry.missing ?? now
+            entry.missing = since
+            if entry.misses >= max(retry.maximumAttempts, 1), now >= since.advanced(by: retry.unroutablePatience) {
                 waiting[subject] = nil
-                return .parked(attempts: entry.attempts, reason: reason)
+                return .parked(attempts: entry.attempts + entry.misses, reason: reason)
             }
         case .unknown: entry.failures += 1
         case .unavailable(_, let retryAfter):
@@ -171,7 +176,7 @@ struct PublisherLane {
             after = retryAfter
         }
         let usual = OutboxBackoff.wait(
-            after: max(entry.attempts, entry.failures),
+            after: max(entry.attempts, entry.failures, entry.misses),
             first: retry.delay,
             longest: retry.maximumDelay
         )

@@ -119,7 +119,8 @@ public struct OutboxReadRequest: Sendable, Hashable {
     public var slots: [Int]
     /// How many rows of each slot, 1 or more.
     public var limitPerSlot: Int
-    /// How many bytes of payload in all, about; at least one row of each slot comes anyway.
+    /// How many bytes of payload in all, about; each slot has an equal share, and at least one row of it comes anyway. It ends behind the row
+    /// with which its share is used up: a slot of which fewer rows and less than half of its share came has no more.
     public var maximumBytes: Int
     /// Keys whose rows are left out: they wait for a retry.
     public var withheldKeys: [Int: Set<[UInt8]>]

@@ -7,7 +7,8 @@ internal import Synchronization
 /// ```swift
 /// let outbox = try PostgresOutbox(.init(LibpqSettings("postgres://shop@db/shop")))
 /// try await outbox.migrate()
-/// let publisher = OutboxPublisher(store: outbox, destinations: ["kafka": KafkaOutboxDestination(producer)])
+/// let kafka = try KafkaOutboxDestination(.init(bootstrapServers: ["localhost:9092"]))
+/// let publisher = OutboxPublisher(store: outbox, destinations: ["kafka": kafka])
 /// ```
 ///
 /// A publisher's session is one connection. What a person does, and ``wake()``, share another, which is opened when it is

@@ -34,7 +34,8 @@ struct PostgresReading {
                     ORDER BY o.id LIMIT $6::bigint
                 ) w
             ) r
-            WHERE r.running <= $7::bigint OR r.place = 1
+            -- Behind the row with which the share is used up: one that is large does not look like the end.
+            WHERE r.running - r.size < $7::bigint
             """
         return OutboxStatement(
             text,

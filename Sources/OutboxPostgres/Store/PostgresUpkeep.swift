@@ -49,7 +49,8 @@ struct PostgresUpkeep {
             OutboxStatement(
                 """
                 SELECT lane.slot::bigint, head.id, head.destination,
-                    (extract(epoch FROM clock_timestamp() - head.created_at) * 1000)::bigint
+                    CASE WHEN isfinite(head.created_at)
+                        THEN (extract(epoch FROM clock_timestamp() - head.created_at) * 1000)::bigint END
                 FROM unnest($1::smallint[], $2::bigint[]) AS lane (slot, floor)
                 LEFT JOIN LATERAL (
                     SELECT o.id, o.destination, o.created_at FROM \(outbox.table.name()) o

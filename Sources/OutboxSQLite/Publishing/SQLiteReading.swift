@@ -27,15 +27,12 @@
                 )
             }
             var events: [OutboxEvent] = []
-            var bytes = 0
+            let share = request.maximumBytes / max(request.slots.count, 1)
             for slot in request.slots {
                 // One of each slot comes anyway.
-                var room = Room(rows: max(request.limitPerSlot, 1), bytes: request.maximumBytes - bytes)
-                var found: [OutboxEvent] = []
-                if hasParked { found = try resumed(slot, &room) }
-                if !room.isFull { found += try waiting(slot, &room, hasParked: hasParked) }
-                bytes += found.reduce(0) { $0 + $1.weight }
-                events += found
+                var room = Room(rows: max(request.limitPerSlot, 1), bytes: share)
+                if hasParked { events += try resumed(slot, &room) }
+                if !room.isFull { events += try waiting(slot, &room, hasParked: hasParked) }
             }
             return events
         }

@@ -11,7 +11,8 @@ struct OutboxCommand: AsyncParsableCommand {
             The database is named by a URL, with --database or in $OUTBOX_DATABASE_URL:
 
               postgres://user@host:5432/shop        passwords come from $PGPASSWORD or ~/.pgpass, TLS from sslmode=…
-              sqlite:/var/lib/shop/shop.db          where the tool was built with the trait SQLite
+              sqlite:/var/lib/shop/shop.db          where the tool was built with the trait SQLite; only "migrate" makes a new file,
+                                                    and none of them changes the file's journal mode
 
               kafka-delivery outbox migrate
               kafka-delivery outbox publish --bootstrap-servers localhost:9092
@@ -36,7 +37,9 @@ struct OutboxMigrateCommand: AsyncParsableCommand {
     var options: OutboxOptions
 
     func run() async throws {
-        let numbers = try await options.withOutbox { outbox in try await outbox.administration.migrate() }
+        let numbers = try await options.withOutbox(isNew: true) { outbox in
+            try await outbox.administration.migrate()
+        }
         if numbers.isEmpty {
             StandardOutput.print("the tables are up to date")
         } else {

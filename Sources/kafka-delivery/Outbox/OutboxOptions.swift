@@ -4,6 +4,7 @@ import OutboxPostgres
 package import ToolSupport
 
 #if SQLite
+    import Foundation
     import GRDB
     import OutboxSQLite
 #endif
@@ -67,8 +68,10 @@ struct OutboxOptions: ParsableArguments {
     }
 
     /// Opens the outbox while `body` runs.
-    func withOutbox<Value>(_ body: (Opened) async throws -> Value) async throws -> Value {
-        let outbox = try open()
+    ///
+    /// - Parameter isNew: Whether a database that is not there is made.
+    func withOutbox<Value>(isNew: Bool = false, _ body: (Opened) async throws -> Value) async throws -> Value {
+        let outbox = try open(isNew: isNew)
         do {
             let value = try await body(outbox)
             await outbox.close()
@@ -79,7 +82,7 @@ struct OutboxOptions: ParsableArguments {
         }
     }
 
-    private func open() throws -> Opened {
+    private func open(isNew: Bool) throws -> Opened {
         let address = try address()
         if Self.isPostgres(address) {
             let outbox = try PostgresOutbox(postgres(address))
@@ -89,7 +92,10 @@ struct OutboxOptions: ParsableArguments {
             if let path = Self.path(address) {
                 var configuration = SQLiteOutbox.Configuration()
                 configuration.prefix = prefix
-                let outbox = try SQLiteOutbox(DatabasePool(path: path), configuration)
+                guard isNew || FileManager.default.fileExists(atPath: path) else {
+                    throw ToolFailure("there is no database \(path.withoutControls)", status: ToolFailure.usageStatus)
+                }
+                let outbox = try SQLiteOutbox(DatabaseQueue(path: path, configuration: Self.settings), configuration)
                 return Opened(administration: outbox, store: outbox) {}
             }
         #else
@@ -104,6 +110,14 @@ struct OutboxOptions: ParsableArguments {
     }
 
     #if SQLite
+        /// A service writes beside the tool, which waits for it. A queue and no pool: that would switch the service's file to
+        /// another journal mode for good.
+        static var settings: GRDB.Configuration {
+            var settings = GRDB.Configuration()
+            settings.busyMode = .timeout(10)
+            return settings
+        }
+
         private static func path(_ address: String) -> String? {
             guard address.hasPrefix("sqlite:") else { return nil }
             let rest = address.dropFirst("sqlite:".count)

@@ -5,12 +5,14 @@ import ToolSupport
 /// An outbox's state as text and as JSON.
 enum OutboxReport {
     private static func time(_ date: Date) -> String {
-        ISO8601.text(millisecondsSince1970: Int64((date.timeIntervalSince1970 * 1_000).rounded(.down)))
+        // Rows may have any time. No year beyond 270,000 is told from another one.
+        let milliseconds = min(max((date.timeIntervalSince1970 * 1_000).rounded(.down), -8.64e15), 8.64e15)
+        return ISO8601.text(millisecondsSince1970: Int64(milliseconds))
     }
 
     private static func age(_ date: Date?, at now: Date) -> String {
         guard let date else { return "–" }
-        return Duration.seconds(max(0, now.timeIntervalSince(date))).short
+        return Duration.seconds(min(max(0, now.timeIntervalSince(date)), 1e15)).short
     }
 
     private static func table(_ columns: [TextTable.Column], _ rows: [[String]], _ width: Int?) -> [String] {

@@ -6,7 +6,7 @@ import OutboxPostgres
 
 /// The same over PostgreSQL. The task and its event are one statement; a NOTIFY after the commit wakes the publisher.
 final class PostgresWorkStore: WorkStore {
-    private let connection: LibpqConnection
+    private let connection: RenewedConnection
     private let postgresOutbox: PostgresOutbox
     private let inbox: PostgresInbox
     private let table: OutboxTable
@@ -14,9 +14,9 @@ final class PostgresWorkStore: WorkStore {
 
     var outbox: any OutboxStore & OutboxAdministration { postgresOutbox }
 
-    init(url: String, group: String) async throws {
+    init(url: String, group: String) throws {
         let settings = LibpqSettings(url)
-        connection = try await LibpqConnection.open(settings)
+        connection = RenewedConnection(settings)
         let outbox = try PostgresOutbox(.init(settings))
         postgresOutbox = outbox
         table = outbox.configuration.table

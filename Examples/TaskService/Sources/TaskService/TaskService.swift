@@ -47,7 +47,7 @@ import ServiceLifecycle
 
         let store: any WorkStore
         if let url = environment["DATABASE_URL"] {
-            store = try await PostgresWorkStore(url: url, group: group)
+            store = try PostgresWorkStore(url: url, group: group)
         } else {
             store = try SQLiteWorkStore(path: environment["DATABASE_PATH"] ?? "tasks.sqlite", group: group)
         }

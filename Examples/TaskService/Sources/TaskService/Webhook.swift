@@ -14,11 +14,16 @@ final class Webhook: Sendable {
         var refused: Set<String> = []
     }
 
+    /// How much it remembers: it is called for as long as the service lives.
+    private static let memory = 1_000
+
     private let state = Mutex(State())
 
     /// Notes a call; the first time that it sees an idempotency key it answers 503.
     func receive(_ call: Call) -> HTTPResponse.Status {
         state.withLock { state in
+            if state.refused.count >= Self.memory { state.refused.removeAll() }
+            if state.calls.count >= Self.memory { state.calls.removeFirst() }
             guard !state.refused.insert(call.idempotencyKey).inserted else { return .serviceUnavailable }
             if !state.calls.contains(where: { $0.idempotencyKey == call.idempotencyKey }) { state.calls.append(call) }
             return .noContent
