@@ -6,7 +6,7 @@
     import Synchronization
     import Testing
 
-    @Suite(.timeLimit(.minutes(2))) struct HTTPOutboxDestinationTests {
+    @Suite(.timeLimit(.minutes(5))) struct HTTPOutboxDestinationTests {
         private func event(_ number: Int64, _ change: (inout OutboxMessage) -> Void = { _ in }) -> OutboxEvent {
             var message = OutboxMessage(destination: "hooks", topic: "tasks/\(number)", key: nil, payload: "p\(number)")
             change(&message)
@@ -19,7 +19,16 @@
 
         private func destination(_ server: ScriptedServer, _ path: String = "{/topic*}") throws -> HTTPOutboxDestination
         {
-            try HTTPOutboxDestination(HTTPDestination(), url: HTTPURLTemplate(server.url + path))
+            try HTTPOutboxDestination(patient(), url: HTTPURLTemplate(server.url + path))
+        }
+
+        /// Waits for a server on a busy machine.
+        private func patient() throws -> HTTPDestination {
+            try makeDestination { configuration in
+                configuration.connectTimeout = .seconds(100)
+                configuration.readTimeout = .seconds(100)
+                configuration.requestTimeout = .seconds(200)
+            }
         }
 
         @Test func anEventIsARequestWithItsIdempotencyKey() async throws {
@@ -132,8 +141,7 @@
         @Test func aServerThatIsAwayKeepsNoPlaceFromOthersOfTheSameDestination() async throws {
             let away = try ScriptedServer { connection in _ = connection.readRequest() }
             let there = try ScriptedServer.answering { _ in ScriptedServer.answer(200) }
-            let http = try HTTPDestination()
-            var destination = HTTPOutboxDestination(http) { event in
+            var destination = HTTPOutboxDestination(try patient()) { event in
                 HTTPMessage(to: try HTTPURL((event.id.number < 10 ? away : there).url + "/"))
             }
             destination.maximumConcurrentRequests = 1

@@ -34,7 +34,7 @@
 
         @Test func aServicesFileKeepsItsJournalMode() async throws {
             try await withPath { path in
-                try DatabaseQueue(path: path).write { try $0.execute(sql: "CREATE TABLE task (id TEXT)") }
+                try await DatabaseQueue(path: path).write { try $0.execute(sql: "CREATE TABLE task (id TEXT)") }
                 try await OutboxMigrateCommand.parse(["--database", "sqlite:\(path)"]).run()
                 try await OutboxStatusCommand.parse(["--database", "sqlite:\(path)"]).run()
                 #expect(try journal(path) == "delete")
