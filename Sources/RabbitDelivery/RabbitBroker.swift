@@ -21,8 +21,8 @@ public struct RabbitBroker: Sendable, Hashable {
     public var tls: RabbitTLS?
 
     /// How long may pass without a sign of life, in whole seconds, 1 to 65,535; the broker may want less. Each side sends one
-    /// twice as often, and a connection that says nothing for two of these ends. Zero for none, where a broker that is gone
-    /// may never be noticed.
+    /// twice as often, and a connection that says nothing for two of these ends. Zero leaves it to the broker, which wants one a minute
+    /// by default; where that wants none either, a broker that is gone may never be noticed.
     public var heartbeat: Duration = .seconds(20)
 
     /// How long one attempt to connect may take, from looking the host up to the end of the login, for each of its
@@ -92,6 +92,14 @@ public struct RabbitBroker: Sendable, Hashable {
         }
         guard (4_096...131_072).contains(maximumFrameBytes) else {
             throw .invalidConfiguration("maximumFrameBytes is \(maximumFrameBytes), not from 4096 to 131072")
+        }
+        let (userName, password) = (credentials.userName, credentials.password)
+        guard !userName.utf8.contains(0), !password.utf8.contains(0) else {
+            throw .invalidConfiguration("the user or the password has a zero byte, which ends it (RFC 4616)")
+        }
+        guard userName.utf8.count + password.utf8.count + (connectionName?.utf8.count ?? 0) <= 3_000 else {
+            // Before a size is agreed on, a frame has 4,096 bytes (AMQP 0-9-1, 4.2.3).
+            throw .invalidConfiguration("user, password and connectionName have more than 3000 bytes together")
         }
         guard virtualHost.utf8.count <= 255 else {
             throw .invalidConfiguration("virtualHost has more than 255 bytes")

@@ -13,7 +13,8 @@ public enum RabbitEvent: Sendable {
     case blocked(reason: String)
     /// The broker takes messages again.
     case unblocked
-    /// The client cannot go on: its login was refused, or the topology differs. It is not tried again.
+    /// The client cannot go on: its login was refused, or the topology differs; also where that happens when it connects again. It is
+    /// not tried again.
     case failed(RabbitError)
     /// Handling a message failed, and it is handed over again after a while.
     case redelivery(queue: String, attempt: Int, after: Duration)

@@ -63,13 +63,27 @@ public final class RabbitServer: Sendable {
     ///
     /// - Throws: ``RabbitServerFailure`` where RabbitMQ is not installed or does not start within two minutes.
     public static func start(_ options: Options = Options()) async throws -> RabbitServer {
+        for _ in 0..<2 {
+            let server = try makeServer(options)
+            do {
+                try await server.waitUntilReady()
+                return server
+            } catch {
+                // Another program may have taken one of its ports before it did. One that runs and does not answer is no such case.
+                if server.process?.isRunning ?? true { throw error }
+            }
+        }
+        let server = try makeServer(options)
+        try await server.waitUntilReady()
+        return server
+    }
+
+    private static func makeServer(_ options: Options) throws -> RabbitServer {
         let process = try BrokerProcess(options)
         var broker = RabbitBroker(hosts: ["127.0.0.1:\(process.ports.plain)"])
         broker.minimumReconnectDelay = .milliseconds(20)
         broker.maximumReconnectDelay = .milliseconds(500)
-        let server = RabbitServer(broker, process: process)
-        try await server.waitUntilReady()
-        return server
+        return RabbitServer(broker, process: process)
     }
 
     /// Whether the broker is this object's own, and may be killed, frozen and choked.
@@ -137,6 +151,12 @@ private actor SharedServer {
         if let starting { return try await starting.value }
         let starting = Task { try await RabbitServer.makeShared() }
         self.starting = starting
-        return try await starting.value
+        do {
+            return try await starting.value
+        } catch {
+            // The next test tries again.
+            self.starting = nil
+            throw error
+        }
     }
 }

@@ -127,12 +127,10 @@ import Testing
         try await publisher.send(RabbitMessage(queue: queue, body: "first"))
         let sending = Task {
             var confirmed = 1
-            var outcomes = 0
             for round in 0..<200 {
                 for result in await publisher.send(
                     contentsOf: (0..<50).map { RabbitMessage(queue: queue, body: "\(round) \($0)") }
                 ) {
-                    outcomes += 1
                     switch result {
                     case .success: confirmed += 1
                     case .failure(let error): #expect(error.recovery == .retry)
@@ -140,7 +138,7 @@ import Testing
                 }
                 if Task.isCancelled { break }
             }
-            return (confirmed, outcomes)
+            return confirmed
         }
         // Messages are on disk when they are confirmed; that there is a queue is so only when Mnesia has written its log, some time after
         // it was declared.
@@ -148,8 +146,7 @@ import Testing
         try server.kill()
         try await server.restart()
         sending.cancel()
-        let (confirmed, outcomes) = await sending.value
-        #expect(outcomes % 50 == 0)
+        let confirmed = await sending.value
         try await publisher.send(RabbitMessage(queue: queue, body: "last"))
         await publisher.close()
         // Asked of the broker, not of the code under test.

@@ -4,8 +4,10 @@ import Testing
 
 /// What a network does that is no end of a connection, or one in the middle of a frame. Through a relay: the broker itself is well.
 @Suite struct NetworkFaultTests {
-    private static func place() async throws -> (place: Place, direct: Place, relay: LoopbackRelay) {
-        let direct = try await Place.make()
+    private static func place(
+        _ kind: RabbitTopology.Queue.Kind = .classic
+    ) async throws -> (place: Place, direct: Place, relay: LoopbackRelay) {
+        let direct = try await Place.make(kind)
         let port = direct.broker.hosts[0].split(separator: ":").last.flatMap { Int($0) }
         let relay = try LoopbackRelay(to: try #require(port))
         var place = direct
@@ -53,6 +55,44 @@ import Testing
         await publisher.close()
         relay.stop()
         #expect(try await direct.drain(4).map(\.text) == ["before", "after 20", "after 90", "after 200000"])
+    }
+
+    @Test func aStreamIsReadOnWhereItWasAcknowledgedAndNotFromItsBeginningAgain() async throws {
+        let (place, direct, relay) = try await Self.place(.stream)
+        try await direct.send((0..<6).map { "\($0)" })
+        var configuration = RabbitConsumer.Configuration(
+            place.broker,
+            queue: place.queue,
+            prefetch: 100,
+            topology: place.topology
+        )
+        configuration.arguments["x-stream-offset"] = "first"
+        let consumer = try RabbitConsumer(configuration, logger: quiet)
+        let events = consumer.events
+        var iterator = consumer.deliveries.makeAsyncIterator()
+        var held: [RabbitConsumer.Delivery] = []
+        for _ in 0..<6 { held.append(try #require(try await iterator.next())) }
+        #expect(held.map(\.text) == (0..<6).map { "\($0)" })
+        // The acknowledgements are what the connection is cut at. 3 has no verdict: what is behind it comes again.
+        relay.set(.cutsRequests(after: 0))
+        for index in [0, 1, 2, 4] { held[index].acknowledge() }
+        var again: [String] = []
+        while again.last != "5" {
+            let delivery = try #require(try await iterator.next())
+            again.append(delivery.text ?? "")
+            if again.last == "5" { relay.set(.cutsRequests(after: 0)) }
+            delivery.acknowledge()
+        }
+        #expect(again == ["3", "4", "5"])
+        // Everything is acknowledged: the next that comes is new.
+        for await event in events { if case .connected(_, 3) = event { break } }
+        try await direct.send(["6"])
+        let last = try #require(try await iterator.next())
+        #expect(last.text == "6")
+        #expect(last.generation == 3)
+        last.acknowledge()
+        await consumer.close()
+        relay.stop()
     }
 
     @Test func aFrameThatArrivesInPartIsNoDeliveryAndComesAgainWhole() async throws {

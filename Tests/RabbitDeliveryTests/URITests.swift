@@ -76,6 +76,18 @@ import Testing
         #expect(error?.description.contains("s3cret") == false)
     }
 
+    @Test func aLoginThatCannotTravelIsRefusedBeforeItIsTried() {
+        var broker = RabbitBroker(hosts: ["host"])
+        broker.credentials = .plain(userName: "user", password: "s3cret\u{0}tail")
+        var token = RabbitBroker(hosts: ["host"])
+        token.credentials = .plain(userName: "", password: String(repeating: "s3cret", count: 600))
+        for broker in [broker, token] {
+            let error = #expect(throws: RabbitError.self) { try broker.validate() }
+            #expect(error?.kind == .invalidConfiguration)
+            #expect(error?.description.contains("s3cret") == false)
+        }
+    }
+
     @Test func secretsNeverPrint() throws {
         var broker = try RabbitBroker(uri: "amqps://user:s3cret@host")
         broker.tls?.clientKeyPassword = "s3cret"

@@ -128,6 +128,8 @@ extension ConnectionLoop {
     private func takeFrames(_ transport: Transport, _ now: Moment) throws(RabbitError) {
         while self.transport === transport, let frame = try splitter.next() {
             pool.recycle()
+            // Deliveries that were on their way when the end began: their methods are left out, and so is what follows them.
+            if case .closing = phase, frame.kind == .header || frame.kind == .body { continue }
             switch frame.kind {
             case .heartbeat: break
             case .method:

@@ -16,7 +16,7 @@ struct AckTracker {
 
     private var states: Deque<State> = []
     /// The number of the first one in ``states``.
-    private var first: UInt64 = 1
+    private(set) var first: UInt64 = 1
     /// Acknowledged, and not told yet.
     private var acknowledged: [UInt64] = []
     /// Rejected, and not told yet; whether the queue gets it back.
@@ -26,6 +26,14 @@ struct AckTracker {
 
     /// The number that the next delivery has.
     var next: UInt64 { first + UInt64(states.count) }
+
+    /// The number of the first one without a verdict; the next number where all have one.
+    var firstUnsettled: UInt64 {
+        let index = states.firstIndex { state in
+            if case .unsettled = state { true } else { false }
+        }
+        return first + UInt64(index ?? states.count)
+    }
 
     /// How many verdicts the broker has not been told.
     var untold: Int { acknowledged.count + rejected.count }

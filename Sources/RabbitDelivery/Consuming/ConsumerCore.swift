@@ -160,7 +160,10 @@ final class ConsumerCore: ConnectionClient {
 
     // MARK: The connection's thread
 
-    var channelRequests: [ClientMethod] { life.withLock { $0.channelRequests } }
+    var channelRequests: [ClientMethod] {
+        let offset = queue.withLock { $0.resumeOffset }
+        return life.withLock { $0.channelRequests(resumingAt: offset) }
+    }
 
     func channelOpened(_ generation: Int, _ setup: ChannelSetup, _ wire: Wire) {
         life.withLock { $0.opened(setup) }

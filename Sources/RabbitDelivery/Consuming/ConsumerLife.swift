@@ -59,7 +59,10 @@ struct ConsumerLife {
         return true
     }
 
-    var channelRequests: [ClientMethod] {
+    /// - Parameter offset: Where a stream is read on; nil for where the configuration says.
+    func channelRequests(resumingAt offset: Int64?) -> [ClientMethod] {
+        var arguments = configuration.arguments
+        if let offset { arguments["x-stream-offset"] = .int64(offset) }
         var requests = topology.requests
         // Says how many messages there are, and a plain word where the queue is not there.
         requests.append(.queueDeclare(.init(configuration.queue), passive: true))
@@ -69,7 +72,7 @@ struct ConsumerLife {
                 queue: configuration.queue,
                 tag: configuration.consumerTag ?? "",
                 isExclusive: configuration.isExclusive,
-                arguments: configuration.arguments
+                arguments: arguments
             )
         )
         return requests

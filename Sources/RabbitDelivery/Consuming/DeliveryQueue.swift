@@ -31,6 +31,11 @@ struct DeliveryQueue {
     /// Handed out, without a verdict, and held by the application.
     private(set) var inHand = 0
     private(set) var totals = DeliveryTotals()
+    /// Where a stream is; nil for a queue.
+    private var position: StreamPosition?
+
+    /// Where a stream is to be read on; nil where it is none, or nothing of it has come.
+    var resumeOffset: Int64? { position?.resume }
 
     var generation: Int { channel?.number ?? 0 }
 
@@ -44,6 +49,7 @@ struct DeliveryQueue {
     /// The channel is gone: the broker delivers again what it has no answer for.
     mutating func end() {
         totals.lost += tracker.unsettled + tracker.untold
+        position?.endChannel(firstUnsettled: tracker.firstUnsettled)
         channel = nil
         tracker = AckTracker()
         ready = []
@@ -65,10 +71,27 @@ struct DeliveryQueue {
             guard deliver.tag == tracker.next else {
                 throw .protocolViolation("delivery \(deliver.tag) came where \(tracker.next) was to come")
             }
+            let message = ReceivedMessage(channel, deliver, content)
             tracker.add()
-            ready.append(ReceivedMessage(channel, deliver, content))
+            if isKnown(message) {
+                _ = tracker.acknowledge(deliver.tag)
+                if answersDue == nil { answersDue = .now }
+            } else {
+                ready.append(message)
+            }
         }
         return handOut()
+    }
+
+    /// Notes where a stream is. The first delivery of a channel tells one from a queue, and what a queue delivers is not looked into.
+    ///
+    /// - Returns: Whether the message had its verdict on an earlier channel.
+    private mutating func isKnown(_ message: ReceivedMessage) -> Bool {
+        guard position != nil || message.deliver.tag == 1 else { return false }
+        let offset = message.properties.headers["x-stream-offset"]?.integer
+        if position == nil, let offset { position = StreamPosition(offset: offset) }
+        position?.add(offset)
+        return position?.isKnown(offset) ?? false
     }
 
     /// Lets those be handed out whose time has come.
@@ -91,7 +114,9 @@ struct DeliveryQueue {
         guard tracker.untold > 0 else { return [] }
         guard tracker.untold >= threshold || isClosing || (answersDue.map { $0 <= now } ?? true) else { return [] }
         answersDue = nil
-        return tracker.takeAnswers()
+        let answers = tracker.takeAnswers()
+        position?.settled(before: tracker.first)
+        return answers
     }
 
     /// The last that the broker is told before its channel is closed. Verdicts from now on change nothing.

@@ -20,7 +20,11 @@ extension RabbitConsumer {
         public var isExclusive = false
 
         /// Arguments of the consumer (`basic.consume`): `x-priority`, or `x-stream-offset`, without which a stream is read from its
-        /// next message on. After a reconnect they are the same: a stream is read from there again.
+        /// next message on.
+        ///
+        /// After a reconnect a stream is read on at the first message without a verdict, so that what was acknowledged behind that
+        /// comes again. A consumer that had received nothing yet begins as it did at first. Where a program begins when it is
+        /// started again is its own affair: it keeps the `x-stream-offset` header of what it has handled.
         public var arguments: RabbitTable = [:]
 
         /// What the broker calls the consumer; nil for a name of the broker's choice. One name cannot be twice on a channel.

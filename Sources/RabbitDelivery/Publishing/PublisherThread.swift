@@ -79,6 +79,16 @@ struct PublisherThread {
 
     mutating func received(_ method: ServerMethod, _ content: ReceivedContent?, _ wire: Wire) throws(RabbitError) {
         switch method {
+        case .ack(let tag, _), .nack(let tag, _):
+            // To take it for all that is there would confirm messages that it has not answered for.
+            guard tag < tracker.nextSequence else {
+                throw .protocolViolation(
+                    "the broker answers for message \(tag), and \(tracker.nextSequence - 1) were sent"
+                )
+            }
+        default: break
+        }
+        switch method {
         case .ack(let tag, let multiple): tracker.answer(tag, multiple: multiple, isAck: true, &answered)
         case .nack(let tag, let multiple): tracker.answer(tag, multiple: multiple, isAck: false, &answered)
         case .returned(let returned):
