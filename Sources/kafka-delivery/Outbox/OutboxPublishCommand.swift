@@ -26,7 +26,12 @@ struct OutboxPublishCommand: AsyncParsableCommand {
     @Option(help: ArgumentHelp("The destination's name in the rows.", valueName: "name"))
     var destination: String = "kafka"
 
-    @Option(help: ArgumentHelp("How many attempts an event gets that is refused.", valueName: "number"))
+    @Option(
+        help: ArgumentHelp(
+            "How many attempts an event gets that is refused. What has no place is tried for five minutes at least: a missing topic or right.",
+            valueName: "number"
+        )
+    )
     var attempts: Int = 3
 
     @Option(
