@@ -44,7 +44,8 @@ public import OutboxDelivery
 ///
 /// A topic for which the right to write is missing, or to read, which the number in its group takes, is
 /// ``OutboxDelivery/OutboxOutcome/unroutable(reason:)``, as any topic that is not there: tried for
-/// ``OutboxDelivery/OutboxRetry/unroutablePatience``, and then its keys are parked.
+/// ``OutboxDelivery/OutboxRetry/unroutablePatience``, and then its keys are parked. Each of these attempts aborts the batch that it is in, so
+/// until then the other rows of its slots go on more slowly.
 ///
 /// Known limit: after a crash right after a note whose first row's topic may not be described, nothing says whether the batch is stored. The
 /// slot's rows for the destination wait then until that right is granted, or the note is deleted by a person who knows that
