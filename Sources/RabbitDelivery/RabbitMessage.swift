@@ -121,7 +121,8 @@ public struct RabbitProperties: Sendable, Hashable {
     public var contentType: String?
     /// How the body is encoded, `gzip` for instance. The package neither compresses nor decompresses.
     public var contentEncoding: String?
-    /// The headers.
+    /// The headers. One of the application's own that is called `x-delivery-sequence` does not travel: a mandatory message has the publisher's
+    /// in its place, which this package takes off what it receives, and consumers in other languages see.
     public var headers: RabbitTable
     /// Whether durable queues keep the message over a restart of the broker (`delivery-mode` 2). A message that was received
     /// without a delivery mode is not persistent.
@@ -130,7 +131,8 @@ public struct RabbitProperties: Sendable, Hashable {
     public var priority: UInt8?
     /// Which request this answers, for instance.
     public var correlationID: String?
-    /// The queue that answers go to.
+    /// The queue that answers go to. RabbitMQ's pseudo-queue `amq.rabbitmq.reply-to` needs a consumer on the publisher's own channel, and is
+    /// not supported.
     public var replyTo: String?
     /// How long a queue keeps the message, in whole milliseconds (`expiration`). In a classic queue only the head is looked
     /// at. What was received and is not a number reads as nil.

@@ -98,13 +98,15 @@ public struct RabbitTopology: Sendable, Hashable {
             case stream
         }
 
-        /// The name.
+        /// The name; not empty. A queue that the broker names has another name after each reconnect, and is not supported.
         public var name: String
         /// How it keeps messages.
         public var kind: Kind
         /// Whether it outlives a restart of the broker. Quorum queues and streams do.
         public var isDurable = true
-        /// Whether one connection has it for itself, and it goes with that.
+        /// Whether one connection has it for itself, and it goes with that. Each publisher and each consumer has a connection of its
+        /// own: the first that declares the queue has it, and others are refused (405, ``RabbitError/Kind/resourceLocked``). So it
+        /// belongs in the topology of its consumer alone.
         public var isExclusive = false
         /// Whether it goes with its last consumer.
         public var isAutoDeleted = false

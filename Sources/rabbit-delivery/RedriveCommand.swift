@@ -17,8 +17,9 @@ struct RedriveCommand: AsyncParsableCommand {
             On SIGINT or SIGTERM it ends when what was sent is confirmed; a second signal ends the process at once. A dry run counts \
             as a failed delivery of each letter in a quorum queue, which may have a delivery limit.
 
-            Exit status: 0 when what was wanted and may go was redriven, 1 when any of it was not, 64 when the command line is wrong, 130 \
-            or 143 when a signal ended it before.
+            Exit status: 0 when what was wanted was redriven, up to --count, but for letters that went round too often or whose origin \
+            nothing says, which are counted; 1 when any other was not; 64 when the command line is wrong; 130 or 143 when a signal ended \
+            it before.
             """
     )
 
@@ -40,10 +41,10 @@ struct RedriveCommand: AsyncParsableCommand {
     @Option(help: "Send them to this exchange instead of where they came from; an empty one with --to-key is a queue.")
     var toExchange: String?
 
-    @Option(help: "The routing key, with --to-exchange.")
-    var toKey: String = ""
+    @Option(help: "The routing key, with --to-exchange; without it each letter's own.")
+    var toKey: String?
 
-    @Option(parsing: .unconditional, help: "How many letters, at most.")
+    @Option(parsing: .unconditional, help: "How many letters to send, at most.")
     var count: Int?
 
     @Option(parsing: .unconditional, help: "How many a second, at most.")
@@ -54,7 +55,7 @@ struct RedriveCommand: AsyncParsableCommand {
 
     func validate() throws {
         guard !queue.isEmpty else { throw ValidationError("The queue's name is empty.") }
-        guard toExchange != nil || toKey.isEmpty else { throw ValidationError("--to-key needs --to-exchange.") }
+        guard toExchange != nil || toKey == nil else { throw ValidationError("--to-key needs --to-exchange.") }
         if let count, count < 1 { throw ValidationError("--count \(count): 1 or more are possible.") }
         if let rate, !(rate > 0) { throw ValidationError("--rate \(rate): more than 0 is needed.") }
         guard maximumRedrives >= 1 else { throw ValidationError("--maximum-redrives: 1 or more are possible.") }
@@ -73,7 +74,11 @@ struct RedriveCommand: AsyncParsableCommand {
             }
             return from == nil || facts?.queue == from
         }
-        if let toExchange { configuration.destination = { _ in (toExchange, toKey) } }
+        if let toExchange {
+            configuration.destination = { letter in
+                (toExchange, toKey ?? letter.deadLetter?.routingKey ?? letter.routingKey)
+            }
+        }
         configuration.maximumLetters = count
         configuration.maximumPerSecond = rate
         configuration.maximumRedrives = maximumRedrives
@@ -85,11 +90,10 @@ struct RedriveCommand: AsyncParsableCommand {
             }
             interruption.onSignal { work.cancel() }
             do {
-                let summary = try await work.value
-                try conclude(summary)
+                try conclude(try await work.value, interruption)
             } catch let error as RabbitError {
                 guard let status = interruption.status, error.kind == .cancelled else { throw ToolFailure(error) }
-                throw ToolFailure("interrupted; letters whose replays were sent are out of the queue", status: status)
+                throw ToolFailure("interrupted before there was a connection", status: status)
             }
         }
     }
@@ -125,7 +129,7 @@ struct RedriveCommand: AsyncParsableCommand {
         return "\(facts?.queue ?? "?"): \(why): \(what)".withoutControls
     }
 
-    private func conclude(_ summary: RabbitRedrive.Summary) throws {
+    private func conclude(_ summary: RabbitRedrive.Summary, _ interruption: Interruption) throws {
         var sentence = "\(count(summary.redriven, "letter")) \(dryRun ? "would be redriven" : "redriven")"
         if summary.left > 0 {
             sentence +=
@@ -134,12 +138,19 @@ struct RedriveCommand: AsyncParsableCommand {
         }
         if let first = summary.failed.first { sentence += " (\(first))" }
         if summary.isPartial { sentence += "; not all were looked at" }
+        if let deliveries = summary.largestDeliveryCount, deliveries > 0 {
+            sentence +=
+                "; a letter had been delivered \(count(deliveries, "time")) before, which a delivery limit counts"
+        }
         if !summary.acknowledgementsReachedBroker {
             sentence += "; the broker has not said that it has all acknowledgements: letters may still be in the queue"
         }
-        if !summary.failed.isEmpty || summary.isPartial || !summary.acknowledgementsReachedBroker {
-            throw ToolFailure(sentence)
+        if summary.isPartial, let status = interruption.status {
+            throw ToolFailure(sentence + "; interrupted", status: status)
         }
+        // So many as were asked for are all that was wanted.
+        let isCut = summary.isPartial && summary.redriven < self.count ?? .max
+        if !summary.failed.isEmpty || isCut || !summary.acknowledgementsReachedBroker { throw ToolFailure(sentence) }
         StandardError.say(sentence)
     }
 

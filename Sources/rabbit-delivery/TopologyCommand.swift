@@ -9,7 +9,8 @@ struct TopologyCommand: AsyncParsableCommand {
         abstract: "Declares exchanges, queues and bindings, or looks whether they are there.",
         discussion: """
             The file is JSON, in the form of RabbitMQ's definitions (rabbitmqctl export_definitions), of which \
-            exchanges, queues and bindings count; - is standard input.
+            exchanges, queues and bindings count; - is standard input. What the file says is of another virtual host than the \
+            broker's in --url is left out.
 
               {"exchanges": [{"name": "orders", "type": "topic"}],
                "queues": [{"name": "billing", "arguments": {"x-queue-type": "quorum"}}],
@@ -38,14 +39,14 @@ struct TopologyCommand: AsyncParsableCommand {
         } catch {
             throw ToolFailure("\(file): \(error.localizedDescription)")
         }
+        let broker = try options.broker()
         var topology: RabbitTopology
         do {
-            topology = try JSONDecoder().decode(Definitions.self, from: data).topology
+            topology = try JSONDecoder().decode(Definitions.self, from: data).topology(of: broker.virtualHost)
         } catch {
             throw ToolFailure("\(file) is no definitions in JSON: \(error)")
         }
         topology.isPassive = check
-        let broker = try options.broker()
         do throws(RabbitError) {
             let publisher = try RabbitPublisher(.init(broker, topology: topology), logger: options.logger)
             do throws(RabbitError) {
@@ -71,6 +72,7 @@ struct TopologyCommand: AsyncParsableCommand {
 /// RabbitMQ's definitions, as far as they are a topology.
 struct Definitions: Decodable {
     struct Exchange: Decodable {
+        var vhost: String?
         var name: String
         var type: String?
         var durable: Bool?
@@ -80,6 +82,7 @@ struct Definitions: Decodable {
     }
 
     struct Queue: Decodable {
+        var vhost: String?
         var name: String
         var durable: Bool?
         var auto_delete: Bool?
@@ -87,6 +90,7 @@ struct Definitions: Decodable {
     }
 
     struct Binding: Decodable {
+        var vhost: String?
         var source: String
         var destination: String
         var destination_type: String?
@@ -120,9 +124,10 @@ struct Definitions: Decodable {
     var queues: [Queue]?
     var bindings: [Binding]?
 
-    var topology: RabbitTopology {
+    /// What is of a virtual host, and what does not say of which it is.
+    func topology(of virtualHost: String) -> RabbitTopology {
         var topology = RabbitTopology()
-        topology.exchanges = (exchanges ?? []).map { exchange in
+        topology.exchanges = (exchanges ?? []).filter { $0.vhost ?? virtualHost == virtualHost }.map { exchange in
             let kind: RabbitTopology.Exchange.Kind =
                 switch exchange.type ?? "direct" {
                 case "direct": .direct
@@ -137,13 +142,13 @@ struct Definitions: Decodable {
             result.isInternal = exchange.internal ?? false
             return result
         }
-        topology.queues = (queues ?? []).map { queue in
+        topology.queues = (queues ?? []).filter { $0.vhost ?? virtualHost == virtualHost }.map { queue in
             var result = RabbitTopology.Queue(queue.name, arguments: queue.arguments?.table ?? [:])
             result.isDurable = queue.durable ?? true
             result.isAutoDeleted = queue.auto_delete ?? false
             return result
         }
-        topology.bindings = (bindings ?? []).map { binding in
+        topology.bindings = (bindings ?? []).filter { $0.vhost ?? virtualHost == virtualHost }.map { binding in
             let (key, arguments) = (binding.routing_key ?? "", binding.arguments?.table ?? [:])
             return binding.destination_type == "exchange"
                 ? .init(exchange: binding.destination, to: binding.source, routingKey: key, arguments: arguments)

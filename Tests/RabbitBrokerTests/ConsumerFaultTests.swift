@@ -29,20 +29,36 @@ extension FaultTests {
         #expect(try await place.messageCount() == 0)
     }
 
-    @Test func aDeletedQueueIsDeclaredAgainByWhoeverDeclaresItAndAnErrorForOthers() async throws {
-        let place = try await Place.make(on: try await Self.server())
-        let declaring = try place.consumer()
-        var bare = place
-        bare.topology = .init()
-        try await place.send(["a", "b"])
-        let other = try bare.consumer()
-        var (first, second) = (declaring.deliveries.makeAsyncIterator(), other.deliveries.makeAsyncIterator())
-        try await first.next()?.acknowledge()
-        let events = declaring.events
+    private static func delete(_ queue: String, of place: Place) async throws {
         _ = try await place.server.evaluate(
-            "{ok, Q} = rabbit_amqqueue:lookup(rabbit_misc:r(<<\"\(place.broker.virtualHost)\">>, queue, <<\"\(place.queue)\">>)),"
+            "{ok, Q} = rabbit_amqqueue:lookup(rabbit_misc:r(<<\"\(place.broker.virtualHost)\">>, queue, <<\"\(queue)\">>)),"
                 + " rabbit_amqqueue:delete(Q, false, false, <<\"test\">>), ok."
         )
+    }
+
+    @Test func aQueueThatIsDeletedEndsTheLoopOfAConsumerThatDoesNotDeclareIt() async throws {
+        let place = try await Place.make(on: try await Self.server())
+        try await place.send(["a", "b"])
+        var bare = place
+        bare.topology = .init()
+        let consumer = try bare.consumer()
+        var iterator = consumer.deliveries.makeAsyncIterator()
+        for _ in 0..<2 { try await iterator.next()?.acknowledge() }
+        try await Self.delete(place.queue, of: place)
+        let error = await #expect(throws: RabbitError.self) { _ = try await iterator.next() }
+        #expect(error?.kind == .notFound)
+        #expect(error?.reason.contains(place.queue) == true)
+        await consumer.close()
+    }
+
+    @Test func aDeletedQueueIsDeclaredAgainByAConsumerThatDeclaresIt() async throws {
+        let place = try await Place.make(on: try await Self.server())
+        let declaring = try place.consumer()
+        try await place.send(["a", "b"])
+        var first = declaring.deliveries.makeAsyncIterator()
+        try await first.next()?.acknowledge()
+        let events = declaring.events
+        try await Self.delete(place.queue, of: place)
         for await event in events {
             if case .disconnected(let error) = event {
                 #expect(error.kind == .consumerCancelled)
@@ -55,15 +71,6 @@ extension FaultTests {
             if delivery.text == "after" { break }
         }
         await declaring.close()
-        // The other one came back before the queue was there again, or after: it goes on, or says why not.
-        do {
-            let closing = Task { await other.close(within: .seconds(1)) }
-            while let delivery = try await second.next() { delivery.acknowledge() }
-            _ = await closing.value
-        } catch {
-            #expect(error.kind == .notFound)
-        }
-        await other.close(within: .zero)
     }
 
     @Test func consumersGoOnUnderAnAlarmAndAFrozenBrokerHoldsUpNoClose() async throws {
@@ -147,6 +154,7 @@ extension FaultTests {
                     let text = delivery.text ?? ""
                     if text.hasSuffix("7") { throw Broken() }
                     record.handled.withLock { _ = $0.insert(text) }
+                    record.change.yield()
                 }
             }
         }
@@ -195,10 +203,10 @@ extension FaultTests {
         }
         await reader.close()
         let good = wanted.subtracting(failing)
-        while !record.handled.withLock({ $0.isSuperset(of: good) }) { await Task.yield() }
+        for await _ in record.changes where record.handled.withLock({ $0.isSuperset(of: good) }) { break }
         // The end is in order where there is a connection, and what came again after the last fault is handled.
         for consumer in consumers { try await consumer.waitUntilConnected(within: .seconds(60)) }
-        while try await place.messageCount() > 0 { await Task.yield() }
+        while try await place.messageCount() > 0 {}
         for consumer in consumers {
             let summary = await consumer.close()
             #expect(summary.acknowledgementsReachedBroker, "seed \(seed)")
@@ -213,6 +221,10 @@ extension FaultTests {
 private final class Record: Sendable {
     let confirmed = Mutex<Set<String>>([])
     let handled = Mutex<Set<String>>([])
+    /// One more is handled; one is there from the beginning.
+    let (changes, change) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
+
+    init() { change.yield() }
 }
 
 /// Numbers that follow from a seed, for a run to be repeated (xorshift).

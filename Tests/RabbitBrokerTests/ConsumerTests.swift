@@ -163,6 +163,16 @@ import Testing
         }
     }
 
+    @Test func aSequenceOfDeliveriesKeepsItsConsumer() async throws {
+        let place = try await Place.make()
+        func deliveries() throws -> RabbitConsumer.Deliveries { try place.consumer().deliveries }
+        var iterator = try deliveries().makeAsyncIterator()
+        try await place.send(["a"])
+        let delivery = try await iterator.next()
+        #expect(delivery?.text == "a")
+        delivery?.acknowledge()
+    }
+
     @Test func aStreamIsReadFromAnOffset() async throws {
         let place = try await Place.make(.stream)
         try await place.send((0..<10).map { "\($0)" })

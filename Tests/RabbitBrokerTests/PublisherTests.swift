@@ -139,6 +139,23 @@ import Testing
         await publisher.close()
     }
 
+    @Test func aTaskThatIsCancelledSendsNoneOfABatch() async throws {
+        let queue = try await RabbitServer.shared().unique("orders")
+        let publisher = try await Self.publisher(.init(queues: [.init(queue)]))
+        try await publisher.waitUntilConnected(within: .seconds(60))
+        let sending = Task {
+            withUnsafeCurrentTask { $0?.cancel() }
+            return await publisher.send(contentsOf: (0..<500).map { RabbitMessage(queue: queue, body: "\($0)") })
+        }
+        let results = await sending.value
+        #expect(results.count == 500)
+        for result in results {
+            let error = #expect(throws: RabbitError.self) { try result.get() }
+            #expect(error?.kind == .cancelled && error?.persistence == .notPersisted)
+        }
+        await publisher.close()
+    }
+
     @Test func aPublisherThatIsDroppedStillSends() async throws {
         let queue = try await RabbitServer.shared().unique("orders")
         var publisher: RabbitPublisher? = try await Self.publisher(.init(queues: [.init(queue)]))

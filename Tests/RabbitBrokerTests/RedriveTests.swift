@@ -57,11 +57,63 @@ import Testing
                 if isLast { withUnsafeCurrentTask { $0?.cancel() } }
             }
         }
-        _ = try? await run.value
+        let summary = try await run.value
         await publisher.close()
         let (left, sent) = (try await place.messageCount(dead), try await place.messageCount())
         #expect(left + sent == 3)
         #expect(sent >= 2)
+        #expect(summary.redriven == sent)
+    }
+
+    @Test func oneThatIsCancelledBetweenTwoLettersSaysWhatItHasSent() async throws {
+        let (place, dead) = try await Self.letters(3)
+        let publisher = try place.publisher()
+        var configuration = RabbitRedrive.Configuration(place.broker, queue: dead)
+        // The first goes at once, and the next would in a thousand seconds.
+        configuration.maximumPerSecond = 0.001
+        configuration.maximumWait = .seconds(60)
+        let redrive = RabbitRedrive(configuration, logger: quiet)
+        let run = Task {
+            try await redrive.run(through: publisher) { letter, _ in
+                if letter.text == "1" { withUnsafeCurrentTask { $0?.cancel() } }
+            }
+        }
+        let summary = try await run.value
+        #expect(summary.redriven == 1 && summary.left == 0)
+        #expect(summary.isPartial && summary.acknowledgementsReachedBroker)
+        #expect(try await place.messageCount(dead) == 2)
+        #expect(try await place.messageCount() == 1)
+        await publisher.close()
+    }
+
+    @Test func aMaximumCountsWhatIsSentAndAReplayHasNoTimeToLiveAndIsPersistent() async throws {
+        let (place, dead) = try await Self.letters(3)
+        let publisher = try place.publisher()
+        var last = RabbitMessage(queue: dead, body: "wanted")
+        last.properties.headers = ["x-original-exchange": "", "x-original-routingKey": .string(place.queue), "mine": 7]
+        last.properties.expiration = .seconds(600)
+        last.properties.isPersistent = false
+        last.properties.correlationID = "c"
+        try await publisher.send(last)
+        var configuration = RabbitRedrive.Configuration(place.broker, queue: dead)
+        configuration.isWanted = { $0.text == "wanted" }
+        configuration.maximumLetters = 1
+        configuration.maximumWait = .seconds(60)
+        let summary = try await RabbitRedrive(configuration, logger: quiet).run(through: publisher)
+        #expect(summary.redriven == 1 && summary.unwanted == 3 && !summary.isPartial)
+        let replay = try #require(try await place.drain(1).first)
+        #expect(replay.text == "wanted" && replay.properties.correlationID == "c" && replay.headers["mine"] == 7)
+        #expect(replay.properties.isPersistent && replay.properties.expiration == nil)
+        await publisher.close()
+    }
+
+    @Test func howOftenAQuorumQueueHasDeliveredLettersThatStayIsSaid() async throws {
+        let (place, dead) = try await Self.letters(2) { $0.kind = .quorum }
+        var configuration = RabbitRedrive.Configuration(place.broker, queue: dead)
+        configuration.maximumWait = .seconds(60)
+        let redrive = RabbitRedrive(configuration, logger: quiet)
+        #expect(try await redrive.preview { _, _ in }.largestDeliveryCount ?? 0 == 0)
+        #expect(try await redrive.preview { _, _ in }.largestDeliveryCount == 1)
     }
 
     @Test func copiesAndReplaysDoNotGoWhereTheOriginalWasCopiedTo() async throws {

@@ -112,6 +112,41 @@ import Testing
         #expect(try await place.messageCount(dead) == 1)
     }
 
+    @Test func aRedriveElsewhereKeepsEachLettersKeyAndEndsAtTheCountThatWasAskedFor() async throws {
+        let place = try await CommandPlace.make()
+        defer { place.remove() }
+        let dead = place.queue + "-dead"
+        try await place.declare(
+            .init(
+                exchanges: [.init(place.queue + "-in")],
+                queues: [.init(dead)],
+                bindings: [.init(queue: place.queue, to: place.queue + "-in", routingKey: "own")]
+            )
+        )
+        let headers: RabbitTable = ["x-original-exchange": "gone", "x-original-routingKey": "own"]
+        try await place.send(["1", "2", "3"], to: dead, headers: headers)
+        let redriven = try await place.run("redrive", dead, "--to-exchange", "\(place.queue)-in", "--count", "2")
+        #expect(redriven.end == .exit(0))
+        #expect(redriven.errors.contains("2 letters redriven; not all were looked at"))
+        #expect(try await place.take(2).map(\.text) == ["1", "2"])
+        #expect(try await place.messageCount(dead) == 1)
+    }
+
+    @Test func definitionsOfOtherVirtualHostsAreLeftOut() async throws {
+        let place = try await CommandPlace.make()
+        defer { place.remove() }
+        let definitions = """
+            {"queues": [{"vhost": "\(place.broker.virtualHost)", "name": "\(place.queue)-mine"},
+                        {"vhost": "elsewhere of another", "name": "\(place.queue)-other"}],
+             "exchanges": [{"vhost": "elsewhere of another", "name": "\(place.queue)-in"}],
+             "bindings": [{"vhost": "elsewhere of another", "source": "\(place.queue)-in",
+                           "destination": "\(place.queue)-other"}]}
+            """
+        let declared = try await place.run("topology", "-", input: definitions)
+        #expect(declared.end == .exit(0))
+        #expect(declared.output == ["queue \(place.queue)-mine"])
+    }
+
     @Test func onASignalARedriveEndsAndEachLetterIsInOnePlace() async throws {
         let place = try await CommandPlace.make()
         defer { place.remove() }
@@ -124,7 +159,7 @@ import Testing
         #expect(try await place.take(1).map(\.text) == ["1"])
         process.send(signal: SIGINT)
         #expect(await process.end() == .exit(130))
-        #expect(try place.text("errors").contains("interrupted"))
+        #expect(try place.text("errors").contains("1 letter redriven; not all were looked at; interrupted"))
         #expect(try await place.messageCount(dead) == 2)
         #expect(try await place.messageCount() == 0)
     }

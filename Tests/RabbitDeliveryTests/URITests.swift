@@ -60,7 +60,8 @@ import Testing
         "amqp://u:s3cret@host?heartbeat=s3cret", "amqp://u:s3cret@host?nothing=s3cret", "amqp://u:s3cret@host#s3cret",
         "amqp://u:s3cret@host?cacertfile=/x", "amqp://u:s3cret@::1", "amqp://u:%ff@host",
         "amqp://u:s3cret@host?heartbeat", "amqp://app:s3cret/xyz@rabbit", "amqp://app:1234/s3cret@rabbit",
-        "amqp://app:pass?s3cret@rabbit",
+        "amqp://app:pass?s3cret@rabbit", "amqp://app:s3cret", "amqp://app:pass:s3cret", "amqp://[s3cret",
+        "amqp://[::1]s3cret",
     ])
     func whatIsWrongIsNamedAndNoPasswordIsRepeated(_ uri: String) throws {
         let error = #expect(throws: RabbitError.self) { try RabbitBroker(uri: uri) }

@@ -14,8 +14,15 @@ public import ServiceLifecycle
 /// The consumer has a connection of its own, with a thread of its own, from the first loop on: acknowledgements go through also while
 /// the broker blocks connections that publish. It connects again when the connection is lost, and declares its topology again;
 /// what was in hand then is delivered again by the broker, and a verdict on it changes nothing. Leaving a loop loses nothing: the
-/// next loop goes on where it was. Give the consumer to a `ServiceGroup` for an orderly end, use
-/// ``withRabbitConsumer(_:logger:_:)``, or call ``close(within:)``.
+/// next loop goes on with what was not handed out. A delivery that was, and is left without a verdict (by a handler that was
+/// cancelled, or whose error ended ``forEach(concurrency:retry:retryQueues:deadLetters:_:)``), keeps its place in
+/// ``Configuration/prefetch`` and comes again only on another channel: after a reconnect, or to another consumer once this one is closed.
+/// So close a consumer whose loop has failed. Give the consumer to a `ServiceGroup` for an orderly end, use
+/// ``withRabbitConsumer(_:logger:_:)``, or call ``close(within:)``; or drop it, with the sequences it gave out.
+///
+/// What was sent to the consumer and not acknowledged at its end, looked at or not, goes back to its queue. A quorum queue counts
+/// that as a failed delivery, and gives messages up that have more of them than `x-delivery-limit` (20 by default from RabbitMQ 4.0 on):
+/// a consumer that is restarted over and over with a large prefetch can bring messages there that it never handed out.
 public final class RabbitConsumer: Service, Sendable {
     let core: ConsumerCore
 
@@ -38,7 +45,8 @@ public final class RabbitConsumer: Service, Sendable {
     /// The loop ends when the consumer is closed or the task cancelled, and throws ``RabbitError`` where the consumer cannot go on: its
     /// login was refused, its queue is not there (404) or another connection's (405), its topology differs (406). Several loops may run
     /// at the same time: each delivery goes to one of them.
-    public var deliveries: Deliveries { Deliveries(core: core) }
+    /// The sequence keeps the consumer: it is not closed by being dropped as long as a loop goes on.
+    public var deliveries: Deliveries { Deliveries(consumer: self) }
 
     /// What happens to the consumer, from now on.
     public var events: RabbitEvents { core.events.listen() }
@@ -93,11 +101,15 @@ public final class RabbitConsumer: Service, Sendable {
 
     /// A consumer's deliveries.
     public struct Deliveries: AsyncSequence, Sendable {
-        let core: ConsumerCore
+        /// Kept, for a consumer that is dropped closes itself.
+        let consumer: RabbitConsumer
 
         /// Goes through them.
         public struct AsyncIterator: AsyncIteratorProtocol {
-            let core: ConsumerCore
+            let consumer: RabbitConsumer
+            private var core: ConsumerCore { consumer.core }
+
+            init(_ consumer: RabbitConsumer) { self.consumer = consumer }
 
             /// The next one; nil when the consumer is closed or the task cancelled.
             ///
@@ -115,7 +127,7 @@ public final class RabbitConsumer: Service, Sendable {
         }
 
         /// Goes through them.
-        public func makeAsyncIterator() -> AsyncIterator { AsyncIterator(core: core) }
+        public func makeAsyncIterator() -> AsyncIterator { AsyncIterator(consumer) }
     }
 }
 

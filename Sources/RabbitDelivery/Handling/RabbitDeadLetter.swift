@@ -43,9 +43,10 @@ public struct RabbitDeadLetter: Sendable, Hashable {
         public let originalExpiration: Duration?
     }
 
-    /// What the broker says, the newest first: one entry for each queue and reason.
+    /// What the broker says, the newest first: one entry for each queue and reason. What it said before the message waited in a
+    /// retry queue is there too.
     public let deaths: [Death]
-    /// The exchange to which it was published first.
+    /// The exchange to which it was published first: as this package has noted it, or as its first death says.
     public let exchange: String?
     /// The key with which it was published first.
     public let routingKey: String?
@@ -62,7 +63,7 @@ public struct RabbitDeadLetter: Sendable, Hashable {
 
     /// Nil where the headers say nothing of the kind.
     init?(_ headers: RabbitTable) {
-        deaths = (headers["x-death"]?.array ?? []).compactMap { $0.table.map { Death($0) } }
+        deaths = Self.deaths(headers).map { Death($0) }
         let ours = [CopyHeader.exchange, CopyHeader.error, CopyHeader.queue]
         guard !deaths.isEmpty || ours.contains(where: { headers[$0] != nil }) else { return nil }
         // The first death is named beside the list: in the list an entry comes to the front each time it counts.
@@ -74,6 +75,26 @@ public struct RabbitDeadLetter: Sendable, Hashable {
         errorType = headers[CopyHeader.errorType]?.string
         attempts = headers[CopyHeader.attempts]?.integer.map { Int(clamping: $0) }
         redrives = Self.redrives(headers)
+    }
+
+    /// The entries of `x-death`, and those from before: one for each queue and reason, with the whole count and the first time.
+    static func deaths(_ headers: RabbitTable) -> [RabbitTable] {
+        func entries(_ name: String) -> [RabbitTable] { (headers[name]?.array ?? []).compactMap(\.table) }
+        var earlier = entries(CopyHeader.copiedDeaths)
+        var all: [RabbitTable] = []
+        for var death in entries("x-death") {
+            if let index = earlier.firstIndex(where: {
+                $0["queue"] == death["queue"] && $0["reason"] == death["reason"]
+            }) {
+                let before = earlier.remove(at: index)
+                let counts = [before, death].map { max($0["count"]?.integer ?? 1, 0) }
+                let (sum, overflows) = counts[0].addingReportingOverflow(counts[1])
+                death["count"] = .int64(overflows ? .max : sum)
+                if let time = before["time"] { death["time"] = time }
+            }
+            all.append(death)
+        }
+        return all + earlier
     }
 
     private static func firstDeath(_ headers: RabbitTable, _ deaths: [Death]) -> Death? {

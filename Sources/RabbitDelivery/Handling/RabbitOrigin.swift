@@ -22,7 +22,9 @@ enum CopyHeader {
     static let redrives = "x-redrives"
 
     /// What a message that is sent to its origin again does without.
-    static let all = [exchange, routingKey, error, errorType, queue, attempts, userID, expiration, copiedRouting]
+    static let all = [
+        exchange, routingKey, error, errorType, queue, attempts, userID, expiration, copiedRouting, copiedDeaths,
+    ]
 
     /// What the broker adds for each queue that a message left (`x-death` and what stands beside it).
     static let brokers = [
@@ -35,6 +37,8 @@ enum CopyHeader {
     static let routing = ["CC", "BCC"]
     /// What ``routing`` was, in a copy.
     static let copiedRouting = "x-original-cc"
+    /// What `x-death` was, in a copy that comes back.
+    static let copiedDeaths = "x-original-death"
 
     /// The longest text of an error that travels, in bytes: a frame holds all headers together.
     static let maximumErrorBytes = 4_096
@@ -59,7 +63,7 @@ extension RabbitOrigin {
     /// connection's (406), and closes the channel with all that is under way.
     ///
     /// - Parameter comesBack: Whether the broker sends it back when its time is over. It takes a message that has been in the queue before for
-    ///   one that goes round for ever, and drops it, unless a consumer had rejected it (`x-death`): so the copy begins anew.
+    ///   one that goes round for ever, and drops it, unless a consumer had rejected it (`x-death`): so the copy begins anew, with what was there in a header of ours.
     func copy(
         of delivery: RabbitConsumer.Delivery,
         exchange: String,
@@ -75,7 +79,11 @@ extension RabbitOrigin {
         var headers = message.properties.headers
         if let routed = headers["CC"] { headers[CopyHeader.copiedRouting] = routed }
         for name in CopyHeader.routing { headers[name] = nil }
-        if comesBack { for name in CopyHeader.brokers { headers[name] = nil } }
+        if comesBack {
+            let deaths = RabbitDeadLetter.deaths(headers)
+            if !deaths.isEmpty { headers[CopyHeader.copiedDeaths] = .array(deaths.map { .table($0) }) }
+            for name in CopyHeader.brokers { headers[name] = nil }
+        }
         // Of the queue that it was in.
         headers["x-delivery-count"] = nil
         headers[CopyHeader.exchange] = .string(self.exchange)

@@ -8,10 +8,14 @@ public import Logging
 /// let summary = try await RabbitRedrive(configuration).run(through: publisher)
 /// ```
 ///
-/// A letter is acknowledged only when its replay is confirmed. It is sent as it was at first, without what the broker and this package
-/// added, and with one more header that counts how often it went round; one that did so too often is left. What is left stays in
-/// its queue. The messages that are there at the beginning are looked at, and no more: those that fail again meanwhile are for another
-/// run.
+/// A letter is acknowledged only when its replay is confirmed. A replay is the message with its properties and headers, without what
+/// the broker and this package added, and with one more header that counts how often it went round; one that did so too often is left.
+/// It is persistent, and it has no time to live, which as a rule is over, no user id, which would have to be the publisher's, and no
+/// `CC`: the queues of those keys had theirs. What is left stays in its queue. The messages that are there at the beginning are looked
+/// at, and no more: those that fail again meanwhile are for another run.
+///
+/// Cancelling its task ends a run in good order: what was sent is waited for, within the publisher's `confirmTimeout`, and
+/// acknowledged, and ``Summary/isPartial`` says that there may be more.
 public struct RabbitRedrive: Sendable {
     /// What to redrive.
     public struct Configuration: Sendable {
@@ -27,7 +31,7 @@ public struct RabbitRedrive: Sendable {
         }
         /// How many a second, at most, 0.001 to 1,000,000; nil for as many as are confirmed.
         public var maximumPerSecond: Double?
-        /// How many, at most; nil for all.
+        /// How many are sent, at most, zero or more; nil for all. The run ends there.
         public var maximumLetters: Int?
         /// How often one may go round, 1 or more.
         public var maximumRedrives = 3
@@ -58,7 +62,7 @@ public struct RabbitRedrive: Sendable {
 
     /// What came of a run.
     public struct Summary: Sendable, Hashable {
-        /// Sent, confirmed, and out of the queue.
+        /// Sent, confirmed, and acknowledged; see ``acknowledgementsReachedBroker``. Of a preview: that would be.
         public internal(set) var redriven = 0
         /// Left, because they are not wanted.
         public internal(set) var unwanted = 0
@@ -68,8 +72,12 @@ public struct RabbitRedrive: Sendable {
         public internal(set) var withoutOrigin = 0
         /// Left, because their replays were not confirmed.
         public internal(set) var failed: [RabbitError] = []
-        /// Whether the run ended before it had seen every letter that it had counted.
+        /// Whether the run ended before it had seen every letter that it had counted: it was cancelled, has sent so many as it should or
+        /// holds so many as it may, or the next one did not come.
         public internal(set) var isPartial = false
+        /// How often the broker had delivered a letter before without an acknowledgement (`x-delivery-count`): the largest number seen; nil
+        /// but for quorum queues. What this run leaves has one more afterwards.
+        public internal(set) var largestDeliveryCount: Int?
         /// Whether the broker has said, by closing the channel in order, that it has every acknowledgement. Where it has not, letters
         /// that were redriven may still be in their queue.
         public internal(set) var acknowledgementsReachedBroker = true
@@ -112,6 +120,8 @@ public struct RabbitRedrive: Sendable {
         message.isMandatory = true
         for name in CopyHeader.all + CopyHeader.brokers + CopyHeader.routing { message.properties.headers[name] = nil }
         message.properties.headers[CopyHeader.redrives] = .int64(Int64(redrives))
+        message.properties.isPersistent = true
+        message.properties.expiration = nil
         message.properties.userID = nil
         return message
     }
@@ -120,7 +130,7 @@ public struct RabbitRedrive: Sendable {
     ///
     /// A quorum queue counts that as a delivery that failed, as it does of every letter that a run leaves: with a delivery limit
     /// (`x-delivery-limit`, 20 by default from RabbitMQ 4.0 on) it gives a letter up that was looked at so often. A queue of dead letters
-    /// is better without one.
+    /// is better without one. ``Summary/largestDeliveryCount`` says how often that was.
     ///
     /// - Parameter observer: Told of each letter, in order, and what a run would do with it.
     @discardableResult
@@ -134,7 +144,7 @@ public struct RabbitRedrive: Sendable {
     ///   - publisher: Who sends the replays.
     ///   - observer: Told of each letter, in order.
     /// - Throws: ``RabbitError`` where the dead-letter queue cannot be read, `timedOut` where there is no connection within
-    ///   30 seconds. How each replay ended is in the summary.
+    ///   30 seconds, `cancelled` where the task is cancelled before there is one. How each replay ended is in the summary.
     @discardableResult
     public func run(
         through publisher: RabbitPublisher,
@@ -168,8 +178,7 @@ public struct RabbitRedrive: Sendable {
             failure = error
         }
         await run.finish()
-        // What is left goes back to its place in the queue with the channel.
-        run.noteClosed(await consumer.close(within: .seconds(10)))
+        await run.close(consumer)
         if let failure { throw failure }
         return run.summary
     }

@@ -5,14 +5,14 @@
 /// broker sends it back to the queue. No consumer reads these queues. They are durable, declared by `forEach` before its consumer
 /// connects, and stay when they are not needed any more.
 ///
-/// From a classic queue the broker sends a message back without a confirmation: it is lost where the queue it belongs in was deleted
-/// meanwhile, is full and refuses, or the broker is killed in that moment. From a quorum queue it is moved at least once
-/// (`x-dead-letter-strategy`), and stays where it cannot be: that costs the broker more memory, and needs the feature flag
-/// `stream_queue`, which new brokers have on.
+/// They are quorum queues by default, from which a message is moved back at least once (`x-dead-letter-strategy`, from RabbitMQ 3.10 on),
+/// and stays where it cannot be: that costs the broker more memory, and needs the feature flag `stream_queue`, which new
+/// brokers have on. From a classic queue the broker sends a message back without a confirmation: **it is lost in silence** where the
+/// queue it belongs in was deleted meanwhile, is full and refuses, or the broker is killed in that moment.
 public struct RabbitRetryQueues: Sendable {
     /// How long the message waits after its first failure, its second, and so on.
     public let delays: [Duration]
-    /// Classic, or quorum, from which nothing is lost.
+    /// Quorum, from which nothing is lost, or classic.
     public let kind: RabbitTopology.Queue.Kind
     let publisher: RabbitPublisher
 
@@ -21,11 +21,11 @@ public struct RabbitRetryQueues: Sendable {
     /// - Parameters:
     ///   - delays: One for each attempt after the policy has given a message up in place, in whole milliseconds; after the last of
     ///     them it becomes a dead letter.
-    ///   - kind: Classic, or quorum. Queues that are there already and of the other kind are an error (``RabbitError/Kind/topologyMismatch``).
+    ///   - kind: Quorum, or classic. Queues that are there already and of the other kind are an error (``RabbitError/Kind/topologyMismatch``).
     ///   - publisher: Who sends the copies.
     public init(
         _ delays: [Duration],
-        kind: RabbitTopology.Queue.Kind = .classic,
+        kind: RabbitTopology.Queue.Kind = .quorum,
         through publisher: RabbitPublisher
     ) {
         self.delays = delays

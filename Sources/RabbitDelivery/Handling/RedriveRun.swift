@@ -1,4 +1,5 @@
 internal import DequeModule
+internal import Synchronization
 
 /// One run of a redrive: letters are read, decided on, sent; and acknowledged when their replays are confirmed.
 struct RedriveRun {
@@ -12,6 +13,10 @@ struct RedriveRun {
     private var underWay: Deque<(RabbitConsumer.Delivery, RabbitPublisher.PendingConfirmation)> = []
     /// Letters that are left, held so that the broker does not send them again.
     private var held: [RabbitConsumer.Delivery] = []
+    /// How many were sent, or would be.
+    private var sent = 0
+    /// On which channel of the consumer's the letters were delivered.
+    private var generation: Int?
     private var nextSend = ContinuousClock.now
 
     init(_ configuration: RabbitRedrive.Configuration, _ publisher: RabbitPublisher?, _ redrive: RabbitRedrive) {
@@ -28,10 +33,10 @@ struct RedriveRun {
         // Not before the queue has said how much it holds: an empty one hands nothing out.
         try await consumer.core.connected.wait(within: RabbitRedrive.connectionTimeout)
         let count = consumer.core.messageCount(of: configuration.queue) ?? 0
-        var generation: Int?
-        for _ in 0..<min(count, configuration.maximumLetters ?? .max) {
+        for _ in 0..<max(count, 0) {
             // Another consumer may have taken what was counted, or its time was over.
-            guard held.count < configuration.maximumHeld,
+            guard held.count < configuration.maximumHeld, sent < configuration.maximumLetters ?? .max,
+                !Task.isCancelled,
                 let letter = try await consumer.core.next(within: configuration.maximumWait).get().map({
                     RabbitConsumer.Delivery($0)
                 })
@@ -45,15 +50,20 @@ struct RedriveRun {
                 break
             }
             generation = letter.generation
+            if let deliveries = letter.brokerDeliveryCount {
+                summary.largestDeliveryCount = max(summary.largestDeliveryCount ?? 0, deliveries)
+            }
             let decision = redrive.decide(letter)
             observer(letter, decision)
-            try await take(letter, decision)
+            guard await take(letter, decision) else {
+                summary.isPartial = true
+                break
+            }
         }
     }
 
-    private mutating func take(_ letter: RabbitConsumer.Delivery, _ decision: RabbitRedrive.Decision)
-        async throws(RabbitError)
-    {
+    /// - Returns: False where the task is cancelled, and the letter stays.
+    private mutating func take(_ letter: RabbitConsumer.Delivery, _ decision: RabbitRedrive.Decision) async -> Bool {
         switch decision {
         case .unwanted:
             summary.unwanted += 1
@@ -67,26 +77,31 @@ struct RedriveRun {
         case .send(let exchange, let routingKey, let redrives):
             guard let publisher else {
                 summary.redriven += 1
+                sent += 1
                 held.append(letter)
-                return
+                return true
             }
-            try await waitForRate()
+            guard await waitForRate() else { return false }
             if underWay.count >= Self.window { await settleFirst() }
             do throws(RabbitError) {
                 let replay = RabbitRedrive.replay(letter, exchange, routingKey, redrives)
                 underWay.append((letter, try await publisher.enqueue(replay)))
+                sent += 1
             } catch {
-                if error.kind == .cancelled { throw error }
+                if error.kind == .cancelled { return false }
                 fail(letter, error)
             }
         }
+        return true
     }
 
-    private mutating func waitForRate() async throws(RabbitError) {
-        guard let rate = configuration.maximumPerSecond else { return }
+    /// - Returns: False where the task is cancelled.
+    private mutating func waitForRate() async -> Bool {
+        guard let rate = configuration.maximumPerSecond else { return true }
         // Time is what is waited for: a rate is nothing else.
-        do { try await Task.sleep(until: nextSend, clock: .continuous) } catch { throw .cancelled(persistence: nil) }
+        do { try await Task.sleep(until: nextSend, clock: .continuous) } catch { return false }
         nextSend = max(nextSend, .now - .seconds(1)).advanced(by: .seconds(1) / rate)
+        return true
     }
 
     private mutating func settleFirst() async {
@@ -117,9 +132,15 @@ struct RedriveRun {
         }
     }
 
-    /// Notes whether the broker has said that it has the letters' acknowledgements.
-    mutating func noteClosed(_ close: RabbitConsumer.CloseSummary) {
-        summary.acknowledgementsReachedBroker = summary.redriven == 0 || close.acknowledgementsReachedBroker
+    /// Closes the consumer, and notes whether the broker has said that it has the letters' acknowledgements. With the channel what is left
+    /// goes back to its place in the queue.
+    mutating func close(_ consumer: RabbitConsumer) async {
+        // What was acknowledged on a channel that was lost may not have come to the broker, however its last one is closed.
+        let isSameChannel = consumer.core.queue.withLock { $0.generation } == generation
+        let end = await consumer.close(within: .seconds(10))
+        guard publisher != nil, summary.redriven > 0 else { return }
+        summary.acknowledgementsReachedBroker =
+            isSameChannel && end.acknowledgementsReachedBroker && end.lateVerdicts == 0
     }
 
     private mutating func fail(_ letter: RabbitConsumer.Delivery, _ error: RabbitError) {

@@ -81,7 +81,7 @@ public final class RabbitPublisher: Service, Destination {
 
     /// Publishes many messages, in order, and waits once for all of them.
     ///
-    /// Where the task is cancelled, messages of which nothing was written are not sent.
+    /// Where the task is cancelled, messages of which nothing was written are not sent, and none are accepted any more.
     ///
     /// - Returns: For each message, in the order given, its confirmation or why there is none. One failure does not keep the others
     ///   from being sent.
@@ -92,6 +92,7 @@ public final class RabbitPublisher: Service, Destination {
         for message in messages {
             let index = batch.add()
             do throws(RabbitError) {
+                if Task.isCancelled { throw .cancelled(persistence: .notPersisted) }
                 let send = try core.queued(message, .batch(batch, index))
                 if try !core.offer(send) { try await core.waitForRoom(send) }
             } catch {

@@ -12,7 +12,6 @@ final class SendBatch: Sendable {
         var items: [Item] = []
         var unfinished = 0
         var waiter: (UInt64, CheckedContinuation<Void, Never>)?
-        var isCancelled = false
     }
 
     // The sending task meets the connection's thread here.
