@@ -111,12 +111,8 @@ struct OffsetResetTests {
         let again = try await first.take(1)
         if again.map(\.offset) == [0] {
             // On a busy machine the first message is read before the reset is told of. Then a message that is fetched again may be
-            // another log's as well, and the partition begins again with all that is unsettled: which it says.
-            let begins = "\(topic) [0] begins again at offset 0, after 9"
-            _ = try await events.first { event -> Bool? in
-                guard case .problem(let error, _) = event, error.kind == .offsetOutOfRange else { return nil }
-                return error.reason.hasPrefix(begins) ? true : nil
-            }
+            // another log's as well, and the partition begins again with all that is unsettled; or the rebalance takes it back to its
+            // beginning before one is read (`ConsumerAssignment.beginReturning`), of which no event tells.
             let rest = try await first.take(9)
             #expect(rest.map(\.offset) == Array(1..<10))
             for delivery in again + rest { delivery.acknowledge() }
