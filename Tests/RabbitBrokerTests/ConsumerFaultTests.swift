@@ -204,7 +204,10 @@ extension FaultTests {
         while try await server.evaluate(count).filter({ !$0.isWhitespace }).contains("{count,0}") == false {}
         #expect(record.handled.withLock { $0.isSuperset(of: good) }, "seed \(seed)")
         var found: Set<String> = []
-        _ = try await RabbitRedrive(.init(broker, queue: dead), logger: quiet).preview { letter, _ in
+        var look = RabbitRedrive.Configuration(broker, queue: dead)
+        // No other consumer takes letters: only a broker that is slow would end it.
+        look.maximumWait = .seconds(60)
+        _ = try await RabbitRedrive(look, logger: quiet).preview { letter, _ in
             found.insert(letter.text ?? "")
             #expect(letter.deadLetter?.queue == queue, "seed \(seed)")
         }
