@@ -83,7 +83,8 @@ struct ExactlyOnceRefusalTests {
             fixture.outbox.table.insert(rows(fixture, [Int](repeating: 20, count: 10)))
         )
         try fixture.mock?.inject([.invalidRecord, .none, .none, .none, .invalidRecord], into: .produce)
-        try await publish(fixture, with: try fixture.destination())
+        // In one request, though the producer's thread is sooner than the task that hands them over.
+        try await publish(fixture, with: try fixture.destination { $0.producer.linger = .seconds(1) })
         let parked = try await fixture.outbox.parked(key: nil, limit: 10)
         // With its followers.
         #expect(parked.map { $0.event.message.payload?.first } == "3456789".utf8.map(Optional.some))
