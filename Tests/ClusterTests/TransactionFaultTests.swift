@@ -325,6 +325,23 @@ struct TransactionFaultTests {
         try await fixture.finish()
     }
 
+    @Test func aProducerWhoseEarlierTransactionIsStillBeingEndedIsToldToTryAgain() async throws {
+        let cluster = try TestCluster()
+        let topic = try await cluster.makeTopic()
+        var configuration = cluster.transactionalConfiguration()
+        configuration.operationTimeout = .seconds(5)
+        let producer = try KafkaTransactionalProducer(configuration, logger: .test)
+        try cluster.mock.inject(Array(repeating: .concurrentTransactions, count: 1_000), into: .initProducerID)
+        let error = await kafkaError { try await producer.withTransaction { _ in } }
+        #expect(error?.code == "CONCURRENT_TRANSACTIONS")
+        #expect(error?.recovery == .retry)
+        #expect(error?.persistence == .notPersisted)
+        try cluster.mock.clearErrors(for: .initProducerID)
+        try await producer.withTransaction { _ = try await $0.send(KafkaMessage(topic: topic, value: "next")) }
+        #expect(try await Kcat(cluster).committedValues(topic) == ["next"])
+        await producer.close()
+    }
+
     @Test func aProducerThatIsNotAllowedToInitialiseCanTryAgain() async throws {
         let cluster = try TestCluster()
         let topic = try await cluster.makeTopic()
