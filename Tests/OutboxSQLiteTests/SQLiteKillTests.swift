@@ -66,7 +66,7 @@
             #expect(Set(read) == Set(tasks))
             for name in names {
                 let own = read.filter { $0.hasPrefix(name + "-") }
-                #expect(own == (1...own.count).map { "\(name)-\($0)" })
+                #expect(own == own.indices.map { "\(name)-\($0 + 1)" })
             }
         }
 
