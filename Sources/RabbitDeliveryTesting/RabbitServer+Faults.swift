@@ -10,9 +10,18 @@ extension RabbitServer {
         }
     }
 
-    /// Kills the broker (SIGKILL). What it had confirmed is in its directory.
+    /// Kills the broker (SIGKILL). Messages that it had confirmed are in its directory; that there is a queue for them is so only
+    /// after ``storeDeclarations()``, or some seconds.
     public func kill() throws {
         _ = try own.signal(SIGKILL)
+    }
+
+    /// Returns when what was declared until now (queues, exchanges, bindings) outlives ``kill()``.
+    ///
+    /// RabbitMQ answers a declaration when Mnesia has it in its log, whose end is written some time later. Killed before that, the
+    /// broker comes back without the queue, and deletes the messages that it had confirmed for it.
+    public func storeDeclarations() async throws {
+        _ = try await own.evaluate("mnesia:sync_log().")
     }
 
     /// Starts it again after ``kill()``, on the same ports, with what is in its directory; returns when a login works.

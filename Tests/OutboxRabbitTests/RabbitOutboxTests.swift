@@ -29,17 +29,24 @@ import Testing
         let publishing = Task { try await publisher.run() }
         let writer = try await LibpqConnection.open(LibpqSettings(database.url))
         let (keys, each) = (20, 30)
+        var killing: Task<Void, any Error>?
         for number in 0..<each {
             for key in 0..<keys {
                 let message = OutboxMessage(destination: "rabbit", topic: queue, key: "k\(key)", payload: "\(number)")
                 try await writer.query(try outbox.table.insert(message))
             }
             if number == each / 3 {
-                // What is under way has no outcome, and comes again with its key.
-                try server.kill()
-                try await server.restart()
+                // Once something is confirmed, which is deleted then, the queue is declared.
+                while try await outbox.status().backlog > number * keys { await Task.yield() }
+                try await server.storeDeclarations()
+                // What is under way has no outcome, and comes again with its key; events are written all the while.
+                killing = Task {
+                    try server.kill()
+                    try await server.restart()
+                }
             }
         }
+        try await killing?.value
         let consumer = try RabbitConsumer(.init(broker, queue: queue, topology: topology), logger: quiet)
         var stored: Set<String> = []
         var seen: [String: [Int]] = [:]

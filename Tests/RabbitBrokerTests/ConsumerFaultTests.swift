@@ -157,10 +157,8 @@ extension FaultTests {
                 }
             }
         }
-        // Messages are on disk when they are confirmed; that there are queues is so only when Mnesia has written its log, some time after
-        // they were declared.
         for publisher in publishers { try await publisher.waitUntilConnected(within: .seconds(60)) }
-        _ = try await server.evaluate("mnesia:sync_log().")
+        try await server.storeDeclarations()
         await withTaskGroup(of: Void.self) { group in
             for (index, publisher) in publishers.enumerated() {
                 group.addTask {

@@ -140,9 +140,7 @@ import Testing
             }
             return confirmed
         }
-        // Messages are on disk when they are confirmed; that there is a queue is so only when Mnesia has written its log, some time after
-        // it was declared.
-        _ = try await server.evaluate("mnesia:sync_log().")
+        try await server.storeDeclarations()
         try server.kill()
         try await server.restart()
         sending.cancel()

@@ -69,6 +69,8 @@ import ServiceLifecycle
             group: group,
             topics: [WorkEvent.topic]
         )
+        // So long a service that was killed keeps its partitions, which the one that is started after it waits for.
+        configuration.sessionTimeout = .seconds(6)
         store.begin(&configuration)
         let consumer = try KafkaConsumer(configuration, logger: logger)
 
