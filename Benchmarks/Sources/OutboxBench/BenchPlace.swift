@@ -29,8 +29,9 @@ final class BenchPlace: Sendable {
         try kafka?.createTopic(topic, partitions: 4)
     }
 
-    func connect() async throws -> LibpqConnection {
+    func connect(prepared: Int = 0) async throws -> LibpqConnection {
         var settings = LibpqSettings(url)
+        settings.maximumPreparedStatements = prepared
         settings.answerTimeout = .seconds(600)
         return try await LibpqConnection.open(settings)
     }

@@ -34,22 +34,25 @@ struct OutboxBench: AsyncParsableCommand {
     )
     var readerSeconds: Int = 60
 
-    @Flag(help: "Measure memory and the long reader alone.")
-    var long = false
+    @Option(help: "Measure this alone; may be repeated.")
+    var only: [Part] = []
+
+    enum Part: String, ExpressibleByArgument, CaseIterable {
+        case backlog, latency, writers, idle, reader, memory
+    }
 
     func run() async throws {
         let place = try await BenchPlace()
         let bench = OutboxMeasurements(place: place, rows: rows, seconds: seconds)
         try await place.reset()
         print("scenario                                             figure      against     ratio")
-        if !long {
-            try await bench.backlog()
-            try await bench.latency()
-            try await bench.writers()
-            try await bench.idle()
-        }
-        if readerSeconds > 0 { try await bench.longReader(readerSeconds) }
-        if memoryRows > 0 { try await bench.memory(memoryRows) }
+        let parts = only.isEmpty ? Part.allCases : only
+        if parts.contains(.backlog) { try await bench.backlog() }
+        if parts.contains(.latency) { try await bench.latency() }
+        if parts.contains(.writers) { try await bench.writers() }
+        if parts.contains(.idle) { try await bench.idle() }
+        if parts.contains(.reader), readerSeconds > 0 { try await bench.longReader(readerSeconds) }
+        if parts.contains(.memory), memoryRows > 0 { try await bench.memory(memoryRows) }
         await place.close()
     }
 }

@@ -153,31 +153,37 @@ struct OutboxMeasurements {
         let change: @Sendable (Int) -> OutboxStatement = { id in
             OutboxStatement("UPDATE orders SET number = number + 1 WHERE id = $1 RETURNING id", [.integer(Int64(id))])
         }
-        var with: [Double] = []
-        var without: [Double] = []
-        for _ in 0..<3 {
-            without.append(try await load(change))
-            with.append(
-                try await load { id in
-                    let message = OutboxMessage(topic: topic, key: "\(id)", payload: String(repeating: "x", count: 200))
-                    return (try? table.insert(message, with: change(id))) ?? change(id)
-                }
-            )
-            try await setUp.query(OutboxStatement("TRUNCATE outbox"))
+        for (name, prepared) in [("one statement", 0), ("one, prepared", 10)] {
+            var with: [Double] = []
+            var without: [Double] = []
+            for _ in 0..<3 {
+                without.append(try await load(prepared: prepared, change))
+                with.append(
+                    try await load(prepared: prepared) { id in
+                        let payload = String(repeating: "x", count: 200)
+                        let message = OutboxMessage(topic: topic, key: "\(id)", payload: payload)
+                        return (try? table.insert(message, with: change(id))) ?? change(id)
+                    }
+                )
+                try await setUp.query(OutboxStatement("TRUNCATE outbox"))
+            }
+            let (one, other) = (with.sorted()[1], without.sorted()[1])
+            line("commits with the event in \(name), 32 conn.", text(one), text(other), one / other)
         }
         await setUp.close()
-        let (one, other) = (with.sorted()[1], without.sorted()[1])
-        line("commits with the event in one statement, 32 conn.", text(one), text(other), one / other)
     }
 
     /// Commits a second of 32 connections.
-    private func load(_ statement: @escaping @Sendable (Int) -> OutboxStatement) async throws -> Double {
+    private func load(
+        prepared: Int,
+        _ statement: @escaping @Sendable (Int) -> OutboxStatement
+    ) async throws -> Double {
         let deadline = ContinuousClock.now.advanced(by: .seconds(seconds))
         let start = ContinuousClock.now
         let count = try await withThrowingTaskGroup(of: Int.self) { group in
             for id in 0..<32 {
                 group.addTask {
-                    let connection = try await place.connect()
+                    let connection = try await place.connect(prepared: prepared)
                     var count = 0
                     while ContinuousClock.now < deadline {
                         try await connection.query(statement(id))

@@ -49,14 +49,11 @@ public struct OutboxTable: Sendable, Hashable {
 
     /// A name, quoted.
     public func quoted(_ name: String) -> String {
-        let mark: Character = dialect == .mysql ? "`" : "\""
-        var result = String(mark)
-        for character in name.unicodeScalars {
-            if Character(character) == mark { result.append(mark) }
-            result.unicodeScalars.append(character)
-        }
-        result.append(mark)
-        return result
+        let mark = dialect == .mysql ? "`" : "\""
+        // By bytes: a mark with a combining character behind it is one mark all the same.
+        guard let byte = mark.utf8.first, name.utf8.contains(byte) else { return mark + name + mark }
+        let parts = name.utf8.split(separator: byte, omittingEmptySubsequences: false)
+        return mark + parts.map { String(decoding: $0, as: UTF8.self) }.joined(separator: mark + mark) + mark
     }
 
     /// A place for the value with a number from 1 on.
@@ -120,16 +117,15 @@ public struct OutboxTable: Sendable, Hashable {
             throw .invalidConfiguration("use two statements in one transaction: only PostgreSQL changes data in WITH")
         }
         try message.validate()
-        let places = (1...6).map { "\(placeholder(change.values.count + $0))::\(Self.types[$0 - 1])" }.joined(
-            separator: ", "
-        )
+        let first = change.values.count + 1
+        let places =
+            "$\(first)::text, $\(first + 1)::text, $\(first + 2)::text, $\(first + 3)::bytea, $\(first + 4)::bytea, "
+            + "$\(first + 5)::text::jsonb"
         return OutboxStatement(
             "WITH change AS (\(change.text)) INSERT INTO \(name()) (\(Self.columns)) SELECT \(places) FROM change",
             change.values + Self.values(of: message)
         )
     }
-
-    private static let types = ["text", "text", "text", "bytea", "bytea", "text::jsonb"]
 
     private var mysqlColumns: String { "idempotency_key, destination, topic, `key`, payload, headers" }
 

@@ -96,24 +96,25 @@ final class LibpqHandle {
     }
 
     /// Hands a statement to libpq, with a sync of its own: without one an error would abort the statements after it.
-    func send(_ statement: OutboxStatement) -> Bool {
+    func send(_ statement: OutboxStatement, _ way: LibpqPreparedStatements.Way) -> Bool {
         let values = statement.values.map(Parameter.init)
         defer { for value in values { value.free() } }
         let pointers = values.map { UnsafePointer($0.bytes) }
         let lengths = values.map(\.length)
         let formats = values.map { $0.isBinary ? Int32(1) : 0 }
         let types = values.map { $0.isBinary ? Oid(17) : 0 }
-        let isSent = PQsendQueryParams(
-            connection,
-            statement.text,
-            Int32(values.count),
-            types,
-            pointers,
-            lengths,
-            formats,
-            1
-        )
-        return isSent == 1 && PQpipelineSync(connection) == 1
+        let count = Int32(values.count)
+        let isSent =
+            switch way {
+            case .unnamed:
+                PQsendQueryParams(connection, statement.text, count, types, pointers, lengths, formats, 1) == 1
+            case .preparing(let name, _):
+                PQsendPrepare(connection, name, statement.text, count, types) == 1
+                    && PQsendQueryPrepared(connection, name, count, pointers, lengths, formats, 1) == 1
+            case .named(let name, _):
+                PQsendQueryPrepared(connection, name, count, pointers, lengths, formats, 1) == 1
+            }
+        return isSent && PQpipelineSync(connection) == 1
     }
 
     /// Writes what waits to be written.

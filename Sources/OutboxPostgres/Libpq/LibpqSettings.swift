@@ -31,6 +31,15 @@ public struct LibpqSettings: Sendable, Hashable {
     /// How many statements may be under way at a time (libpq's pipeline mode), 1 or more; what is beyond waits in the client.
     public var maximumPipelined: Int = 32
 
+    /// How many statements a connection keeps prepared at the server, 0 or more: PostgreSQL reads and plans a statement that comes for the
+    /// second time once, and not each time (`PREPARE` of the protocol, not of SQL). None by default, for a pooler that gives each
+    /// transaction another session must know such statements: PgBouncer does so from 1.21 on, with `max_prepared_statements`.
+    ///
+    /// What a prepared statement costs in the server's memory stays until the connection's end; a statement is its text and
+    /// which of its values are bytes, and those that come when there are so many are not prepared. A change of a table may make one fail
+    /// once, with the code `0A000` and the recovery `retry`; it works when it is sent again.
+    public var maximumPreparedStatements: Int = 0
+
     /// Settings for a connection string.
     public init(_ connection: String) {
         self.connection = connection
@@ -47,9 +56,12 @@ public struct LibpqSettings: Sendable, Hashable {
     /// All that libpq is given, secrets included.
     func words() throws(OutboxError) -> [String: String] {
         guard !connection.utf8.contains(0) else { throw Self.unreadable }
-        guard connectTimeout > .zero, answerTimeout > .zero, cancelTimeout > .zero, maximumPipelined >= 1 else {
+        guard connectTimeout > .zero, answerTimeout > .zero, cancelTimeout > .zero, maximumPipelined >= 1,
+            maximumPreparedStatements >= 0
+        else {
             throw .invalidConfiguration(
-                "connectTimeout, answerTimeout, cancelTimeout and maximumPipelined have to be more than zero"
+                "connectTimeout, answerTimeout, cancelTimeout and maximumPipelined have to be more than zero, and "
+                    + "maximumPreparedStatements not less"
             )
         }
         var message: UnsafeMutablePointer<CChar>?

@@ -20,6 +20,9 @@ struct LibpqThread: ~Copyable {
     private var underWay: Deque<LibpqJob> = [] {
         didSet { core.underWayCount.store(underWay.count, ordering: .relaxed) }
     }
+    /// How those were sent.
+    private var ways: Deque<LibpqPreparedStatements.Way> = []
+    private var prepared: LibpqPreparedStatements
     /// What the first of them was answered so far.
     private var answer: LibpqJob.Outcome?
     private var wantsToWrite = false
@@ -29,6 +32,7 @@ struct LibpqThread: ~Copyable {
 
     init(_ core: LibpqCore) {
         self.core = core
+        self.prepared = LibpqPreparedStatements(maximum: core.settings.maximumPreparedStatements)
     }
 
     consuming func run(_ words: [String: String]) {
@@ -137,8 +141,10 @@ struct LibpqThread: ~Copyable {
         guard cancellation == nil, underWay.first?.isOver != true else { return nil }
         while underWay.count < core.settings.maximumPipelined, let job = waiting.popFirst() {
             guard job.beginSending() else { continue }
+            let way = prepared.way(of: job.statement)
             underWay.append(job)
-            guard handle.send(job.statement) else { return lastError(handle) }
+            ways.append(way)
+            guard handle.send(job.statement, way) else { return lastError(handle) }
         }
         guard let isBlocked = handle.flush() else { return lastError(handle) }
         wantsToWrite = isBlocked
@@ -152,20 +158,47 @@ struct LibpqThread: ~Copyable {
             case .copying:
                 isCopying = true
                 return
-            case .rows(let rows): if answer == nil { answer = .success(rows) }
+            case .rows(let rows):
+                if case .preparing(let name, let key) = ways.first {
+                    // What was prepared is carried out next.
+                    prepared.notePrepared(key, as: name, isThere: true)
+                    ways[0] = .named(name, key)
+                } else if answer == nil {
+                    answer = .success(rows)
+                }
             // Also after an answer: what a commit fails of comes between the answer and the sync. The first error is the reason;
             // libpq's own, of the connection that is gone then, comes after the server's.
             case .failure(let error):
                 if case .failure = answer { continue }
-                answer = .failure(error)
+                answer = .failure(noteFailure(error))
             case .sync:
                 underWay.removeFirst()
+                ways.removeFirst()
                 // Given away whole: the rows are freed by the task that gets them.
                 first.finish(
                     answer.take() ?? .failure(LibpqFailure.error(code: "", message: "no answer", persistence: nil))
                 )
             }
         }
+    }
+
+    /// The first statement failed, perhaps only of being prepared.
+    private mutating func noteFailure(_ error: OutboxError) -> OutboxError {
+        switch ways.first {
+        case .preparing(let name, let key):
+            prepared.notePrepared(key, as: name, isThere: false)
+            ways[0] = .unnamed
+        case .named(_, let key) where prepared.noteFailure(error.code, of: key):
+            return OutboxError(
+                kind: error.kind,
+                persistence: error.persistence,
+                recovery: .retry,
+                reason: error.reason,
+                code: error.code
+            )
+        case .named, .unnamed, nil: break
+        }
+        return error
     }
 
     /// A statement that is not answered in time takes the connection with it, for its answer may still come.
