@@ -38,6 +38,19 @@ struct CancellationTests {
         await observer.close()
     }
 
+    // A request that comes before the session has read the statement does nothing; without another one it would go on for ten minutes.
+    @Test func aStatementIsEndedTooWhoseTaskIsCancelledBeforeTheServerHasReadIt() async throws {
+        let connection = try await TestDatabase.make().connect()
+        for _ in 0..<50 {
+            let task = Task { try await connection.query(OutboxStatement("SELECT pg_sleep(600)")) }
+            while connection.statementsUnderWay == 0 { await Task.yield() }
+            task.cancel()
+            _ = await task.result
+            #expect(try await connection.query(OutboxStatement("SELECT 7::bigint")).integer(0, 0) == 7)
+        }
+        await connection.close()
+    }
+
     @Test func aTransactionWhoseTaskIsCancelledIsRolledBackAtOnce() async throws {
         let database = try await TestDatabase.make()
         let connection = try await database.connect()

@@ -51,9 +51,10 @@ public final class LibpqConnection: Sendable {
     ///     ``LibpqSettings/answerTimeout`` where nil. The connection is given up then, and the server asked to end the statement.
     /// - Returns: The rows.
     /// - Throws: ``OutboxError``, whose `persistence` says whether the statement may have been carried out. A task that is
-    ///   cancelled gets `cancelled` at once. What was sent is `possiblyPersisted`, and the server is asked to end it (`PQcancel`), unless other
-    ///   statements are under way behind it, which that could hit. No other statement is sent before it has ended and the server has
-    ///   taken the request; where it does not take it within ``LibpqSettings/cancelTimeout`` the connection is given up.
+    ///   cancelled gets `cancelled` at once. What was sent is `possiblyPersisted`, and the server is asked to end it (`PQcancel`), again
+    ///   and again until it has, unless other statements are under way behind it, which that could hit. No other statement is sent
+    ///   before it has ended and the server has taken the request; where it does not take it within ``LibpqSettings/cancelTimeout``
+    ///   the connection is given up.
     @discardableResult
     public func query(_ statement: OutboxStatement, within timeout: Duration? = nil) async throws(OutboxError)
         -> LibpqRows

@@ -115,7 +115,7 @@ struct LibpqThread: ~Copyable {
             if let error = overdue() { return error }
             if let error = cancelWhatIsOver(handle) { return error }
             if let error = sendWaiting(handle) { return error }
-            let deadlines = [underWay.first?.deadline, waiting.first?.deadline, cancellation?.deadline]
+            let deadlines = [underWay.first?.deadline, waiting.first?.deadline, cancellation?.wakeUp]
             let deadline = deadlines.compactMap(\.self).min()
             let ready = core.pipe.wait(
                 socket: handle.descriptor,
@@ -220,26 +220,31 @@ struct LibpqThread: ~Copyable {
     /// Asks the server to end the statement whose task was told that it is cancelled, where that is the only one under way: the
     /// request names the session and not the statement, and hits what the session does when it arrives.
     private mutating func cancelWhatIsOver(_ handle: LibpqHandle) -> OutboxError? {
-        if let cancellation {
-            switch cancellation.step {
-            case .taken:
-                if cancellation.job !== underWay.first { self.cancellation = nil }
-            case .underWay where ContinuousClock.now < cancellation.deadline: break
-            case .underWay, .failed:
-                return LibpqFailure.connection(
-                    "the server did not take the request to end a statement",
-                    persistence: .possiblyPersisted
-                )
-            }
-            return nil
+        guard let earlier = cancellation else {
+            guard underWay.count == 1, let job = underWay.first, job.isOver else { return nil }
+            return requestCancellation(of: job, handle)
         }
-        guard underWay.count == 1, let job = underWay.first, job.isOver, let canceller = handle.canceller() else {
-            return nil
+        switch earlier.step {
+        case .taken where earlier.job !== underWay.first: cancellation = nil
+        case .taken where earlier.nextAttempt <= ContinuousClock.now:
+            return requestCancellation(of: earlier.job, handle, after: earlier)
+        case .underWay where earlier.deadline <= ContinuousClock.now: return Self.notCancelled
+        case .failed: return Self.notCancelled
+        case .taken, .underWay: break
         }
+        return nil
+    }
+
+    private mutating func requestCancellation(
+        of job: LibpqJob,
+        _ handle: LibpqHandle,
+        after earlier: LibpqCancellation? = nil
+    ) -> OutboxError? {
+        guard let canceller = handle.canceller() else { return Self.notCancelled }
         let core = core
         let deadline = ContinuousClock.now.advanced(by: core.settings.cancelTimeout)
-        cancellation = LibpqCancellation.start(canceller, for: job, until: deadline) { core.ring() }
-        return nil
+        cancellation = LibpqCancellation.start(canceller, for: job, until: deadline, after: earlier) { core.ring() }
+        return cancellation == nil ? Self.notCancelled : nil
     }
 
     /// The connection ends: what the server still does for a task that does not wait for it any more is to end, too. The server
@@ -259,6 +264,13 @@ struct LibpqThread: ~Copyable {
             return error.code == nil ? handle.lastWords ?? error : error
         }
         return handle.lastWords ?? LibpqFailure.connection(message, persistence: .possiblyPersisted)
+    }
+
+    private static var notCancelled: OutboxError {
+        LibpqFailure.connection(
+            "the server did not take the request to end a statement",
+            persistence: .possiblyPersisted
+        )
     }
 
     private static var copying: OutboxError {
