@@ -1,4 +1,3 @@
-import Foundation
 import Testing
 
 @testable import RabbitDelivery
@@ -48,85 +47,6 @@ import Testing
         #expect(error?.kind == .protocolViolation)
     }
 
-    /// What a connection does with what it reads, without the connection.
-    private static func digest(_ bytes: [UInt8]) throws(RabbitError) -> Int {
-        var splitter = FrameSplitter()
-        var assembler = ContentAssembler()
-        let pool = AMQPPool()
-        var rest = bytes[...]
-        var held = 0
-        while !rest.isEmpty {
-            let part = rest.prefix(50_000)
-            rest = rest.dropFirst(50_000)
-            Self.feed(&splitter, part)
-            while let frame = try splitter.next() {
-                pool.recycle()
-                switch frame.kind {
-                case .heartbeat: break
-                case .method:
-                    let method = try ServerMethod(frame.payload, pool: pool)
-                    switch method {
-                    case .deliver, .returned: try assembler.begin(method)
-                    default: break
-                    }
-                case .header:
-                    if let (_, content) = try assembler.header(frame.payload, pool: pool) {
-                        held += content.properties.withUnsafeBytes {
-                            RabbitProperties(decoding: $0, pool: pool).headers.count
-                        }
-                    }
-                case .body: held += try assembler.body(frame.payload)?.1.body.count ?? 0
-                }
-            }
-        }
-        return held
-    }
-
-    @Test func randomFramesAreErrorsAndNeverTraps() throws {
-        let seed = UInt64.random(in: .min ... .max)
-        var generator = SplitMix(seed: seed)
-        let methods: [UInt32] = [
-            0x000A_000A, 0x000A_0032, 0x000A_001E, 0x003C_003C, 0x003C_0032, 0x003C_0050, 0x0014_0028, 0x0032_000B,
-            0x003C_001E, 0x000A_000B, 0x0032_000A, 0x0032_0014, 0x0028_000A, 0x003C_0014,
-        ]
-        var errors = 0
-        // About a second; CONTRIBUTING says how to run it for a minute.
-        for _ in 0..<FuzzRounds.count {
-            var bytes: [UInt8] = []
-            for _ in 0..<Int.random(in: 1...6, using: &generator) {
-                let kind = [1, 1, 2, 3, 8].randomElement(using: &generator) ?? 1
-                var payload = (0..<Int.random(in: 0...200, using: &generator)).map { _ in
-                    // Letters of tables more often than chance has them.
-                    Bool.random(using: &generator)
-                        ? UInt8.random(in: 0...255, using: &generator)
-                        : Array("FASxltbBuiIdDTV".utf8).randomElement(using: &generator) ?? 0
-                }
-                if kind == 1, let method = methods.randomElement(using: &generator), payload.count >= 4 {
-                    for index in 0..<4 {
-                        payload[index] = UInt8(truncatingIfNeeded: method >> (24 - 8 * UInt32(index)))
-                    }
-                }
-                if kind == 2, payload.count > 14 {
-                    payload.replaceSubrange(
-                        0..<12,
-                        with: [0, 60, 0, 0, 0, 0, 0, 0, 0, 0, 0, UInt8.random(in: 0...9, using: &generator)]
-                    )
-                }
-                bytes += Self.frame(UInt8(kind), payload)
-            }
-            if Bool.random(using: &generator), let index = bytes.indices.randomElement(using: &generator) {
-                bytes[index] = UInt8.random(in: 0...255, using: &generator)
-            }
-            do throws(RabbitError) {
-                #expect(try Self.digest(bytes) <= bytes.count * 2, "seed \(seed)")
-            } catch {
-                #expect(error.kind == .protocolViolation, "seed \(seed)")
-                errors += 1
-            }
-        }
-        #expect(errors > 0)
-    }
-
     private static func deepHeader(flags: [UInt8]) -> [UInt8] {
         // 25,000 arrays in each other, in a frame of 128 KiB: enough to exhaust a thread's stack.
         var inside: [UInt8] = []
@@ -167,27 +87,5 @@ import Testing
             try payload.withUnsafeBytes { _ = try ServerMethod($0, pool: AMQPPool()) }
         }
         #expect(error?.reason.contains("only a client sends") == true)
-    }
-}
-
-/// How many random inputs are tried: `FUZZ_ROUNDS` where it is set.
-enum FuzzRounds {
-    static var count: Int {
-        ProcessInfo.processInfo.environment["FUZZ_ROUNDS"].flatMap { Int($0) } ?? 5_000
-    }
-}
-
-/// A generator with a seed that can be printed.
-struct SplitMix: RandomNumberGenerator {
-    private var state: UInt64
-
-    init(seed: UInt64) { state = seed }
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var mixed = state
-        mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
-        return mixed ^ (mixed >> 31)
     }
 }
