@@ -9,7 +9,7 @@ public enum RabbitEvent: Sendable {
     /// The broker closed the channel, and another one is opened on the connection.
     case channelClosed(RabbitError)
     /// The broker takes nothing from this connection (`connection.blocked`): it lacks memory or disk space. Said only to
-    /// connections that publish. Senders wait.
+    /// connections that publish. Also where it has stopped the channel (`channel.flow`), which RabbitMQ does not. Senders wait.
     case blocked(reason: String)
     /// The broker takes messages again.
     case unblocked

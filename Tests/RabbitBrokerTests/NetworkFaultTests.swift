@@ -116,4 +116,32 @@ import Testing
         relay.stop()
         #expect(try await direct.messageCount() == 0)
     }
+
+    @Test func whatIsRejectedOnAChannelThatIsGoneIsNoDeadLetterAndComesAgain() async throws {
+        var (place, direct, relay) = try await Self.place()
+        let dead = place.queue + "-dead"
+        place.topology.queues[0].deadLetterExchange = ""
+        place.topology.queues[0].deadLetterRoutingKey = dead
+        place.topology.queues.append(.init(dead))
+        direct.topology = place.topology
+        try await direct.send(["once more"])
+        let consumer = try place.consumer()
+        let (events, network) = (consumer.events, relay)
+        try await consumer.forEach(retry: .none, deadLetters: .reject) { delivery in
+            guard delivery.generation == 1 else {
+                Task { await consumer.close() }
+                return
+            }
+            let events = consumer.events
+            network.cut()
+            for await event in events { if case .connected(_, 2) = event { break } }
+            throw Broken()
+        }
+        var rejections = 0
+        for await event in events { if case .rejected = event { rejections += 1 } }
+        #expect(rejections == 0)
+        relay.stop()
+        #expect(try await direct.messageCount(dead) == 0)
+        #expect(try await direct.messageCount() == 0)
+    }
 }

@@ -198,12 +198,23 @@ extension ConnectionLoop {
             transport.sayGoodBye()
             if case .closing = phase { phase = .ended }
         case .blocked(let reason):
-            client.setBlocked(true)
+            blockage.isConnectionBlocked = true
             client.note(.blocked(reason: reason))
         case .unblocked:
-            client.setBlocked(false)
-            client.note(.unblocked)
+            blockage.isConnectionBlocked = false
+            if !blockage.isBlocked { client.note(.unblocked) }
         default: throw .protocolViolation("the broker said \(method) on channel 0")
+        }
+    }
+
+    private func keepFlow(_ isActive: Bool) {
+        wire.send(.channelFlowOk(isActive: isActive))
+        guard blockage.isChannelStopped == isActive else { return }
+        blockage.isChannelStopped = !isActive
+        if !isActive {
+            client.note(.blocked(reason: "channel.flow"))
+        } else if !blockage.isBlocked {
+            client.note(.unblocked)
         }
     }
 
@@ -232,7 +243,7 @@ extension ConnectionLoop {
             }
         case (.open(_, let host), .channelClose(let closing)): channelClosed(closing, transport, host)
         case (.open, .deliver), (.open, .returned): try assembler.begin(method)
-        case (.open, .channelFlow(let isActive)): wire.send(.channelFlowOk(isActive: isActive))
+        case (.open, .channelFlow(let isActive)): keepFlow(isActive)
         case (.open, _): try client.received(method, nil, wire)
         default: throw .protocolViolation("the broker said \(method) before the channel was open")
         }

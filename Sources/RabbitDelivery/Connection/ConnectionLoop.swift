@@ -38,6 +38,10 @@ final class ConnectionLoop {
     var isRung = false
     /// Whether the TLS greeting goes on when the socket can be written to.
     var tlsWaitsForWriting = false
+    /// Why the broker takes no messages, if it does not.
+    var blockage = Blockage() {
+        didSet { client.setBlocked(blockage.isBlocked) }
+    }
     private var generation = 0
     private var openedAt = Moment.now
     private var lastOpen: Moment?
@@ -210,7 +214,7 @@ final class ConnectionLoop {
         wire.reset()
         // The next connection has said nothing yet, and agrees on its own.
         heartbeats = Heartbeats(seconds: 0, at: .now)
-        client.setBlocked(false)
+        blockage = Blockage()
     }
 
     private func beginEnd(at now: Moment) {
@@ -255,10 +259,21 @@ final class ConnectionLoop {
     func channelClosed(_ closing: ServerMethod.Closing, _ transport: Transport, _ host: RabbitHost) {
         let error = RabbitError.reply(closing.code, closing.text, closing: .channelClosed)
         wire.send(.channelCloseOk)
+        blockage.isChannelStopped = false
         client.channelLost(error)
         client.note(.channelClosed(error))
         beginSetup(transport, host)
     }
+}
+
+/// What a broker has against messages: two things, each of which it takes back by itself. A value.
+struct Blockage {
+    /// It is short of memory or disk space (`connection.blocked`).
+    var isConnectionBlocked = false
+    /// It has stopped the channel (`channel.flow`, which RabbitMQ has not sent since 2.0).
+    var isChannelStopped = false
+
+    var isBlocked: Bool { isConnectionBlocked || isChannelStopped }
 }
 
 /// A host that is looked up, on a thread of its own.

@@ -18,16 +18,22 @@ struct ReceivedFrame {
 struct FrameSplitter: ~Copyable {
     static let overhead = 8
     private static let readSize = 65_536
+    /// The largest that can be agreed on.
+    private static let largest = 131_072
 
     /// The largest frame that was agreed on, its overhead included.
-    var maximum = 131_072
+    ///
+    /// A header may be larger, by as much as the memory has room for: brokers cannot split one, and send it on as large as it has become
+    /// when they added `x-death` or a stamp to a message that had nearly a frame of headers before (RabbitMQ's
+    /// `rabbit_binary_generator`). Refused, such a message would come again with each connection.
+    var maximum = FrameSplitter.largest
 
     private let memory: UnsafeMutableRawBufferPointer
     private var start = 0
     private var end = 0
 
     init() {
-        memory = .allocate(byteCount: 131_072 + Self.readSize, alignment: 16)
+        memory = .allocate(byteCount: Self.largest + Self.readSize, alignment: 16)
     }
 
     deinit {
@@ -66,7 +72,7 @@ struct FrameSplitter: ~Copyable {
         let kind = try checkBeginning()
         let channel = UInt16(memory[start + 1]) << 8 | UInt16(memory[start + 2])
         let size = Int(UInt32(bigEndian: memory.loadUnaligned(fromByteOffset: start + 3, as: UInt32.self)))
-        guard size <= maximum - Self.overhead else {
+        guard size <= (kind == .header ? memory.count : maximum) - Self.overhead else {
             throw .protocolViolation("a frame says it has \(size) bytes, and \(maximum) were agreed on")
         }
         guard end - start >= size + Self.overhead else { return nil }

@@ -66,10 +66,27 @@ final class PublisherCore: ConnectionClient {
             if let now = queue.withLock({ $0.wait(waiter) }) { continuation.resume(returning: now) }
             wakeUp.ring()
         } onCancel: { id in
-            let waiter = self.queue.withLock { $0.removeRoomWaiter(id) }
-            waiter?.continuation.resume(returning: .cancelled(persistence: .notPersisted))
+            self.leaveRoom(id)
         }
         if let error { throw error }
+    }
+
+    private func leaveRoom(_ id: UInt64) {
+        let (waiter, admitted) = queue.withLock { ($0.removeRoomWaiter(id), $0.admit()) }
+        waiter?.continuation.resume(returning: .cancelled(persistence: .notPersisted))
+        admit(admitted)
+    }
+
+    private func admit(_ waiters: [SendQueue.RoomWaiter]) {
+        for waiter in waiters { waiter.continuation.resume(returning: nil) }
+        if !waiters.isEmpty { wakeUp.ring() }
+    }
+
+    /// Messages that wait to be encoded were recalled. Their room is for others now, and not when they would have been sent, which may
+    /// be long where the broker is blocked or away.
+    func noteRecalled() {
+        queue.withLock { $0.noteRecalled() }
+        wakeUp.ring()
     }
 
     func flush() async throws(RabbitError) {
@@ -113,11 +130,14 @@ final class PublisherCore: ConnectionClient {
 
     func advance(_ wire: Wire?, at now: Moment) -> Moment? {
         var done = FinishedSends()
-        let (arrivals, lateWaiters, closeDeadline) = queue.withLock { queue in
-            (queue.takeArrivals(), queue.expireRoomWaiters(at: now), queue.closeDeadline)
+        let (arrivals, lateWaiters, admitted, hasRecalled, closeDeadline) = queue.withLock { queue in
+            let late = queue.expireRoomWaiters(at: now)
+            let admitted = late.isEmpty ? [] : queue.admit()
+            return (queue.takeArrivals(), late, admitted, queue.takeRecalled(), queue.closeDeadline)
         }
         let next = thread.withLock { thread in
             thread.take(arrivals)
+            if hasRecalled { thread.dropRecalled(&done) }
             thread.expire(at: now, &done)
             if let closeDeadline { thread.advanceClosing(closeDeadline, at: now, &done) }
             if let wire { thread.encode(to: wire, maximumBacklog: Self.maximumBacklog, &done) }
@@ -125,6 +145,7 @@ final class PublisherCore: ConnectionClient {
         }
         let lateError = thread.withLock { $0.timedOut("there was no room for it") }
         for waiter in lateWaiters { waiter.continuation.resume(returning: lateError.about(.notPersisted)) }
+        for waiter in admitted { waiter.continuation.resume(returning: nil) }
         settle(done)
         let roomDeadline = queue.withLock { $0.nextRoomDeadline }
         return [next, roomDeadline].compactMap(\.self).min()
@@ -193,8 +214,7 @@ final class PublisherCore: ConnectionClient {
         let (admitted, isFlushing) = queue.withLock { queue in
             (total == 0 ? [] : queue.finished(total, bytes: count), queue.isFlushing)
         }
-        for waiter in admitted { waiter.continuation.resume(returning: nil) }
-        if !admitted.isEmpty { wakeUp.ring() }
+        admit(admitted)
         guard isFlushing else { return }
         let oldest = thread.withLock { $0.oldest }
         let flushes = queue.withLock { queue in

@@ -47,6 +47,19 @@ struct PublisherThread {
         waiting.append(contentsOf: arrivals)
     }
 
+    /// Takes those out that were recalled.
+    mutating func dropRecalled(_ done: inout FinishedSends) {
+        let before = waiting
+        waiting = Deque(minimumCapacity: before.count)
+        for send in before {
+            if send.target.isFinished {
+                finish(&done, send, .failure(.cancelled(persistence: .notPersisted)))
+            } else {
+                waiting.append(send)
+            }
+        }
+    }
+
     /// The number of the oldest message without an outcome.
     var oldest: UInt64? { tracker.oldest?.number ?? waiting.first?.number }
 

@@ -48,7 +48,9 @@ public final class RabbitPublisher: Service, Destination {
         let slot = SendSlot()
         let send = try core.queued(message, .slot(slot))
         if try !core.offer(send) { try await core.waitForRoom(send) }
-        return try await slot.wait(recalls: true).get()
+        let result = await slot.wait(recalls: true)
+        if case .failure(let error) = result, error.kind == .cancelled { core.noteRecalled() }
+        return try result.get()
     }
 
     /// Accepts a message, and returns without waiting for the broker. The call waits only for room.
@@ -99,7 +101,9 @@ public final class RabbitPublisher: Service, Destination {
                 _ = batch.finish(index, .failure(error))
             }
         }
-        return await batch.results()
+        let results = await batch.results()
+        if Task.isCancelled { core.noteRecalled() }
+        return results
     }
 
     /// Waits until every message accepted so far has its outcome. How each ended is its own send's to say.

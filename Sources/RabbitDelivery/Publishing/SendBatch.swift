@@ -39,6 +39,13 @@ final class SendBatch: Sendable {
         }
     }
 
+    func isFinished(_ index: Int) -> Bool {
+        state.withLock { state in
+            guard index < state.items.count, case .finished = state.items[index] else { return false }
+            return true
+        }
+    }
+
     func finish(_ index: Int, _ result: SendResult) -> Bool {
         let (isFirst, waiter) = state.withLock { state in
             guard index < state.items.count else {
@@ -102,6 +109,14 @@ enum SendTarget: Sendable {
         switch self {
         case .slot(let slot): slot.beginEncoding()
         case .batch(let batch, let index): batch.beginEncoding(index)
+        }
+    }
+
+    /// Whether the task that waits for it has its outcome.
+    var isFinished: Bool {
+        switch self {
+        case .slot(let slot): slot.result != nil
+        case .batch(let batch, let index): batch.isFinished(index)
         }
     }
 

@@ -29,6 +29,8 @@ struct SendQueue {
     /// Why nothing more is accepted.
     private(set) var refusal: RabbitError?
     private(set) var closeDeadline: Moment?
+    /// Whether messages that wait to be encoded were recalled.
+    private var hasRecalled = false
 
     init(maximumCount: Int, maximumBytes: Int) {
         self.maximumCount = maximumCount
@@ -84,6 +86,13 @@ struct SendQueue {
     mutating func finished(_ count: Int, bytes: Int) -> [RoomWaiter] {
         unfinished -= count
         unfinishedBytes -= bytes
+        return admit()
+    }
+
+    /// Accepts those for whom there is room now: also a task that gave up makes way for smaller messages behind its own.
+    ///
+    /// - Returns: The tasks whose messages are accepted.
+    mutating func admit() -> [RoomWaiter] {
         var admitted: [RoomWaiter] = []
         while let waiter = roomWaiters.first, hasRoom(waiter.send.size) {
             roomWaiters.removeFirst()
@@ -100,7 +109,17 @@ struct SendQueue {
         return late
     }
 
+    var roomWaiterCount: Int { roomWaiters.count }
+
     var nextRoomDeadline: Moment? { roomWaiters.first?.send.deadline }
+
+    mutating func noteRecalled() { hasRecalled = true }
+
+    /// Whether messages were recalled since this was asked last.
+    mutating func takeRecalled() -> Bool {
+        defer { hasRecalled = false }
+        return hasRecalled
+    }
 
     // MARK: Flushing
 

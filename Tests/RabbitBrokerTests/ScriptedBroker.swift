@@ -1,0 +1,145 @@
+import DeliveryCore
+import DeliverySystem
+import DeliveryTesting
+import Synchronization
+
+/// A broker on loopback that does what a test says: it logs everybody in, answers requests, and says of messages what it is told to.
+final class ScriptedBroker: Sendable {
+    let port: Int
+    private let listener: Int32
+    private let script: Script
+    private let state = Mutex(State())
+
+    struct Script {
+        /// How long each answer takes, as over a network that is far.
+        var latency = Duration.zero
+        /// What is said after each message that was published; its number is given.
+        var afterPublish: @Sendable (UInt64) -> [Frame] = { [.ack($0)] }
+    }
+
+    /// What the broker says on its channel.
+    enum Frame {
+        case ack(UInt64, multiple: Bool = false)
+        case flow(isActive: Bool)
+    }
+
+    private struct State {
+        var connection: Int32 = -1
+        var flowAnswers = 0
+    }
+
+    struct NoThread: Error {}
+
+    init(_ script: Script = Script()) throws {
+        let (listener, port) = try Loopback.bind()
+        self.listener = listener
+        self.port = port
+        self.script = script
+        _ = listen(listener, 8)
+        let isStarted = BlockingThread.start("broker") { [self] in
+            while case let connection = accept(listener, nil, nil), connection >= 0 {
+                StreamSocket.prepare(connection)
+                state.withLock { $0.connection = connection }
+                serve(connection)
+                state.withLock { $0.connection = -1 }
+                _ = close(connection)
+            }
+            _ = close(listener)
+        }
+        guard isStarted else { throw NoThread() }
+    }
+
+    func stop() {
+        _ = shutdown(listener, Int32(SHUT_RDWR))
+        state.withLock { if $0.connection >= 0 { _ = shutdown($0.connection, Int32(SHUT_RDWR)) } }
+    }
+
+    /// Says something on the connection that is open.
+    func say(_ frame: Frame) {
+        state.withLock { Self.write($0.connection, Self.bytes(frame)) }
+    }
+
+    /// How often the client has answered that it keeps a flow.
+    var flowAnswers: Int { state.withLock { $0.flowAnswers } }
+
+    // MARK: A connection
+
+    private func serve(_ connection: Int32) {
+        var greeting = [UInt8](repeating: 0, count: 8)
+        guard Self.read(connection, &greeting) else { return }
+        // Version 0-9, no properties, one mechanism, one language.
+        answer(connection, 0x000A_000A, [0, 9, 0, 0, 0, 0] + Self.long("PLAIN") + Self.long("en_US"), channel: 0)
+        var published: UInt64 = 0
+        while let (kind, method) = Self.frame(connection) {
+            guard kind == 1 else { continue }
+            switch method {
+            case 0x000A_000B: answer(connection, 0x000A_001E, [0, 1] + Self.big(UInt32(131_072)) + [0, 0], channel: 0)
+            case 0x000A_0028: answer(connection, 0x000A_0029, [0], channel: 0)
+            case 0x000A_0032: answer(connection, 0x000A_0033, [], channel: 0)
+            case 0x0014_000A: answer(connection, 0x0014_000B, [0, 0, 0, 0])
+            case 0x0014_0015: state.withLock { $0.flowAnswers += 1 }
+            case 0x003C_0028:
+                published += 1
+                for frame in script.afterPublish(published) { say(frame) }
+            // What has an answer without anything in it: declarations and bindings of exchanges, confirm.select.
+            case 0x0028_000A, 0x0028_001E, 0x0055_000A: answer(connection, method + 1, [])
+            default: break
+            }
+        }
+    }
+
+    private func answer(_ connection: Int32, _ method: UInt32, _ arguments: [UInt8], channel: UInt8 = 1) {
+        if script.latency > .zero { _ = poll(nil, 0, Int32(script.latency / .milliseconds(1))) }
+        Self.write(connection, Self.method(method, arguments, channel: channel))
+    }
+
+    // MARK: Bytes
+
+    private static func bytes(_ frame: Frame) -> [UInt8] {
+        switch frame {
+        case .ack(let number, let multiple): method(0x003C_0050, big(number) + [multiple ? 1 : 0])
+        case .flow(let isActive): method(0x0014_0014, [isActive ? 1 : 0])
+        }
+    }
+
+    private static func method(_ method: UInt32, _ arguments: [UInt8], channel: UInt8 = 1) -> [UInt8] {
+        [1, 0, channel] + big(UInt32(4 + arguments.count)) + big(method) + arguments + [0xCE]
+    }
+
+    private static func big(_ number: some FixedWidthInteger) -> [UInt8] {
+        withUnsafeBytes(of: number.bigEndian) { Array($0) }
+    }
+
+    private static func long(_ text: String) -> [UInt8] { big(UInt32(text.utf8.count)) + Array(text.utf8) }
+
+    private static func write(_ connection: Int32, _ bytes: [UInt8]) {
+        var rest = bytes[...]
+        while !rest.isEmpty {
+            let count = rest.withUnsafeBytes { StreamSocket.write(connection, $0) }
+            guard count > 0 else { return }
+            rest = rest.dropFirst(count)
+        }
+    }
+
+    private static func read(_ connection: Int32, _ bytes: inout [UInt8]) -> Bool {
+        var count = 0
+        while count < bytes.count {
+            let more = bytes.withUnsafeMutableBytes {
+                recv(connection, $0.baseAddress.map { $0 + count }, $0.count - count, 0)
+            }
+            guard more > 0 else { return false }
+            count += more
+        }
+        return true
+    }
+
+    /// - Returns: The next frame's kind, and the first four bytes of what is in it.
+    private static func frame(_ connection: Int32) -> (kind: UInt8, method: UInt32)? {
+        var header = [UInt8](repeating: 0, count: 7)
+        guard read(connection, &header) else { return nil }
+        let count = header[3...].reduce(0) { $0 << 8 | Int($1) }
+        var payload = [UInt8](repeating: 0, count: count + 1)
+        guard read(connection, &payload) else { return nil }
+        return (header[0], payload.prefix(4).reduce(0) { $0 << 8 | UInt32($1) })
+    }
+}
