@@ -26,7 +26,7 @@ public struct RabbitBroker: Sendable, Hashable {
     public var heartbeat: Duration = .seconds(20)
 
     /// How long one attempt to connect may take, from looking the host up to the end of the login, for each of its
-    /// addresses; more than zero.
+    /// addresses; more than zero. Each answer to what is declared then may take as long again.
     public var connectionTimeout: Duration = .seconds(10)
 
     /// What the management page shows of the connection; nil for the program's and the client's names.

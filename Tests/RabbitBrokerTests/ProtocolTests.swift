@@ -28,33 +28,33 @@ import Testing
 
     @Test func aChannelThatTheBrokerHasStoppedIsSentNothingUntilItGoesOn() async throws {
         let broker = try ScriptedBroker()
-        let publisher = try Self.publisher(broker) { $0.confirmTimeout = .seconds(2) }
+        let publisher = try Self.publisher(broker)
         try await publisher.send(RabbitMessage(queue: "any", body: "before"))
         let events = publisher.events
         broker.say(.flow(isActive: false))
         for await event in events { if case .blocked = event { break } }
-        let error = await #expect(throws: RabbitError.self) {
-            try await publisher.send(RabbitMessage(queue: "any", body: "during"))
-        }
-        #expect(error?.kind == .timedOut)
-        #expect(error?.persistence == .notPersisted)
+        let during = try await publisher.enqueue(RabbitMessage(queue: "any", body: "during"))
         broker.say(.flow(isActive: true))
         for await event in events { if case .unblocked = event { break } }
-        let confirmation = try await publisher.send(RabbitMessage(queue: "any", body: "after"))
-        #expect(confirmation.sequenceNumber == 2)
-        #expect(broker.flowAnswers == 2)
-        await publisher.close()
+        #expect(try await during.confirmation.sequenceNumber == 2)
+        broker.say(.flow(isActive: false))
+        for await event in events { if case .blocked = event { break } }
+        let never = try await publisher.enqueue(RabbitMessage(queue: "any", body: "never"))
+        // Sent, it would be confirmed by then.
+        #expect(await publisher.close(within: .milliseconds(500)).failed == 1)
+        let error = await #expect(throws: RabbitError.self) { try await never.confirmation }
+        #expect(error?.persistence == .notPersisted)
         broker.stop()
     }
 
     @Test func aTopologyMayTakeLongerThanOneConnectionAttemptWhereEachAnswerComesInTime() async throws {
-        let broker = try ScriptedBroker(.init(latency: .milliseconds(500)))
-        let exchanges = (0..<5).map { RabbitTopology.Exchange("orders-\($0)", .fanout) }
+        let broker = try ScriptedBroker(.init(latency: .milliseconds(300)))
+        let exchanges = (0..<12).map { RabbitTopology.Exchange("orders-\($0)", .fanout) }
         let publisher = try Self.publisher(broker, .init(exchanges: exchanges)) {
-            $0.broker.connectionTimeout = .seconds(2)
+            $0.broker.connectionTimeout = .seconds(3)
         }
-        // The channel, five exchanges, confirmations: three seconds and a half.
-        try await publisher.waitUntilConnected(within: .seconds(30))
+        // The channel, twelve exchanges, confirmations: more than four seconds.
+        try await publisher.waitUntilConnected(within: .seconds(120))
         await publisher.close()
         broker.stop()
     }

@@ -8,10 +8,11 @@ final class ScriptedBroker: Sendable {
     let port: Int
     private let listener: Int32
     private let script: Script
-    private let state = Mutex(State())
+    /// The one that is open; -1 for none. The test's tasks and the thread that serves it write to it.
+    private let connection = Mutex<Int32>(-1)
 
     struct Script {
-        /// How long each answer takes, as over a network that is far.
+        /// How long each answer to a request on the channel takes, as over a network that is far.
         var latency = Duration.zero
         /// What is said after each message that was published; its number is given.
         var afterPublish: @Sendable (UInt64) -> [Frame] = { [.ack($0)] }
@@ -23,11 +24,6 @@ final class ScriptedBroker: Sendable {
         case flow(isActive: Bool)
     }
 
-    private struct State {
-        var connection: Int32 = -1
-        var flowAnswers = 0
-    }
-
     struct NoThread: Error {}
 
     init(_ script: Script = Script()) throws {
@@ -37,12 +33,12 @@ final class ScriptedBroker: Sendable {
         self.script = script
         _ = listen(listener, 8)
         let isStarted = BlockingThread.start("broker") { [self] in
-            while case let connection = accept(listener, nil, nil), connection >= 0 {
-                StreamSocket.prepare(connection)
-                state.withLock { $0.connection = connection }
-                serve(connection)
-                state.withLock { $0.connection = -1 }
-                _ = close(connection)
+            while case let accepted = accept(listener, nil, nil), accepted >= 0 {
+                StreamSocket.prepare(accepted)
+                connection.withLock { $0 = accepted }
+                serve(accepted)
+                connection.withLock { $0 = -1 }
+                _ = close(accepted)
             }
             _ = close(listener)
         }
@@ -51,16 +47,13 @@ final class ScriptedBroker: Sendable {
 
     func stop() {
         _ = shutdown(listener, Int32(SHUT_RDWR))
-        state.withLock { if $0.connection >= 0 { _ = shutdown($0.connection, Int32(SHUT_RDWR)) } }
+        connection.withLock { if $0 >= 0 { _ = shutdown($0, Int32(SHUT_RDWR)) } }
     }
 
     /// Says something on the connection that is open.
     func say(_ frame: Frame) {
-        state.withLock { Self.write($0.connection, Self.bytes(frame)) }
+        connection.withLock { Self.write($0, Self.bytes(frame)) }
     }
-
-    /// How often the client has answered that it keeps a flow.
-    var flowAnswers: Int { state.withLock { $0.flowAnswers } }
 
     // MARK: A connection
 
@@ -77,7 +70,6 @@ final class ScriptedBroker: Sendable {
             case 0x000A_0028: answer(connection, 0x000A_0029, [0], channel: 0)
             case 0x000A_0032: answer(connection, 0x000A_0033, [], channel: 0)
             case 0x0014_000A: answer(connection, 0x0014_000B, [0, 0, 0, 0])
-            case 0x0014_0015: state.withLock { $0.flowAnswers += 1 }
             case 0x003C_0028:
                 published += 1
                 for frame in script.afterPublish(published) { say(frame) }
@@ -89,7 +81,7 @@ final class ScriptedBroker: Sendable {
     }
 
     private func answer(_ connection: Int32, _ method: UInt32, _ arguments: [UInt8], channel: UInt8 = 1) {
-        if script.latency > .zero { _ = poll(nil, 0, Int32(script.latency / .milliseconds(1))) }
+        if channel > 0, script.latency > .zero { _ = poll(nil, 0, Int32(script.latency / .milliseconds(1))) }
         Self.write(connection, Self.method(method, arguments, channel: channel))
     }
 

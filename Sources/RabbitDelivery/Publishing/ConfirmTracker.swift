@@ -18,10 +18,18 @@ struct ConfirmTracker {
         case returned(code: Int, text: String)
     }
 
-    private struct Entry {
-        /// Nil once it has its outcome, whether the broker has answered or not.
-        var send: QueuedSend?
-        var returned: (code: Int, text: String)?
+    private enum Entry {
+        /// Without an outcome; with what the broker said of it where it came back.
+        case waiting(QueuedSend, returned: (code: Int, text: String)?)
+        /// Its time was over before the broker answered.
+        case expired
+        /// The broker has answered.
+        case answered
+
+        /// The message that has no outcome.
+        var send: QueuedSend? {
+            if case .waiting(let send, _) = self { send } else { nil }
+        }
     }
 
     private var entries: Deque<Entry> = []
@@ -46,7 +54,7 @@ struct ConfirmTracker {
 
     /// A message was encoded.
     mutating func add(_ send: QueuedSend) {
-        entries.append(Entry(send: send))
+        entries.append(.waiting(send, returned: nil))
     }
 
     /// The broker answered.
@@ -64,8 +72,8 @@ struct ConfirmTracker {
         }
         guard let index = index(of: sequence) else { return }
         resolve(entries[index], sequence, isAck, &resolved)
-        entries[index] = Entry(send: nil, returned: (0, ""))
-        while let entry = entries.first, entry.send == nil, entry.returned != nil {
+        entries[index] = .answered
+        while case .answered = entries.first {
             entries.removeFirst()
             first += 1
             expired = max(expired - 1, 0)
@@ -73,22 +81,24 @@ struct ConfirmTracker {
     }
 
     private mutating func resolve(_ entry: Entry, _ sequence: UInt64, _ isAck: Bool, _ resolved: inout [Resolution]) {
-        guard let send = entry.send else {
-            // An entry that has its answer is marked by a return; one whose time was over is not.
-            if entry.returned == nil { unanswered -= 1 }
-            return
+        switch entry {
+        case .waiting(let send, let returned):
+            let outcome: Outcome =
+                if let returned {
+                    .returned(code: returned.code, text: returned.text)
+                } else {
+                    isAck ? .confirmed : .nacked
+                }
+            resolved.append(Resolution(send: send, sequence: sequence, outcome: outcome))
+        case .expired: unanswered -= 1
+        case .answered: break
         }
-        let outcome: Outcome =
-            if let returned = entry.returned { .returned(code: returned.code, text: returned.text) } else if isAck {
-                .confirmed
-            } else { .nacked }
-        resolved.append(Resolution(send: send, sequence: sequence, outcome: outcome))
     }
 
     /// A message came back. Its confirmation is still to come.
     mutating func noteReturn(_ sequence: UInt64, code: Int, text: String) {
-        guard let index = index(of: sequence), entries[index].send != nil else { return }
-        entries[index].returned = (code, text)
+        guard let index = index(of: sequence), case .waiting(let send, _) = entries[index] else { return }
+        entries[index] = .waiting(send, returned: (code, text))
     }
 
     /// Takes the messages whose time is over. The broker's answers to them, should they come, are ignored.
@@ -98,7 +108,7 @@ struct ConfirmTracker {
                 // Deadlines are in order: all messages have the same time.
                 guard send.deadline <= now else { return }
                 late.append(send)
-                entries[expired] = Entry(send: nil, returned: nil)
+                entries[expired] = .expired
                 unanswered += 1
             }
             expired += 1

@@ -143,8 +143,10 @@ final class PublisherCore: ConnectionClient {
             if let wire { thread.encode(to: wire, maximumBacklog: Self.maximumBacklog, &done) }
             return [thread.nextDeadline, closeDeadline].compactMap(\.self).min()
         }
-        let lateError = thread.withLock { $0.timedOut("there was no room for it") }
-        for waiter in lateWaiters { waiter.continuation.resume(returning: lateError.about(.notPersisted)) }
+        if !lateWaiters.isEmpty {
+            let error = thread.withLock { $0.timedOut("there was no room for it") }.about(.notPersisted)
+            for waiter in lateWaiters { waiter.continuation.resume(returning: error) }
+        }
         for waiter in admitted { waiter.continuation.resume(returning: nil) }
         settle(done)
         let roomDeadline = queue.withLock { $0.nextRoomDeadline }
@@ -205,14 +207,14 @@ final class PublisherCore: ConnectionClient {
 
     /// Tells the tasks that wait, with no lock held, and gives the room to others.
     private func settle(_ done: FinishedSends) {
-        var count = 0
+        var bytes = 0
         for (send, result) in done.sends {
             send.target.finish(result)
-            count += send.size
+            bytes += send.size
         }
-        let total = done.sends.count
+        let count = done.sends.count
         let (admitted, isFlushing) = queue.withLock { queue in
-            (total == 0 ? [] : queue.finished(total, bytes: count), queue.isFlushing)
+            (count == 0 ? [] : queue.finished(count, bytes: bytes), queue.isFlushing)
         }
         admit(admitted)
         guard isFlushing else { return }
