@@ -288,17 +288,6 @@ struct PublisherStateTests {
         #expect(state.session == 1)
     }
 
-    @Test func aBacklogIsReadInHalvesSoThatReadingAndPublishingGoOnTogether() throws {
-        var (state, first) = opened(Set(0..<4))
-        let ticket = try #require(first.first).0
-        let full = (0..<4).flatMap { slot in (0..<25).map { event(Int64($0), "k", slot: slot) } }
-        _ = state.advance(.read(ticket, full), at: start)
-        let outcomes = full.map { _ in OutboxOutcome.accepted(OutboxReceipt(place: "t")) }
-        _ = state.advance(.published(ticket, outcomes), at: start)
-        let next = reads(state.advance(.settled(ticket), at: start), &state)
-        #expect(next.map(\.1.slots) == [[0, 1], [2, 3]])
-    }
-
     @Test func anEventOfAnyTimeHasAnAgeThatIsMeasured() {
         let now = Date(timeIntervalSince1970: 1_800_000_000)
         let age = { PublisherMetrics.nanoseconds(from: Date(timeIntervalSince1970: $0), to: now) }

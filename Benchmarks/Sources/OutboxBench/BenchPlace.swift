@@ -85,18 +85,20 @@ final class Confirmations: OutboxDestination {
     private struct State {
         var count = 0
         var times: [String: ContinuousClock.Instant] = [:]
-        var first: [[UInt8]: Int64] = [:]
-        var disordered = 0
+        /// Keys and numbers, in the order of their confirmations.
+        var order: [(key: [UInt8], number: Int64)] = []
         var waiters: [(count: Int, continuation: CheckedContinuation<Void, Never>)] = []
     }
 
     private let target: any OutboxDestination
     private let notesTimes: Bool
+    private let notesOrder: Bool
     private let state = Mutex(State())
 
-    init(_ target: any OutboxDestination, notesTimes: Bool = false) {
+    init(_ target: any OutboxDestination, notesTimes: Bool = false, notesOrder: Bool = false) {
         self.target = target
         self.notesTimes = notesTimes
+        self.notesOrder = notesOrder
     }
 
     func publish(_ batch: [OutboxEvent]) async -> [OutboxOutcome] {
@@ -106,10 +108,7 @@ final class Confirmations: OutboxDestination {
             for (event, outcome) in zip(batch, outcomes) where outcome.isAccepted {
                 state.count += 1
                 if notesTimes { state.times[event.message.idempotencyKey] = now }
-                if let key = event.message.key {
-                    if let before = state.first[key], before > event.id.number { state.disordered += 1 }
-                    state.first[key] = event.id.number
-                }
+                if notesOrder, let key = event.message.key { state.order.append((key, event.id.number)) }
             }
             let ready = state.waiters.filter { $0.count <= state.count }
             state.waiters.removeAll { $0.count <= state.count }
@@ -120,7 +119,17 @@ final class Confirmations: OutboxDestination {
     }
 
     var times: [String: ContinuousClock.Instant] { state.withLock { $0.times } }
-    var disordered: Int { state.withLock { $0.disordered } }
+
+    /// How many came after one with their key and a larger number. Looked at afterwards, for that takes longer than some sends.
+    var disordered: Int {
+        var last: [[UInt8]: Int64] = [:]
+        var count = 0
+        for (key, number) in state.withLock({ $0.order }) {
+            if let before = last[key], before > number { count += 1 }
+            last[key] = number
+        }
+        return count
+    }
 
     func wait(for count: Int) async {
         await withCheckedContinuation { continuation in

@@ -31,22 +31,27 @@ struct OutboxMeasurements {
     private func milliseconds(_ duration: Duration) -> String { String(format: "%.1f ms", duration.inSeconds * 1_000) }
 
     /// Runs publishers until all rows are confirmed and gone.
-    private func publish(_ publishers: Int, _ count: Int) async throws -> (rate: Double, disordered: Int) {
+    private func publish(
+        _ publishers: Int,
+        _ count: Int
+    ) async throws -> (rate: Double, disordered: Int, processorTime: Double) {
         let target = try place.destination()
-        let confirmations = Confirmations(target)
+        let confirmations = Confirmations(target, notesOrder: true)
         let outbox = try place.outbox()
         let all = (0..<publishers).map { _ in
             OutboxPublisher(store: outbox, destinations: ["kafka": confirmations], logger: Self.quiet)
         }
         let start = ContinuousClock.now
+        let before = Self.processorTime()
         let tasks = all.map { publisher in Task { try await publisher.run() } }
         await confirmations.wait(for: count)
         let duration = start.duration(to: .now)
+        let processorTime = Self.processorTime() - before
         for publisher in all { await publisher.close() }
         for task in tasks { try await task.value }
         await target.close()
         await outbox.close()
-        return (perSecond(count, duration), confirmations.disordered)
+        return (perSecond(count, duration), confirmations.disordered, processorTime)
     }
 
     static var quiet: Logger {
@@ -62,6 +67,7 @@ struct OutboxMeasurements {
         let producer = try KafkaProducer(.init(bootstrapServers: place.servers), logger: Self.quiet)
         try await producer.send(KafkaMessage(topic: place.topic, value: "first"))
         let start = ContinuousClock.now
+        let before = Self.processorTime()
         let read = try await connection.query(
             OutboxStatement("SELECT topic, key, payload, idempotency_key FROM outbox ORDER BY id"),
             within: .seconds(600)
@@ -76,10 +82,14 @@ struct OutboxMeasurements {
         }
         _ = await producer.send(contentsOf: messages)
         let bare = perSecond(rows, start.duration(to: .now))
+        let bareTime = Self.processorTime() - before
         await producer.close()
 
         let one = try await publish(1, rows)
         line("backlog of \(rows) to acks, 1 publisher", text(one.rate), text(bare), one.rate / bare)
+        let each = { (time: Double) in String(format: "%.1f µs", time / Double(rows) * 1_000_000) }
+        let ratio = one.processorTime / max(bareTime, 0.000_001)
+        line("processor time a row, of this process", each(one.processorTime), each(bareTime), ratio)
         try await connection.query(OutboxStatement("TRUNCATE outbox"))
         try await place.fill(connection, rows)
         let four = try await publish(4, rows)

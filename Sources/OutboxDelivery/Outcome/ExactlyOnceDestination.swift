@@ -71,6 +71,7 @@ public struct ExactlyOnceResult: Sendable, Hashable {
 
     /// One for each event; a missing one is unknown.
     func outcomes(of events: [OutboxEvent]) -> [OutboxOutcome] {
+        if outcomes.count == events.count { return outcomes }
         let missing = OutboxOutcome.unknown(reason: "the destination gave no outcome")
         return events.indices.map { $0 < outcomes.count ? outcomes[$0] : missing }
     }

@@ -112,7 +112,7 @@ struct PublisherLane {
     }
 
     /// A read that began then returned these rows.
-    mutating func noteRead(_ events: [OutboxEvent], begun: Instant, isComplete: Bool) {
+    mutating func noteRead(_ events: ArraySlice<OutboxEvent>, begun: Instant, isComplete: Bool) {
         isHot = !isComplete
         if isHot { isDue = true }
         guard isComplete, !waiting.isEmpty else { return }
@@ -141,6 +141,8 @@ struct PublisherLane {
         stopped: inout Set<Subject>,
         at now: Instant
     ) -> Verdict {
+        // What nearly all come to.
+        if outcome.isAccepted, waiting.isEmpty, stopped.isEmpty { return .accepted }
         let subject = Subject(event)
         if outcome.isAccepted {
             // A follower of an event that was not accepted counts as it is: it is stored.

@@ -104,25 +104,36 @@ struct PublisherLanes {
         at now: Instant
     ) -> OutboxSettlement {
         var settlement = OutboxSettlement()
+        settlement.accepted.reserveCapacity(events.count)
         var stopped: [Int: Set<PublisherLane.Subject>] = [:]
-        for (event, outcome) in zip(events, outcomes) {
-            let id = LaneID(slot: event.id.slot, destination: batch.destination)
-            if !isAway, batch.once == nil || !outcome.isUnavailable {
-                var lane = lanes[id] ?? PublisherLane()
-                let verdict = lane.note(outcome, of: event, retry, stopped: &stopped[id.slot, default: []], at: now)
-                if lanes[id] != nil { lanes[id] = lane }
-                switch verdict {
-                case .accepted:
-                    settlement.accepted.append(event)
-                    continue
-                case .parked(let attempts, let reason):
-                    settlement.parked.append(retry.parking(event, attempts: attempts, reason: reason))
-                case .waits, .follows: break
+        var index = 0
+        let count = min(events.count, outcomes.count)
+        // A run of one slot's events at a time: its lane is looked up once, and taken out, so that it is changed in place.
+        while index < count {
+            let slot = events[index].id.slot
+            let id = LaneID(slot: slot, destination: batch.destination)
+            let known = lanes.removeValue(forKey: id)
+            var lane = known ?? PublisherLane()
+            var stoppedOfSlot = stopped.removeValue(forKey: slot) ?? []
+            while index < count, events[index].id.slot == slot {
+                let (event, outcome) = (events[index], outcomes[index])
+                index += 1
+                if !isAway, batch.once == nil || !outcome.isUnavailable {
+                    switch lane.note(outcome, of: event, retry, stopped: &stoppedOfSlot, at: now) {
+                    case .accepted:
+                        settlement.accepted.append(event)
+                        continue
+                    case .parked(let attempts, let reason):
+                        settlement.parked.append(retry.parking(event, attempts: attempts, reason: reason))
+                    case .waits, .follows: break
+                    }
                 }
+                // Read again: after the wait, or behind what is parked, or, where nothing is wrong with it but that another one of its
+                // transaction was refused, at once.
+                lane.isDue = true
             }
-            // Read again: after the wait, or behind what is parked, or, where nothing is wrong with it but that another one of its
-            // transaction was refused, at once.
-            lanes[id]?.isDue = true
+            if known != nil { lanes[id] = lane }
+            if !stoppedOfSlot.isEmpty { stopped[slot] = stoppedOfSlot }
         }
         return settlement
     }

@@ -17,10 +17,12 @@ struct PublisherReadPlan {
         var wanting = own.filter { $0.value.wantsReading(at: now, maximumWithheld: configuration.maximumWithheldKeys) }
             .map { (id: $0.key, isHot: $0.value.isHot) }
         guard !wanting.isEmpty else { return nil }
-        // With a backlog half of the slots are read while the other half is published.
+        // With a backlog as many parts of the slots as may be under way, each at another step: one is read while another is published, or
+        // deleted, for which the database waits for its disk.
         let hasBacklog = wanting.contains(where: \.isHot)
         wanting.sort { ($0.isHot ? 0 : 1, $0.id.slot) < ($1.isHot ? 0 : 1, $1.id.slot) }
-        let count = hasBacklog ? max(1, (own.count + 1) / 2) : wanting.count
+        let parts = max(1, min(configuration.maximumBatches, own.count))
+        let count = hasBacklog ? (own.count + parts - 1) / parts : wanting.count
         lanes = wanting.prefix(min(count, max(maximumCount, 1))).map(\.id)
         var request = OutboxReadRequest(
             destination: name,
@@ -34,5 +36,25 @@ struct PublisherReadPlan {
             if !numbers.isEmpty { request.withheldNumbers[id.slot] = numbers }
         }
         self.request = request
+    }
+}
+
+extension [OutboxEvent] {
+    /// Each slot's, in their order: parts of the array itself where they stand together, as stores read them.
+    var slots: [Int: ArraySlice<OutboxEvent>] {
+        var slots: [Int: ArraySlice<OutboxEvent>] = [:]
+        var start = startIndex
+        while start < endIndex {
+            let slot = self[start].id.slot
+            var end = start + 1
+            while end < endIndex, self[end].id.slot == slot { end += 1 }
+            if let earlier = slots.removeValue(forKey: slot) {
+                slots[slot] = earlier + self[start..<end]
+            } else {
+                slots[slot] = self[start..<end]
+            }
+            start = end
+        }
+        return slots
     }
 }

@@ -156,7 +156,7 @@ struct PublisherState {
             poll = configuration.minimumPollInterval
             beats.noteRows()
         }
-        let bySlot = Dictionary(grouping: events, by: \.id.slot)
+        let bySlot = events.slots
         let bytes = configuration.maximumBatchBytes / max(batch.lanes.count, 1)
         for id in batch.lanes {
             let own = bySlot[id.slot] ?? []
@@ -165,11 +165,11 @@ struct PublisherState {
             lanes[id]?.noteRead(own, begun: begun, isComplete: isComplete)
         }
         guard !events.isEmpty, phase == .running else { return free(traffic.end(ticket), &actions) }
-        let sound = events.filter { $0.defect == nil }
-        if sound.count == events.count, destinations.storesOnce(batch.destination) {
+        let areSound = events.allSatisfy { $0.defect == nil }
+        if areSound, destinations.storesOnce(batch.destination) {
             _ = traffic.end(ticket)
-            for id in batch.lanes { beginOnce(id, bySlot[id.slot] ?? [], of: batch, ticket, &actions) }
-        } else if sound.count == events.count {
+            for id in batch.lanes { beginOnce(id, Array(bySlot[id.slot] ?? []), of: batch, ticket, &actions) }
+        } else if areSound {
             traffic.publish(events, ticket, until: now.advanced(by: configuration.batchTimeout))
             actions.append(.publish(ticket, destination: batch.destination, events))
         } else {

@@ -35,6 +35,11 @@ struct KafkaOutboxBatch {
     ///
     /// - Returns: Indices.
     static func waves(_ events: [OutboxEvent]) -> [[Int]] {
+        if let first = events.first,
+            events.allSatisfy({ $0.message.topic == first.message.topic && $0.message.attributes.isEmpty })
+        {
+            return [Array(events.indices)]
+        }
         var places: [[UInt8]: (topic: String, partition: String?, wave: Int)] = [:]
         var waves: [[Int]] = []
         for (index, event) in events.enumerated() {

@@ -15,18 +15,22 @@ enum KafkaOutboxRecord {
 
     static func message(_ event: OutboxEvent) -> KafkaMessage {
         let row = event.message
-        var headers = KafkaHeaders(row.headers.map { KafkaHeader($0.name, $0.value.map { KafkaBytes($0) }) })
-        headers.append(KafkaHeader(OutboxMessage.idempotencyKeyHeader, row.idempotencyKey))
-        headers.append(KafkaHeader("outbox-event-id", "\(event.id.slot)/\(event.id.number)"))
         let created = (event.createdAt.timeIntervalSince1970 * 1_000).rounded(.down)
-        headers.append(KafkaHeader("outbox-created-at", "\(Int64(exactly: created) ?? 0)"))
+        var headers: [KafkaHeader] = []
+        headers.reserveCapacity(row.headers.count + 3)
+        for header in row.headers {
+            headers.append(KafkaHeader(header.name, header.value.map { KafkaBytes($0) }))
+        }
+        headers.append(KafkaHeader(OutboxMessage.idempotencyKeyHeader, row.idempotencyKey))
+        headers.append(KafkaHeader("outbox-event-id", String(event.id.slot) + "/" + String(event.id.number)))
+        headers.append(KafkaHeader("outbox-created-at", String(Int64(exactly: created) ?? 0)))
         return KafkaMessage(
             topic: row.topic,
             // What is no number is no partition, and refused.
             partition: row.attributes["partition"].map { Int($0) ?? -1 },
             key: row.key,
             value: row.payload,
-            headers: headers,
+            headers: KafkaHeaders(headers),
             timestamp: row.attributes["timestamp"].flatMap { Int64($0) }
                 .map { KafkaTimestamp(millisecondsSince1970: $0) }
         )

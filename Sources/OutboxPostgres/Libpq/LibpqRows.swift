@@ -50,6 +50,17 @@ public final class LibpqRows: @unchecked Sendable {
         withBytes(row, column) { String(decoding: $0, as: UTF8.self) }
     }
 
+    /// A text, which is `known` itself where it is the same: nothing is made anew then.
+    func text(_ row: Int, _ column: Int, like known: String?) -> String? {
+        guard let known else { return text(row, column) }
+        let isSame = withBytes(row, column) { bytes in
+            known.utf8.withContiguousStorageIfAvailable { utf8 in
+                utf8.count == bytes.count && (bytes.isEmpty || UnsafeRawBufferPointer(utf8).elementsEqual(bytes))
+            } ?? false
+        }
+        return isSame == true ? known : text(row, column)
+    }
+
     /// A `bytea`, or any value's bytes; nil for NULL.
     public func bytes(_ row: Int, _ column: Int) -> [UInt8]? {
         withBytes(row, column) { Array($0) }

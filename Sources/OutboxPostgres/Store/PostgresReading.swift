@@ -93,9 +93,17 @@ struct PostgresReading {
     }
 
     /// A row as an event; nil where it is not one of ``columns``.
-    static func event(_ rows: LibpqRows, _ row: Int, origin: OutboxEvent.Origin) throws(OutboxError) -> OutboxEvent {
+    ///
+    /// - Parameter last: The row before it, whose texts it mostly shares.
+    static func event(
+        _ rows: LibpqRows,
+        _ row: Int,
+        origin: OutboxEvent.Origin,
+        after last: OutboxEvent? = nil
+    ) throws(OutboxError) -> OutboxEvent {
         guard let slot = rows.integer(row, 0), let number = rows.integer(row, 1), let key = rows.text(row, 2),
-            let destination = rows.text(row, 3), let topic = rows.text(row, 4), let created = rows.integer(row, 8)
+            let destination = rows.text(row, 3, like: last?.message.destination),
+            let topic = rows.text(row, 4, like: last?.message.topic), let created = rows.integer(row, 8)
         else { throw .invalidMessage("a row of the outbox has columns of other types") }
         var defect: String?
         var headers: [OutboxHeader] = []
@@ -135,7 +143,13 @@ struct PostgresReading {
 /// Arrays as PostgreSQL reads them from text, to be bound as one value.
 enum PostgresArray {
     static func integers(_ values: some Sequence<Int64>) -> String {
-        "{" + values.map(String.init).joined(separator: ",") + "}"
+        var text = "{"
+        for value in values {
+            if text.utf8.count > 1 { text.append(",") }
+            text.append(String(value))
+        }
+        text.append("}")
+        return text
     }
 
     static func texts(_ values: some Sequence<String>) -> String {

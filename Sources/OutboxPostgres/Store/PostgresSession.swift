@@ -145,8 +145,9 @@ public final class PostgresSession: OutboxSession {
             let statement = reading.rows(request, floors: floors, looksForHeld: looksForHeld)
             let rows = try await connection.query(statement)
             var held: [OutboxEvent.ID] = []
+            events.reserveCapacity(events.count + rows.count)
             for row in 0..<rows.count {
-                let event = try PostgresReading.event(rows, row, origin: .outbox)
+                let event = try PostgresReading.event(rows, row, origin: .outbox, after: events.last)
                 if rows.boolean(row, 9) == true { held.append(event.id) } else { events.append(event) }
             }
             if held.isEmpty { break }

@@ -1,0 +1,83 @@
+import Testing
+
+@testable import OutboxDelivery
+
+#if canImport(FoundationEssentials)
+    import FoundationEssentials
+#else
+    import Foundation
+#endif
+
+struct PublisherBacklogTests {
+    private let start = ContinuousClock.now
+
+    private func event(_ number: Int64, _ key: String, slot: Int) -> OutboxEvent {
+        OutboxEvent(
+            id: .init(slot: slot, number: number),
+            createdAt: Date(timeIntervalSince1970: 0),
+            message: OutboxMessage(topic: "t", key: key, payload: "")
+        )
+    }
+
+    /// Opened, with these slots, and its first reads under way.
+    private func opened(_ slots: Set<Int>) -> (PublisherState, [(Int, OutboxReadRequest)]) {
+        var state = PublisherState(OutboxPublisher.Configuration(), destinations: ["kafka": 100])
+        _ = state.advance(.begin, at: start)
+        _ = state.advance(.opened(keepAlive: .seconds(3)), at: start)
+        let share = OutboxShare(slots: slots, publishers: 1)
+        let first = reads(state.advance(.balanced(share, session: 0), at: start))
+        return (state, first)
+    }
+
+    private func reads(_ actions: [PublisherState.Action]) -> [(Int, OutboxReadRequest)] {
+        actions.compactMap { if case .read(let ticket, let request) = $0 { (ticket, request) } else { nil } }
+    }
+
+    @Test func aBacklogIsReadInAsManyPartsAsMayBeUnderWay() throws {
+        var (state, first) = opened(Set(0..<32))
+        let (ticket, request) = try #require(first.first)
+        #expect(first.count == 1 && request.slots == Array(0..<32))
+        // As many rows of each slot as were asked for: there are more.
+        let rows = { (slots: [Int], limit: Int) in
+            slots.flatMap { slot in (0..<limit).map { event(Int64($0), "\(slot)", slot: slot) } }
+        }
+        _ = state.advance(.read(ticket, rows(request.slots, request.limitPerSlot)), at: start)
+        let accepted = [OutboxOutcome](repeating: .accepted(OutboxReceipt(place: "t")), count: 96)
+        _ = state.advance(.published(ticket, accepted), at: start)
+        var parts = reads(state.advance(.settled(ticket), at: start))
+        #expect(parts.count == 4)
+        #expect(parts.allSatisfy { $0.1.slots.count == 8 && $0.1.limitPerSlot == 100 / 8 })
+        #expect(Set(parts.flatMap(\.1.slots)) == Set(0..<32))
+        // The part that is done is read again, whatever the others wait for.
+        let (done, part) = parts.removeFirst()
+        _ = state.advance(.read(done, rows(part.slots, part.limitPerSlot)), at: start)
+        _ = state.advance(.published(done, accepted), at: start)
+        let next = reads(state.advance(.settled(done), at: start))
+        #expect(next.map(\.1.slots) == [part.slots])
+    }
+
+    @Test func ofRowsThatAreReadInAnyOrderEachSlotHasItsOwnInTheirOrder() {
+        let events = [event(1, "a", slot: 3), event(2, "b", slot: 5), event(3, "a", slot: 3), event(4, "b", slot: 5)]
+        let slots = events.slots
+        #expect(slots.count == 2)
+        #expect(slots[3]?.map(\.id.number) == [1, 3])
+        #expect(slots[5]?.map(\.id.number) == [2, 4])
+        #expect([OutboxEvent]().slots.isEmpty)
+    }
+
+    // Behind an event that was refused none with its key counts, also where another slot's rows stand between.
+    @Test func anEventBehindOneOfItsKeyThatWasRefusedWaitsWhereverItStandsInTheBatch() throws {
+        var (state, first) = opened([3, 5])
+        let (ticket, _) = try #require(first.first)
+        let events = [event(1, "a", slot: 3), event(2, "b", slot: 5), event(3, "a", slot: 3), event(4, "b", slot: 5)]
+        _ = state.advance(.read(ticket, events), at: start)
+        let no = OutboxOutcome.rejected(reason: "no", isRetriable: false)
+        let yes = OutboxOutcome.accepted(OutboxReceipt(place: "t"))
+        let settlement = try #require(
+            state.advance(.published(ticket, [no, yes, no, yes]), at: start).lazy
+                .compactMap { if case .settle(_, let settlement) = $0 { settlement } else { nil } }.first
+        )
+        #expect(settlement.accepted.map(\.id.number) == [2, 4])
+        #expect(settlement.parked.map(\.event.id.number) == [1])
+    }
+}
