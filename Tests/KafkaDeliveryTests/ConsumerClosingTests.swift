@@ -64,7 +64,7 @@ struct ConsumerClosingTests {
         #expect(closing.hasEnded)
     }
 
-    @Test func eachStageOfClosingEndsWithItsShareOfTheTimeout() {
+    @Test func eachPhaseOfClosingEndsWithItsShareOfTheTimeout() {
         var closing = closing(within: 8_000)
         let stuck = Facts(isDrained: false, isCommitted: false, maySayGoodbye: false)
         #expect(closing.next == later(4_000), "two seconds for the commit, two to leave")
@@ -98,13 +98,13 @@ struct ConsumerClosingTests {
         isFirst = closing.begin(by: later(400), at: start)
         #expect(!isFirst)
         #expect(closing.next == later(200))
-        #expect(stages(&closing) == ["200 commit", "300", "375 leave", "400 finish"])
+        #expect(phases(&closing) == ["200 commit", "300", "375 leave", "400 finish"])
     }
 
-    @Test func closingAgainWithMoreTimeLengthensNoStage() {
+    @Test func closingAgainWithMoreTimeLengthensNoPhase() {
         var closing = closing(within: 800)
         _ = closing.begin(by: later(60_000), at: start)
-        #expect(stages(&closing) == ["400 commit", "600", "750 leave", "800 finish"])
+        #expect(phases(&closing) == ["400 commit", "600", "750 leave", "800 finish"])
     }
 
     @Test(arguments: [
@@ -113,19 +113,19 @@ struct ConsumerClosingTests {
         ([4_000, 6_000], 7_000, 6_200, ["6800 leave", "7000 finish"]),
         ([4_000, 6_000, 7_500], 7_600, 7_500, ["7600 finish"]),
     ])
-    func closingAgainWithLessTimeShortensTheStageThatItIsIn(ends: [Int], deadline: Int, now: Int, rest: [String]) {
+    func closingAgainWithLessTimeShortensThePhaseThatItIsIn(ends: [Int], deadline: Int, now: Int, rest: [String]) {
         var closing = closing(within: 8_000)
         for end in ends {
             _ = step(&closing, after: end, Facts(isDrained: false, isCommitted: false, maySayGoodbye: false))
         }
         _ = closing.begin(by: later(deadline), at: later(now))
-        #expect(stages(&closing) == rest)
+        #expect(phases(&closing) == rest)
     }
 
-    /// Runs to the end of the time with nothing done in it: when each stage is over, in milliseconds, and what comes of that.
-    private func stages(_ closing: inout ConsumerClosing) -> [String] {
-        var stages: [String] = []
-        while stages.count < 10, let next = closing.next {
+    /// Runs to the end of the time with nothing done in it: when each phase is over, in milliseconds, and what comes of that.
+    private func phases(_ closing: inout ConsumerClosing) -> [String] {
+        var phases: [String] = []
+        while phases.count < 10, let next = closing.next {
             let actions = closing.advance(
                 at: next,
                 isDrained: false,
@@ -134,9 +134,9 @@ struct ConsumerClosingTests {
                 hasLeft: false
             )
             let time = start.duration(to: next) / .milliseconds(1)
-            stages.append(([String(Int(time))] + actions.map { "\($0)" }).joined(separator: " "))
+            phases.append(([String(Int(time))] + actions.map { "\($0)" }).joined(separator: " "))
         }
-        return stages
+        return phases
     }
 
     @Test func aCommitUnderWayDoesNotMakeAMemberLeaveBeforeItsJoinIsAnswered() {

@@ -98,7 +98,7 @@ struct SendPathTests {
     @Test func singleSendsShareABlock() throws {
         let path = SendPath()
         var sends = SendPath.InFlight()
-        let claims = (0..<SendBlock.sharedCapacity + 1).compactMap { _ in path.claim() }
+        let claims = (0..<SendBlock.sharedCapacity + 1).compactMap { _ in path.takeSlot() }
         #expect(Set(claims.map { ObjectIdentifier($0.block) }).count == 2)
         #expect(Set(claims.map(\.promise.opaque)).count == claims.count)
         sends.takeOverSealed(path)
@@ -116,7 +116,7 @@ struct SendPathTests {
     @Test func aBlockThatIsSealedBeforeOrAfterItsReportsEndsWithTheLastOfThem() throws {
         let path = SendPath()
         var sends = SendPath.InFlight()
-        let firstClaim = path.claim()
+        let firstClaim = path.takeSlot()
         let first = try #require(firstClaim)
         sends.takeOver(path)
         let isFirstLast = sends.settle(first.promise.block, failure: nil)
@@ -125,7 +125,7 @@ struct SendPathTests {
         sends.takeOverSealed(path)
         #expect(sends.count == 0)
         #expect(sends.isPast(sends.lastSequence))
-        let secondClaim = path.claim()
+        let secondClaim = path.takeSlot()
         let second = try #require(secondClaim)
         #expect(second.block !== first.block)
         sends.takeOverSealed(path)
@@ -138,11 +138,11 @@ struct SendPathTests {
     @Test func aClosedPathRefusesEverythingAlsoWhereABlockIsOpen() throws {
         let path = SendPath()
         var sends = SendPath.InFlight()
-        let newClaim = path.claim()
+        let newClaim = path.takeSlot()
         let claim = try #require(newClaim)
         path.close()
         let isClosed = path.isClosed
-        let late = path.claim()
+        let late = path.takeSlot()
         let isPut = path.put(SendBlock(capacity: 1))
         #expect(isClosed && late == nil && !isPut)
         sends.takeOverSealed(path)
@@ -155,7 +155,7 @@ struct SendPathTests {
     /// Its report may be read while a sender is still in the call with which it handed its message over.
     @Test func aSealedPathKnowsWhenEverySenderHasReturned() {
         let path = SendPath()
-        let claims = (0..<SendBlock.sharedCapacity + 3).compactMap { _ in path.claim() }
+        let claims = (0..<SendBlock.sharedCapacity + 3).compactMap { _ in path.takeSlot() }
         let isPut = path.put(SendBlock(capacity: 100))
         #expect(isPut)
         path.close()

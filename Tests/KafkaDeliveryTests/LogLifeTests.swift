@@ -18,23 +18,23 @@ struct LogLifeTests {
     /// The handler of the message before may have taken as long as it likes.
     @Test func whatWasReadIsARepetitionHoweverLateItComes() {
         let life = Self.life(10, 11, 12)
-        #expect([10, 11, 12].map { life.verdict(on: $0, epoch: -1) } == [.repeated, .repeated, .repeated])
-        #expect(life.verdict(on: 13, epoch: -1) == .next)
-        #expect(life.verdict(on: 500, epoch: -1) == .next)
+        #expect([10, 11, 12].map { life.relation(of: $0, epoch: -1) } == [.repeated, .repeated, .repeated])
+        #expect(life.relation(of: 13, epoch: -1) == .next)
+        #expect(life.relation(of: 500, epoch: -1) == .next)
     }
 
     /// All that was read comes again after it, so that nothing is lost.
     @Test func whatIsBeforeTheFirstMessageBeginsAgain() {
-        #expect(Self.life(10, 11).verdict(on: 9, epoch: -1) == .anotherLog)
+        #expect(Self.life(10, 11).relation(of: 9, epoch: -1) == .anotherLog)
     }
 
     @Test func whatAnotherLeaderHasStoredIsAnotherMessage() {
         let life = Self.life(10, 11, epoch: 4)
-        #expect(life.verdict(on: 11, epoch: 5) == .anotherLog)
-        #expect(life.verdict(on: 11, epoch: 4) == .repeated)
-        #expect(life.verdict(on: 10, epoch: 3) == .repeated)
-        #expect(life.verdict(on: 11, epoch: -1) == .repeated)
-        #expect(Self.life(10, 11).verdict(on: 11, epoch: 5) == .repeated)
+        #expect(life.relation(of: 11, epoch: 5) == .anotherLog)
+        #expect(life.relation(of: 11, epoch: 4) == .repeated)
+        #expect(life.relation(of: 10, epoch: 3) == .repeated)
+        #expect(life.relation(of: 11, epoch: -1) == .repeated)
+        #expect(Self.life(10, 11).relation(of: 11, epoch: 5) == .repeated)
     }
 
     /// 61 is asked for where it was read up to there; 60 where librdkafka went back to the last message in a rebalance.
@@ -45,12 +45,12 @@ struct LogLifeTests {
             life.note(Self.resets(asked), next: isNotedByReader ? 0 : nil, start: 61, isFetched: true)
             #expect(life.isUnresolved)
             #expect(life.knownResets == 1)
-            for offset in [0, 59, 60] as [Int64] { #expect(life.verdict(on: offset, epoch: -1) == .anotherLog) }
+            for offset in [0, 59, 60] as [Int64] { #expect(life.relation(of: offset, epoch: -1) == .anotherLog) }
             #expect(life.holdsCommit(61))
             #expect(life.holdsCommit(nil))
             life.beginAgain()
             life.read(0, epoch: -1)
-            #expect(life.verdict(on: 0, epoch: -1) == .repeated)
+            #expect(life.relation(of: 0, epoch: -1) == .repeated)
             #expect(!life.holdsCommit(1))
         }
     }
@@ -61,14 +61,14 @@ struct LogLifeTests {
         #expect(!life.isUnresolved)
         #expect(!life.holdsCommit(61))
         life.read(100, epoch: -1)
-        #expect(life.verdict(on: 100, epoch: -1) == .repeated)
+        #expect(life.relation(of: 100, epoch: -1) == .repeated)
 
         // The same, noted before the message was read.
         life = Self.life(59, 60)
         life.note(Self.resets(61), next: nil, start: 61, isFetched: true)
         #expect(life.holdsCommit(61))
         life.read(100, epoch: -1)
-        #expect(life.verdict(on: 100, epoch: -1) == .repeated)
+        #expect(life.relation(of: 100, epoch: -1) == .repeated)
         #expect(!life.holdsCommit(101))
     }
 
@@ -78,7 +78,7 @@ struct LogLifeTests {
         life.note(Self.resets(61), next: 51, start: 51, isFetched: true)
         life.read(51, epoch: -1)
         #expect(life.isUnresolved)
-        #expect(life.verdict(on: 0, epoch: -1) == .anotherLog)
+        #expect(life.relation(of: 0, epoch: -1) == .anotherLog)
         #expect(life.holdsCommit(52))
     }
 
@@ -94,7 +94,7 @@ struct LogLifeTests {
             #expect(life.knownResets == 1)
             life.read(1_200, epoch: -1)
             // A rebalance fetches it again.
-            #expect(life.verdict(on: 1_200, epoch: -1) == .repeated)
+            #expect(life.relation(of: 1_200, epoch: -1) == .repeated)
             #expect(!life.holdsCommit(1_201))
         }
     }
@@ -107,10 +107,10 @@ struct LogLifeTests {
         life.note(Self.resets(1_000), next: 5, start: -1_000, isFetched: true)
         #expect(life.knownResets == 1)
         life.read(5, epoch: -1)
-        #expect(life.verdict(on: 5, epoch: -1) == .doubtful)
+        #expect(life.relation(of: 5, epoch: -1) == .doubtful)
         #expect(!life.holdsCommit(6))
         life.read(1_000, epoch: -1)
-        #expect(life.verdict(on: 1_000, epoch: -1) == .repeated)
+        #expect(life.relation(of: 1_000, epoch: -1) == .repeated)
     }
 
     @Test func ofSeveralResetsTheHighestOffsetCounts() {

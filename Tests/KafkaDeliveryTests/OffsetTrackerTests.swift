@@ -82,7 +82,7 @@ struct OffsetTrackerTests {
                 offset += Int64.random(in: 1...5, using: &random)
                 model.append((tracker.handOut(offset), offset, false))
             } else if let index = model.indices.randomElement(using: &random) {
-                let expected: OffsetTracker.Verdict = model[index].isSettled ? .repeated : .settled
+                let expected: OffsetTracker.Effect = model[index].isSettled ? .repeated : .settled
                 #expect(tracker.settle(model[index].sequence) == expected)
                 model[index].isSettled = true
             }

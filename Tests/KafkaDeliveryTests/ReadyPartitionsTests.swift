@@ -69,7 +69,7 @@ struct ReadyPartitionsTests {
         let readers = try Self.makeReaders(2, consumer)
         var ready = ReadyPartitions<PartitionReader>()
         #expect(ready.signal(readers[0]).isEmpty)
-        ready.claim(readers[0], by: nil)
+        ready.beginOwnLoop(readers[0], by: nil)
         #expect(ready.signal(readers[1]).isEmpty)
         #expect(turns(until: readers[0], beside: readers[1], &ready) == nil)
         // Where there is no other it is read all the same.

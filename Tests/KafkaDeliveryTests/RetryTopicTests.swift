@@ -89,9 +89,9 @@ struct RetryTopicTests {
         let topics = try topics()
         var origin = MessageOrigin(topic: "orders", partition: 0, offset: 0, attempts: 1)
         #expect(topics.next(after: origin)?.topic == "orders-retry-5s")
-        origin.stage = 0
+        origin.retryTopic = 0
         #expect(topics.next(after: origin)?.topic == "orders-retry-1m")
-        origin.stage = 1
+        origin.retryTopic = 1
         #expect(topics.next(after: origin)?.topic == nil)
     }
 }

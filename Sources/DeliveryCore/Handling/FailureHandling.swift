@@ -1,4 +1,4 @@
-/// What happens to a delivery whose handler ended: the one place where a verdict follows from an outcome.
+/// What happens to a delivery whose handler ended: here alone a verdict follows from an outcome.
 @usableFromInline
 package struct FailureHandling<Host: HandlingHost>: Sendable {
     @usableFromInline

@@ -29,10 +29,10 @@ package protocol HandlingHost: Sendable {
     /// What is known of a delivery that failed.
     func record(_ error: any Error, of delivery: Delivery) -> Record
 
-    /// Where a message waits next that the policy has given up in place; nil where that was the last such place.
+    /// Where a message waits next that the policy has given up where it is; nil where it has waited everywhere.
     func retryRoute(after record: Record) -> RetryRoute?
 
-    /// Whether messages that are given up have a place to go to.
+    /// Whether messages that are given up have somewhere to go.
     var hasDeadLetters: Bool { get }
 
     /// Publishes a copy of a message to where it waits for its next attempt, and waits for the confirmation.

@@ -6,12 +6,12 @@ package struct KeyChains: Sendable {
     /// - Parameter keys: The key of each element; an element without one is a chain of its own.
     package init<Key: Hashable>(_ keys: [Key?]) {
         var chains: [[Int]] = []
-        var places: [Key: Int] = [:]
+        var chainOfKey: [Key: Int] = [:]
         for (index, key) in keys.enumerated() {
-            if let key, let place = places[key] {
-                chains[place].append(index)
+            if let key, let chain = chainOfKey[key] {
+                chains[chain].append(index)
             } else {
-                if let key { places[key] = chains.count }
+                if let key { chainOfKey[key] = chains.count }
                 chains.append([index])
             }
         }

@@ -200,12 +200,12 @@ struct Committer {
     }
 
     private mutating func removeWaiters(
-        _ outcome: (inout Waiter) -> KafkaError??
+        _ answer: (inout Waiter) -> KafkaError??
     ) -> [(Waiter, KafkaError?)] {
         var removed: [(Waiter, KafkaError?)] = []
         var kept: [Waiter] = []
         for var waiter in waiters {
-            if let error = outcome(&waiter) { removed.append((waiter, error)) } else { kept.append(waiter) }
+            if let error = answer(&waiter) { removed.append((waiter, error)) } else { kept.append(waiter) }
         }
         waiters = kept
         return removed

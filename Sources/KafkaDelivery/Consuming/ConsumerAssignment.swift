@@ -42,7 +42,7 @@ final class ConsumerAssignment {
     /// Whether nothing is assigned, and nothing on its way back.
     var isOut: Bool { readers.isEmpty && !isRevoking }
 
-    /// When a revocation's stage is over.
+    /// When a revocation's phase is over.
     var nextRevocation: ContinuousClock.Instant? { revocation.next }
 
     /// When a delivery that was held back is due, by the clock of back-off.
@@ -88,7 +88,7 @@ final class ConsumerAssignment {
             for reader in assigned { core.noteEnded(reader) }
             return fail(error)
         }
-        starts.placed(points.map(\.partition))
+        starts.noteAssigned(points.map(\.partition))
         for reader in assigned { metrics?.begin(reader.partition, generation: reader.generation) }
         core.logger.debug("Partitions assigned", metadata: ["kafka_partitions": "\(points.map(\.partition))"])
         core.events.send(.assigned(points.map(\.partition), generation: generation))

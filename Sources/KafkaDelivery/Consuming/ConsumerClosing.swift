@@ -21,7 +21,7 @@ struct ConsumerClosing {
         case none
     }
 
-    private enum Stage {
+    private enum Phase {
         case open
         /// Waits for the deliveries in hand.
         case draining(until: Instant)
@@ -35,7 +35,7 @@ struct ConsumerClosing {
         case ended
     }
 
-    private var stage = Stage.open
+    private var phase = Phase.open
     private var deadline: Instant?
     private var answer = Answer.any
     /// How many deliveries had no verdict in partitions that were given back since closing began.
@@ -44,12 +44,12 @@ struct ConsumerClosing {
     private(set) var isSilent = false
 
     var isUnderWay: Bool {
-        if case .open = stage { false } else { true }
+        if case .open = phase { false } else { true }
     }
 
     /// Whether librdkafka was told to leave the group.
     var isLeaving: Bool {
-        switch stage {
+        switch phase {
         case .open, .draining, .committing, .joining: false
         case .leaving, .leavingUnattended, .ended: true
         }
@@ -57,12 +57,12 @@ struct ConsumerClosing {
 
     /// Whether the consumer's thread may end.
     var hasEnded: Bool {
-        if case .ended = stage { true } else { false }
+        if case .ended = phase { true } else { false }
     }
 
-    /// When a stage has taken as long as it may.
+    /// When a phase has taken as long as it may.
     var next: Instant? {
-        switch stage {
+        switch phase {
         case .draining(let until), .committing(let until), .joining(let until): until
         case .leaving: deadline
         case .open, .leavingUnattended, .ended: nil
@@ -76,13 +76,13 @@ struct ConsumerClosing {
         // A quarter of the time, at most two seconds, is kept for the last commit, and as much for leaving the group.
         let reserve = min(now.duration(to: deadline) / 4, .seconds(2))
         self.deadline = min(deadline, self.deadline ?? deadline)
-        switch stage {
+        switch phase {
         case .open:
-            stage = .draining(until: deadline - reserve * 2)
+            phase = .draining(until: deadline - reserve * 2)
             return true
-        case .draining(let until): stage = .draining(until: min(until, deadline - reserve * 2))
-        case .committing(let until): stage = .committing(until: min(until, deadline - reserve))
-        case .joining(let until): stage = .joining(until: min(until, deadline - reserve))
+        case .draining(let until): phase = .draining(until: min(until, deadline - reserve * 2))
+        case .committing(let until): phase = .committing(until: min(until, deadline - reserve))
+        case .joining(let until): phase = .joining(until: min(until, deadline - reserve))
         case .leaving, .leavingUnattended, .ended: break
         }
         return false
@@ -104,16 +104,16 @@ struct ConsumerClosing {
     ) -> [Action] {
         let deadline = deadline ?? now
         let remaining = now.duration(to: deadline)
-        switch stage {
+        switch phase {
         case .open, .ended:
             return []
         case .draining(let until):
             guard now >= until || isDrained() else { return [] }
-            stage = .committing(until: deadline - min(remaining / 2, .seconds(2)))
+            phase = .committing(until: deadline - min(remaining / 2, .seconds(2)))
             return [.commit]
         case .committing(let until):
             guard now >= until || isCommitted() else { return [] }
-            stage = .joining(until: deadline - min(remaining / 4, .seconds(1)))
+            phase = .joining(until: deadline - min(remaining / 4, .seconds(1)))
             return advance(
                 at: now,
                 isDrained: isDrained(),
@@ -125,15 +125,15 @@ struct ConsumerClosing {
             let isHeard = maySayGoodbye()
             guard now >= until || isHeard else { return [] }
             isSilent = !isHeard
-            stage = .leaving
+            phase = .leaving
             return [.leave]
         case .leaving:
             let hasLeft = hasLeft()
             guard hasLeft || now >= deadline else { return [] }
-            stage = hasLeft ? .ended : .leavingUnattended
+            phase = hasLeft ? .ended : .leavingUnattended
             return [.finish]
         case .leavingUnattended:
-            if hasLeft() { stage = .ended }
+            if hasLeft() { phase = .ended }
             return []
         }
     }
@@ -147,7 +147,7 @@ struct ConsumerClosing {
 
     /// There is no group to leave.
     mutating func end() {
-        stage = .ended
+        phase = .ended
     }
 
     /// Which answer may be given now; the last one is given once.

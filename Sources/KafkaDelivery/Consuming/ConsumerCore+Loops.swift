@@ -65,9 +65,9 @@ extension ConsumerCore {
         }
     }
 
-    func claim(_ reader: PartitionReader) {
+    func beginOwnLoop(_ reader: PartitionReader) {
         let task = TaskIdentity.current
-        state.withLock { $0.ready.claim(reader, by: task) }
+        state.withLock { $0.ready.beginOwnLoop(reader, by: task) }
     }
 
     /// A partition that was given to a loop over `partitions` has no loop any longer that could read it. A loop that is started
@@ -75,9 +75,9 @@ extension ConsumerCore {
     func release(_ reader: PartitionReader, from loop: UInt64) {
         resume(
             withReady { state -> [ReadyPartitions<PartitionReader>.Resumption] in
-                guard state.phase == .open, state.failure == nil, !reader.turn.hasEnded else { return [] }
+                guard state.phase == .open, state.failure == nil, !reader.readiness.hasEnded else { return [] }
                 // A later loop has it already.
-                guard reader.turn.loop == loop else { return [] }
+                guard reader.readiness.loop == loop else { return [] }
                 state.unseen.append((reader, givenBackBy: loop))
                 return [state.ready.release(reader)].compactMap(\.self) + state.matchUnseen()
             }
@@ -175,7 +175,7 @@ extension ConsumerCore.State {
     fileprivate mutating func takeUnseen(for loop: UInt64) -> PartitionReader? {
         guard let index = unseen.firstIndex(where: { $0.givenBackBy < loop }) else { return nil }
         let reader = unseen.remove(at: index).reader
-        reader.turn.loop = loop
+        reader.readiness.loop = loop
         return reader
     }
 
@@ -184,12 +184,13 @@ extension ConsumerCore.State {
     fileprivate mutating func takeLeft(by task: TaskIdentity?, for loop: UInt64) -> PartitionReader? {
         guard let task else { return nil }
         let left = assigned.values.first { reader in
-            reader.turn.isClaimed && reader.turn.task == task && reader.turn.loop < loop && !reader.turn.hasEnded
-                && reader.turn.waiters.isEmpty
+            reader.readiness.hasOwnLoop && reader.readiness.task == task && reader.readiness.loop < loop
+                && !reader.readiness.hasEnded
+                && reader.readiness.waiters.isEmpty
         }
         guard let left else { return nil }
-        ready.unclaim(left)
-        left.turn.loop = loop
+        ready.endOwnLoop(left)
+        left.readiness.loop = loop
         return left
     }
 
@@ -199,7 +200,7 @@ extension ConsumerCore.State {
         unseen.removeAll { entry in
             guard let index = assignmentWaiters.firstIndex(where: { $0.loop > entry.givenBackBy }) else { return false }
             let (waiter, loop) = assignmentWaiters.remove(at: index)
-            entry.reader.turn.loop = loop
+            entry.reader.readiness.loop = loop
             resumptions.append((waiter, .look(entry.reader, 0)))
             return true
         }

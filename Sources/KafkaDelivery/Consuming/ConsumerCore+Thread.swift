@@ -50,7 +50,7 @@ extension ConsumerCore {
         resume(
             state.withLock { state in
                 let resumptions = readers.flatMap { state.ready.end($0) }
-                state.unseen.removeAll { $0.reader.turn.hasEnded }
+                state.unseen.removeAll { $0.reader.readiness.hasEnded }
                 return resumptions
             }
         )

@@ -41,13 +41,13 @@ extension KafkaConsumer {
     /// ```
     ///
     /// From the call on nothing of the partitions is handed out until they are there; what was fetched from the old
-    /// place is never handed out. Deliveries from before the seek belong to the past: their verdicts change nothing
+    /// offset is never handed out. Deliveries from before the seek belong to the past: their verdicts change nothing
     /// (they are counted as late), what waits for another attempt is dropped, and revocation and closing do not wait
     /// for them. **What was acknowledged and not yet committed is not committed any more**; `try await commit()` before
     /// the seek for that. The seek itself commits nothing: the group's offset changes with the first commit of what is
     /// handed out after it, and may then move backwards, which it does in no other case.
     ///
-    /// A loop over the partition goes on with the new place; a paused partition stays paused. Where another seek of the
+    /// A loop over the partition goes on with the new offset; a paused partition stays paused. Where another seek of the
     /// same partition is under way, the later one counts. A partition that has failed (`offsetOutOfRange`, see
     /// ``Configuration/AutoOffsetReset/failure``) goes on too.
     ///

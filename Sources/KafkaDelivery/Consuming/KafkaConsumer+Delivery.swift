@@ -39,7 +39,7 @@ extension KafkaConsumer {
         }
 
         /// Its partition.
-        var place: KafkaTopicPartition {
+        var topicPartition: KafkaTopicPartition {
             switch content {
             case .received(let received): received.reader.partition
             case .made(let made): made.partition
@@ -57,10 +57,10 @@ extension KafkaConsumer {
         // MARK: Where it comes from
 
         /// The topic.
-        public var topic: String { place.topic }
+        public var topic: String { topicPartition.topic }
 
         /// The partition.
-        public var partition: Int { place.partition }
+        public var partition: Int { topicPartition.partition }
 
         /// The message's offset in the partition.
         public var offset: Int64 {
@@ -215,6 +215,6 @@ extension KafkaConsumer {
 extension KafkaConsumer.Delivery: CustomStringConvertible {
     /// Where the message is: `orders [3] at 42`.
     public var description: String {
-        "\(place) at \(offset)"
+        "\(topicPartition) at \(offset)"
     }
 }

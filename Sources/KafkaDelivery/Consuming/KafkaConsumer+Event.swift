@@ -42,7 +42,7 @@ extension KafkaConsumer {
         case startingOffsetFailed(KafkaTopicPartition, any Error, retryAfter: Duration)
         /// Offsets could not be committed. Where the partition is still ours, it is tried again.
         case commitFailed([KafkaTopicPartition], KafkaError)
-        /// Handling a message failed, and it is handed over again after a while, as which attempt: in its place, or, where there is
+        /// Handling a message failed, and it is handed over again after a while, as which attempt: where it is, or, where there is
         /// a report, from the retry topic in which it is stored.
         case retried(Source, attempt: Int, after: Duration, retryTopic: KafkaDeliveryReport? = nil)
         /// Handling a message failed, its copy could not be published to a retry topic, and that is tried again.

@@ -46,11 +46,11 @@ extension KafkaConsumer {
     }
 
     /// Where a loop over all partitions is: which one it goes on with. That does not keep others from reading it, see
-    /// ``ReadyPartitions``. A class, because the partition of a loop that was left is another loop's turn.
+    /// ``ReadyPartitions``. A class, because the partition of a loop that was left is for another loop to read.
     @usableFromInline
     final class Cursor {
         /// After so many deliveries of one partition, others that are ready come first.
-        private static let turn = 64
+        private static let run = 64
 
         private let core: ConsumerCore
         // Unmanaged: it is a partition's reader for as long as the loop has it in hand, and is not retained and released for
@@ -82,7 +82,7 @@ extension KafkaConsumer {
                 switch reader._withUnsafeGuaranteedRef({ $0.take() }) {
                 case .delivery(let delivery):
                     taken += 1
-                    if taken == Self.turn {
+                    if taken == Self.run {
                         leave()
                     } else if core.loopsWait.load(ordering: .relaxed) {
                         core.handOn(reader.takeUnretainedValue())
@@ -183,7 +183,7 @@ extension KafkaConsumer {
                 let shutdown = shutdown ?? ShutdownWatch { [core] in core.endWaits(of: $0) }
                 self.shutdown = shutdown
                 if let reader = await core.nextAssigned(for: loop, unless: shutdown.flag) {
-                    return Partition(claim: Claim(core: core, reader: reader, loop: loop, shutdown: shutdown))
+                    return Partition(ownership: Ownership(core: core, reader: reader, loop: loop, shutdown: shutdown))
                 }
                 if let failure = core.failure, !Task.isCancelled, !shutdown.isShuttingDown { throw failure }
                 return nil
@@ -196,31 +196,31 @@ extension KafkaConsumer {
         /// A delivery.
         public typealias Element = Delivery
 
-        let claim: Claim
+        let ownership: Ownership
 
         /// The topic.
-        public var topic: String { claim.reader.partition.topic }
+        public var topic: String { ownership.reader.partition.topic }
 
         /// The partition's number.
-        public var partition: Int { claim.reader.partition.partition }
+        public var partition: Int { ownership.reader.partition.partition }
 
         /// The period of owning it, see ``Delivery/generation``.
-        public var generation: Int { claim.reader.generation }
+        public var generation: Int { ownership.reader.generation }
 
         /// Begins, or goes on with, reading.
         public func makeAsyncIterator() -> Iterator {
-            claim.core.claim(claim.reader)
-            return Iterator(claim: claim)
+            ownership.core.beginOwnLoop(ownership.reader)
+            return Iterator(ownership: ownership)
         }
 
         /// Reads the partition's deliveries. Runs where the loop runs, without changing executors.
         public struct Iterator: AsyncIteratorProtocol {
-            let claim: Claim
+            let ownership: Ownership
             /// What was known of the partition when it was looked at last.
             private var news: ReadyPartitions<PartitionReader>.News = 0
 
-            init(claim: Claim) {
-                self.claim = claim
+            init(ownership: Ownership) {
+                self.ownership = ownership
             }
 
             /// The next delivery; nil when the partition is revoked, the consumer closed, the task cancelled or its
@@ -260,8 +260,8 @@ extension KafkaConsumer {
             /// The next delivery, where there is one without waiting. Not async, as a cursor's.
             @usableFromInline
             func takeNow() throws(KafkaError) -> Taken {
-                if claim.shutdown.isShuttingDown { return .ended }
-                switch claim.reader.take() {
+                if ownership.shutdown.isShuttingDown { return .ended }
+                switch ownership.reader.take() {
                 case .delivery(let delivery): return .delivery(delivery)
                 case .empty, .full: return .nothing
                 case .ended: return .ended
@@ -272,18 +272,20 @@ extension KafkaConsumer {
             /// Waits until there may be one; false where there will be none.
             @usableFromInline
             mutating func wait(isolation: isolated (any Actor)?) async -> Bool {
-                await claim.core.waitForNews(of: claim.reader, since: &news, unless: claim.shutdown.flag)
+                await ownership.core.waitForNews(of: ownership.reader, since: &news, unless: ownership.shutdown.flag)
             }
 
-            /// The loop ends, perhaps when it had just been told to look: others that wait look in its place.
+            /// The loop ends, perhaps when it had just been told to look: others that wait look instead of it.
             @usableFromInline
             func leave() {
-                claim.core.putBack(claim.reader)
+                ownership.core.putBack(ownership.reader)
             }
 
             @usableFromInline
             func end() throws(KafkaError) -> Delivery? {
-                if let failure = claim.core.failure, !Task.isCancelled, !claim.shutdown.isShuttingDown { throw failure }
+                if let failure = ownership.core.failure, !Task.isCancelled, !ownership.shutdown.isShuttingDown {
+                    throw failure
+                }
                 leave()
                 return nil
             }
@@ -291,17 +293,21 @@ extension KafkaConsumer {
             /// The next delivery, if there is one before some time; nil also where ``next()`` would give nil.
             mutating func next(until deadline: ContinuousClock.Instant) async throws(KafkaError) -> Delivery? {
                 var isWakeOrdered = false
-                while !Task.isCancelled, !claim.shutdown.isShuttingDown {
-                    switch claim.reader.take() {
+                while !Task.isCancelled, !ownership.shutdown.isShuttingDown {
+                    switch ownership.reader.take() {
                     case .delivery(let delivery): return delivery
                     case .empty, .full: break
                     case .ended: return nil
                     case .failed(let error): throw error
                     }
                     guard ContinuousClock.now < deadline else { return nil }
-                    if !isWakeOrdered { claim.core.wake(claim.reader, at: deadline) }
+                    if !isWakeOrdered { ownership.core.wake(ownership.reader, at: deadline) }
                     isWakeOrdered = true
-                    _ = await claim.core.waitForNews(of: claim.reader, since: &news, unless: claim.shutdown.flag)
+                    _ = await ownership.core.waitForNews(
+                        of: ownership.reader,
+                        since: &news,
+                        unless: ownership.shutdown.flag
+                    )
                 }
                 return nil
             }
@@ -310,7 +316,7 @@ extension KafkaConsumer {
 
     /// A partition in the hands of a loop over ``partitions``. A class, because a partition that was let go of while it
     /// is still assigned has to be given back: it would otherwise stand still unnoticed.
-    final class Claim: Sendable {
+    final class Ownership: Sendable {
         let core: ConsumerCore
         let reader: PartitionReader
         private let loop: UInt64

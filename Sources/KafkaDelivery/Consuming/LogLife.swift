@@ -10,7 +10,7 @@
 /// Taking a repetition for another log loses what waits to be handed out again, and taking another log for a repetition loses
 /// messages. A value without threads; the reader keeps it under its lock.
 struct LogLife {
-    enum Verdict: Equatable {
+    enum Relation: Equatable {
         case next
         /// It was read before.
         case repeated
@@ -54,7 +54,7 @@ struct LogLife {
     }
 
     /// What a message is. Resets that were not considered come first.
-    func verdict(on offset: Int64, epoch: @autoclosure () -> Int32) -> Verdict {
+    func relation(of offset: Int64, epoch: @autoclosure () -> Int32) -> Relation {
         guard offset <= last else { return .next }
         if isUnresolved { return isDoubtful ? .doubtful : .anotherLog }
         // All that was read in this life comes again after it.
@@ -68,7 +68,7 @@ struct LogLife {
     /// - Parameters:
     ///   - resets: Those that were not considered yet.
     ///   - next: The message that is read now; nil where none is. Every message that was read before was fetched before the
-    ///     resets, because each is counted before anything is fetched from the new place.
+    ///     resets, because each is counted before anything is fetched from the new offset.
     ///   - start: From where the partition was to be read, where nothing was read yet and that is known.
     ///   - isFetched: Whether something that was fetched may wait to be read. Looked at after the resets.
     mutating func note(_ resets: OffsetResets.News, next: Int64?, start: Int64?, isFetched: Bool) {

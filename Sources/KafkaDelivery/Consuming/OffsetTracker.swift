@@ -5,7 +5,7 @@ internal import DequeModule
 /// Knows the offsets that were handed out and nothing else: transactions' control records and compaction leave gaps, so
 /// no offset is ever worked out from another, but for the one "+1" in ``nextToRead(after:)``.
 struct OffsetTracker {
-    /// A delivery's place: how many were handed out before it in this generation.
+    /// A delivery's number: how many were handed out before it in this generation.
     typealias Sequence = DeliverySequence
 
     private struct Entry {
@@ -32,7 +32,7 @@ struct OffsetTracker {
     }
 
     /// What a verdict came to.
-    enum Verdict {
+    enum Effect {
         case settled
         /// It was settled before: nothing changes.
         case repeated
@@ -86,7 +86,7 @@ struct OffsetTracker {
     }
 
     /// Notes that a delivery is finished, and moves what may be committed over the settled prefix.
-    mutating func settle(_ sequence: Sequence) -> Verdict {
+    mutating func settle(_ sequence: Sequence) -> Effect {
         guard sequence >= firstSequence else { return .repeated }
         let index = Int(sequence - firstSequence)
         guard index < entries.count else { return .repeated }
@@ -128,7 +128,7 @@ struct OffsetTracker {
     }
 
     /// Notes that a delivery is to be handed out again: it stays unsettled, and the application does not hold it.
-    mutating func reject(_ sequence: Sequence) -> Verdict {
+    mutating func reject(_ sequence: Sequence) -> Effect {
         guard change(sequence, from: .held, to: .rejected) else { return .repeated }
         totals.rejected += 1
         return .settled
@@ -175,7 +175,7 @@ struct OffsetTracker {
     // MARK: Transactions
 
     /// Makes a delivery part of a transaction: it is settled when that commits, and not before.
-    mutating func claim(_ sequence: Sequence) -> Verdict {
+    mutating func claim(_ sequence: Sequence) -> Effect {
         change(sequence, from: .held, to: .claimed) ? .settled : .repeated
     }
 

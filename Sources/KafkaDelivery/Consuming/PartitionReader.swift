@@ -104,7 +104,7 @@ final class PartitionReader: ReadyPartition {
     // of this generation must not move the next one. Before the state's lock, and never on a task.
     let moving = Mutex(())
 
-    let turn = PartitionTurn<PartitionReader>()
+    let readiness = PartitionReadiness<PartitionReader>()
 
     init(
         _ partition: KafkaTopicPartition,
@@ -261,7 +261,7 @@ final class PartitionReader: ReadyPartition {
         )
     }
 
-    /// What librdkafka says of the partition in the place of a message.
+    /// What librdkafka says of the partition instead of a message.
     ///
     /// - Returns: Why nothing more of it is handed out, where that is so.
     @inline(never)
@@ -301,11 +301,11 @@ final class PartitionReader: ReadyPartition {
         _ findings: inout Findings
     ) -> Bool {
         let offset = message.offset
-        let verdict = state.life.verdict(on: offset, epoch: leaderEpoch(message))
-        guard verdict == .anotherLog || verdict == .doubtful else { return false }
+        let relation = state.life.relation(of: offset, epoch: leaderEpoch(message))
+        guard relation == .anotherLog || relation == .doubtful else { return false }
         let last = state.life.last
         // Where it is a repetition after all, what has no verdict yet has to come again, too.
-        let missing = verdict == .doubtful ? state.tracker.firstUnsettled.map(\.offset) : nil
+        let missing = relation == .doubtful ? state.tracker.firstUnsettled.map(\.offset) : nil
         findings.outdated += state.beginAgain()
         core.noteRestart()
         if let missing, missing < offset {

@@ -60,7 +60,7 @@ final class PartitionStarts {
     }
 
     /// librdkafka has been told.
-    func placed(_ partitions: [KafkaTopicPartition]) {
+    func noteAssigned(_ partitions: [KafkaTopicPartition]) {
         known.formUnion(partitions.filter { !isSought($0) })
     }
 

@@ -10,7 +10,7 @@
 ///    time, whose offset is committed before as the one being probed.
 /// 4. A generation that finds a probe noted knows the suspect, which is handed out marked as such, for the dead letters.
 struct PoisonDetector {
-    enum Stage: Equatable {
+    enum Phase: Equatable {
         /// What is committed is not known yet.
         case reading
         /// It is known, and this start is not noted yet.
@@ -49,7 +49,7 @@ struct PoisonDetector {
     static let cautiousCount: UInt64 = 20_000
 
     let maximumCrashes: Int
-    private(set) var stage = Stage.reading
+    private(set) var phase = Phase.reading
     private(set) var turn = Turn.none
     /// Where the first message of this generation is.
     private(set) var position: Int64?
@@ -83,20 +83,20 @@ struct PoisonDetector {
     ///   - isOwn: Whether this very process wrote it, in a generation that it lost: then the last start it counts has not
     ///     died, nor did the message being probed kill a process.
     mutating func read(_ note: CrashRecord, at offset: Int64? = nil, isOwn: Bool = false) {
-        guard stage == .reading else { return }
+        guard phase == .reading else { return }
         stored = note
         storedOffset = offset
         earlierCrashes = isOwn ? max(note.crashes - 1, 0) : note.crashes
         suspects = Array(Set(note.suspects + (isOwn ? [] : [note.probe]).compactMap(\.self)).sorted())
-        stage = .marking
+        phase = .marking
         if isAtEnd, !hasCandidate { forgive() }
     }
 
     /// Whether the partition's messages have to be handed out one at a time, and no other's at the same time.
     var needsProbing: Bool {
-        switch stage {
+        switch phase {
         case .probing: true
-        case .marking: nextStage == .probing
+        case .marking: nextPhase == .probing
         case .reading, .free, .cautious: false
         }
     }
@@ -107,7 +107,7 @@ struct PoisonDetector {
     /// How many processes a message has killed; nil where none is known to.
     func fatalCrashes(of offset: Int64) -> Int? { isSuspect(offset) ? earlierCrashes : nil }
 
-    private var nextStage: Stage {
+    private var nextPhase: Phase {
         if !suspects.isEmpty || earlierCrashes >= maximumCrashes { return .probing }
         return earlierCrashes > 0 ? .cautious : .free
     }
@@ -120,7 +120,7 @@ struct PoisonDetector {
     mutating func offer(_ offset: Int64, uncommitted: UInt64) -> Answer {
         hasCandidate = true
         isAtEnd = false
-        switch stage {
+        switch phase {
         case .reading:
             return .wait
         case .marking:
@@ -168,7 +168,7 @@ struct PoisonDetector {
     /// Everything that was handed out is settled. At the end of the partition that clears what is left of it: what killed a
     /// process was there before.
     mutating func settledAll() {
-        guard isAtEnd, !hasCandidate, stage != .reading else { return }
+        guard isAtEnd, !hasCandidate, phase != .reading else { return }
         forgive()
     }
 
@@ -186,7 +186,7 @@ struct PoisonDetector {
     private mutating func forgive() {
         earlierCrashes = 0
         suspects = []
-        if stage != .marking { stage = .free }
+        if phase != .marking { phase = .free }
     }
 
     /// The partition's log was made anew: nothing that was known of its offsets holds.
@@ -197,7 +197,7 @@ struct PoisonDetector {
         storedOffset = nil
         turn = .none
         hasCandidate = false
-        if stage != .reading { stage = .free }
+        if phase != .reading { phase = .free }
     }
 
     // MARK: The whole consumer's probe
@@ -265,7 +265,7 @@ struct PoisonDetector {
         if isCleanEnd { return CrashRecord(suspects: rest) }
         let hasProgress = position.map { offset > $0 } ?? false
         let crashes =
-            switch stage {
+            switch phase {
             case .reading, .free: hasProgress || position == nil ? 0 : earlierCrashes + 1
             // Should this process die, it was the first one here.
             case .cautious: hasProgress ? 1 : earlierCrashes + 1
@@ -286,10 +286,10 @@ struct PoisonDetector {
         stored = note
         isLimited = false
         suspects.removeAll { $0 < offset }
-        switch stage {
-        case .marking where position != nil: stage = nextStage
-        case .probing where suspects.isEmpty && settled >= Self.candidateCount: stage = .cautious
-        case .cautious where settled >= Self.cautiousCount: stage = .free
+        switch phase {
+        case .marking where position != nil: phase = nextPhase
+        case .probing where suspects.isEmpty && settled >= Self.candidateCount: phase = .cautious
+        case .cautious where settled >= Self.cautiousCount: phase = .free
         case .reading, .marking, .probing, .cautious, .free: break
         }
     }

@@ -7,7 +7,7 @@ internal import DequeModule
 /// is no other, further loops read it too. What is handed out to whom is decided under the reader's own lock.
 ///
 /// A value without threads; the consumer keeps it behind a lock, which guards what it writes into each partition's
-/// ``PartitionTurn`` too. It neither takes a reader's lock nor calls librdkafka,
+/// ``PartitionReadiness`` too. It neither takes a reader's lock nor calls librdkafka,
 /// because ``signal(_:)`` comes from librdkafka's threads with the partition's queue locked.
 struct ReadyPartitions<Partition: ReadyPartition> {
     /// How often there was news of a partition: a loop's finding that there is nothing to read counts only where there was
@@ -46,47 +46,47 @@ struct ReadyPartitions<Partition: ReadyPartition> {
     mutating func signal(_ reader: Partition) -> [Resumption] {
         // A partition that has ended may be signalled: by a verdict that comes late, a transaction's end, `resume`. In the
         // queue it would wait for a loop that may never come, and keep the consumer alive, which keeps the queue.
-        guard !reader.turn.hasEnded else { return [] }
-        reader.turn.news += 1
-        if !reader.turn.waiters.isEmpty {
+        guard !reader.readiness.hasEnded else { return [] }
+        reader.readiness.news += 1
+        if !reader.readiness.waiters.isEmpty {
             share(reader)
-            defer { reader.turn.waiters = [] }
-            return reader.turn.waiters.map { ($0, .look(reader, reader.turn.news)) }
+            defer { reader.readiness.waiters = [] }
+            return reader.readiness.waiters.map { ($0, .look(reader, reader.readiness.news)) }
         }
         // Also where a loop reads it already: that may be busy with a delivery, and in any case it finds what is there.
         if let resumption = handOn(reader) { return [resumption] }
-        if reader.turn.place == .idle {
+        if reader.readiness.state == .idle {
             // One that has a loop of its own comes after those that have none.
-            if reader.turn.isClaimed { share(reader) } else { queue(reader) }
+            if reader.readiness.hasOwnLoop { share(reader) } else { queue(reader) }
         }
         return []
     }
 
     private mutating func queue(_ reader: Partition) {
         leave(reader)
-        reader.turn.place = .queued
+        reader.readiness.state = .queued
         queued.append(reader)
     }
 
     private mutating func share(_ reader: Partition) {
         leave(reader)
-        if reader.turn.isClaimed {
-            reader.turn.place = .owned
+        if reader.readiness.hasOwnLoop {
+            reader.readiness.state = .owned
             owned.append(reader)
         } else {
-            reader.turn.place = .shared
+            reader.readiness.state = .shared
             shared.append(reader)
         }
     }
 
     private mutating func leave(_ reader: Partition) {
-        switch reader.turn.place {
+        switch reader.readiness.state {
         case .idle: break
         case .queued: queued.remove(reader)
         case .shared: shared.remove(reader)
         case .owned: owned.remove(reader)
         }
-        reader.turn.place = .idle
+        reader.readiness.state = .idle
     }
 
     /// The partition whose turn it is.
@@ -95,7 +95,7 @@ struct ReadyPartitions<Partition: ReadyPartition> {
         if isClosed { return .ended }
         guard let reader = first() else { return nil }
         share(reader)
-        return .look(reader, reader.turn.news)
+        return .look(reader, reader.readiness.news)
     }
 
     /// Those that no loop has begun with come first, so that loops read different partitions. Not always: one whose loop was left
@@ -104,7 +104,7 @@ struct ReadyPartitions<Partition: ReadyPartition> {
         let isSharedFirst = turns >= Self.turnsBesideShared
         let next = isSharedFirst ? shared.first ?? queued.first : queued.first ?? shared.first
         guard let reader = next ?? owned.first else { return nil }
-        turns = reader.turn.place == .queued && !shared.isEmpty ? turns + 1 : 0
+        turns = reader.readiness.state == .queued && !shared.isEmpty ? turns + 1 : 0
         return reader
     }
 
@@ -113,22 +113,23 @@ struct ReadyPartitions<Partition: ReadyPartition> {
     /// A loop found nothing to read.
     mutating func foundNothing(in reader: Partition, since news: News) {
         // In the queue it is looked at again anyway.
-        if reader.turn.place != .queued, reader.turn.news == news { leave(reader) }
+        if reader.readiness.state != .queued, reader.readiness.news == news { leave(reader) }
     }
 
     /// A loop does not go on with a partition, in which there may be more to read.
     mutating func putBack(_ reader: Partition) -> Resumption? {
-        guard reader.turn.place == .shared || reader.turn.place == .owned, !reader.turn.hasEnded else { return nil }
+        guard reader.readiness.state == .shared || reader.readiness.state == .owned, !reader.readiness.hasEnded
+        else { return nil }
         if let resumption = handOn(reader) { return resumption }
-        if !reader.turn.isClaimed { queue(reader) }
+        if !reader.readiness.hasOwnLoop { queue(reader) }
         return nil
     }
 
     /// There may be more to read in a partition than a loop took: another one that waits reads it, too.
     mutating func handOn(_ reader: Partition) -> Resumption? {
-        guard !reader.turn.hasEnded, let waiter = waiters.popFirst() else { return nil }
+        guard !reader.readiness.hasEnded, let waiter = waiters.popFirst() else { return nil }
         share(reader)
-        return (waiter, .look(reader, reader.turn.news))
+        return (waiter, .look(reader, reader.readiness.news))
     }
 
     /// Waits for any partition; what there is already where there is no need to.
@@ -139,24 +140,24 @@ struct ReadyPartitions<Partition: ReadyPartition> {
     }
 
     /// A partition has a loop of its own: the others look at it last.
-    mutating func claim(_ reader: Partition, by task: TaskIdentity?) {
-        guard !reader.turn.hasEnded else { return }
-        reader.turn.task = task
-        guard !reader.turn.isClaimed else { return }
-        reader.turn.isClaimed = true
-        if reader.turn.place != .idle { share(reader) }
+    mutating func beginOwnLoop(_ reader: Partition, by task: TaskIdentity?) {
+        guard !reader.readiness.hasEnded else { return }
+        reader.readiness.task = task
+        guard !reader.readiness.hasOwnLoop else { return }
+        reader.readiness.hasOwnLoop = true
+        if reader.readiness.state != .idle { share(reader) }
     }
 
     /// The loop that a partition had of its own was left, and another one is given it.
-    mutating func unclaim(_ reader: Partition) {
-        reader.turn.isClaimed = false
-        if reader.turn.place == .owned { share(reader) }
+    mutating func endOwnLoop(_ reader: Partition) {
+        reader.readiness.hasOwnLoop = false
+        if reader.readiness.state == .owned { share(reader) }
     }
 
     /// A partition has a loop of its own no longer, where it had one.
     mutating func release(_ reader: Partition) -> Resumption? {
-        guard reader.turn.isClaimed else { return nil }
-        reader.turn.isClaimed = false
+        guard reader.readiness.hasOwnLoop else { return nil }
+        reader.readiness.hasOwnLoop = false
         if let resumption = handOn(reader) { return resumption }
         queue(reader)
         return nil
@@ -164,24 +165,24 @@ struct ReadyPartitions<Partition: ReadyPartition> {
 
     /// Waits for news of one partition, in which the caller found nothing to read.
     mutating func wait(_ waiter: Waiter, for reader: Partition, since news: News) -> Wake? {
-        if reader.turn.hasEnded || isClosed { return .ended }
-        if reader.turn.news != news { return .look(reader, reader.turn.news) }
+        if reader.readiness.hasEnded || isClosed { return .ended }
+        if reader.readiness.news != news { return .look(reader, reader.readiness.news) }
         foundNothing(in: reader, since: news)
-        reader.turn.waiters.append(waiter)
+        reader.readiness.waiters.append(waiter)
         return nil
     }
 
     /// Forgets a partition that ended.
     mutating func end(_ reader: Partition) -> [Resumption] {
         leave(reader)
-        reader.turn.hasEnded = true
-        defer { reader.turn.waiters = [] }
-        return reader.turn.waiters.map { ($0, .ended) }
+        reader.readiness.hasEnded = true
+        defer { reader.readiness.waiters = [] }
+        return reader.readiness.waiters.map { ($0, .ended) }
     }
 
     mutating func cancel(_ id: UInt64, for reader: Partition?) -> Waiter? {
         if let reader {
-            return reader.turn.waiters.firstIndex { $0.id == id }.map { reader.turn.waiters.remove(at: $0) }
+            return reader.readiness.waiters.firstIndex { $0.id == id }.map { reader.readiness.waiters.remove(at: $0) }
         }
         return waiters.firstIndex { $0.id == id }.map { waiters.remove(at: $0) }
     }
@@ -190,9 +191,9 @@ struct ReadyPartitions<Partition: ReadyPartition> {
     mutating func end(_ shutdown: ShutdownWatch.Flag, _ readers: some Sequence<Partition>) -> [Resumption] {
         var ended = waiters.filter { $0.shutdown === shutdown }
         waiters.removeAll { $0.shutdown === shutdown }
-        for reader in readers where !reader.turn.waiters.isEmpty {
-            ended += reader.turn.waiters.filter { $0.shutdown === shutdown }
-            reader.turn.waiters.removeAll { $0.shutdown === shutdown }
+        for reader in readers where !reader.readiness.waiters.isEmpty {
+            ended += reader.readiness.waiters.filter { $0.shutdown === shutdown }
+            reader.readiness.waiters.removeAll { $0.shutdown === shutdown }
         }
         return ended.map { ($0, .ended) }
     }

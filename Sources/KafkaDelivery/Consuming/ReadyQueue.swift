@@ -2,7 +2,7 @@ internal import DequeModule
 
 /// Partitions in a row, out of which one is taken anywhere without searching for it. A partition is in one row at most.
 ///
-/// A value without threads, behind the lock around ``ReadyPartitions``, which guards ``PartitionTurn/slot`` too.
+/// A value without threads, behind the lock around ``ReadyPartitions``, which guards ``PartitionReadiness/slot`` too.
 struct ReadyQueue<Partition: ReadyPartition> {
     // A partition that leaves from the middle leaves its slot behind, empty.
     private var slots: Deque<Partition?> = []
@@ -15,7 +15,7 @@ struct ReadyQueue<Partition: ReadyPartition> {
     mutating func append(_ reader: Partition) {
         // Not more empty slots than taken ones, give or take: else a first one that stays lets the row grow for ever.
         if slots.count > 2 * count + 16 { compact() }
-        reader.turn.slot = start + slots.count
+        reader.readiness.slot = start + slots.count
         slots.append(reader)
         count += 1
     }
@@ -33,7 +33,7 @@ struct ReadyQueue<Partition: ReadyPartition> {
     }
 
     mutating func remove(_ reader: Partition) {
-        let index = reader.turn.slot - start
+        let index = reader.readiness.slot - start
         guard slots.indices.contains(index), slots[index] === reader else { return }
         slots[index] = nil
         count -= 1
@@ -43,6 +43,6 @@ struct ReadyQueue<Partition: ReadyPartition> {
         let readers = slots.compactMap(\.self)
         start = 0
         slots = Deque(readers)
-        for (index, reader) in readers.enumerated() { reader.turn.slot = index }
+        for (index, reader) in readers.enumerated() { reader.readiness.slot = index }
     }
 }

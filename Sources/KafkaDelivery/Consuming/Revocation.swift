@@ -10,7 +10,7 @@ struct Revocation<Partition> {
         case giveBack([PartitionOffset], [Partition])
     }
 
-    private enum Stage {
+    private enum Phase {
         /// Waits for the deliveries in hand.
         case draining(until: Instant)
         /// Nothing in hand is waited for any more, and only the commit is.
@@ -22,10 +22,10 @@ struct Revocation<Partition> {
     private struct UnderWay {
         let offsets: [PartitionOffset]
         let partitions: [Partition]
-        var stage: Stage
+        var phase: Phase
     }
 
-    /// How long each of the two stages may take.
+    /// How long each of the two phases may take.
     private let limit: Duration
     private var underWay: UnderWay?
 
@@ -35,9 +35,9 @@ struct Revocation<Partition> {
 
     var isUnderWay: Bool { underWay != nil }
 
-    /// When a stage has taken as long as it may; nil where nothing is revoked, and where only the leave is waited for.
+    /// When a phase has taken as long as it may; nil where nothing is revoked, and where only the leave is waited for.
     var next: Instant? {
-        switch underWay?.stage {
+        switch underWay?.phase {
         case .draining(let until), .committing(let until): until
         case .leaving, nil: nil
         }
@@ -52,7 +52,7 @@ struct Revocation<Partition> {
         underWay = UnderWay(
             offsets: offsets,
             partitions: partitions,
-            stage: .draining(until: now.advanced(by: limit.asTimeout))
+            phase: .draining(until: now.advanced(by: limit.asTimeout))
         )
     }
 
@@ -73,17 +73,17 @@ struct Revocation<Partition> {
     ) -> [Action] {
         guard let current = underWay else { return [] }
         if isOver { return giveBack(current) }
-        switch current.stage {
+        switch current.phase {
         case .draining(let until):
             guard now >= until || current.partitions.allSatisfy(isDrained) else { return [] }
             var next = current
-            next.stage = .committing(until: now.advanced(by: limit.asTimeout))
+            next.phase = .committing(until: now.advanced(by: limit.asTimeout))
             underWay = next
             return [.commit]
         case .committing(let until):
             guard isCommitted(current.partitions) || now >= until else { return [] }
             guard leavesInstead() else { return giveBack(current) }
-            underWay?.stage = .leaving
+            underWay?.phase = .leaving
             return []
         case .leaving:
             return leavesInstead() ? [] : giveBack(current)

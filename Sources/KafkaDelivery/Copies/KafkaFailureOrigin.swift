@@ -74,17 +74,17 @@ extension KafkaFailureOrigin {
         return result
     }
 
-    /// Which of several headers of a name counts. Spring Kafka adds those of each place that a message failed in behind
+    /// Which of several headers of a name counts. Spring Kafka adds those of each topic that a message failed in behind
     /// the ones before (`appendOriginalHeaders`).
-    enum Place {
+    enum Occurrence {
         case first
         case last
     }
 
     /// Reads headers; nil where those are missing that say which message it was.
-    init?(_ headers: KafkaHeaders, _ names: Names, _ place: Place = .last) {
+    init?(_ headers: KafkaHeaders, _ names: Names, _ occurrence: Occurrence = .last) {
         func value(_ name: String) -> KafkaBytes? {
-            place == .last ? headers[name] : headers.first { $0.name == name }?.value
+            occurrence == .last ? headers[name] : headers.first { $0.name == name }?.value
         }
         guard let topic = value(names.topic)?.string,
             let partition = value(names.partition).flatMap({ Int32(bigEndianBytes: $0) }),

@@ -8,7 +8,7 @@ struct MessageOrigin: Sendable, Hashable {
     /// How many times it was handed over, this time included.
     var attempts: Int
     /// Which retry topic it was received from, from 0; nil where that is the original one.
-    var stage: Int?
+    var retryTopic: Int?
 }
 
 extension MessageOrigin {
@@ -20,17 +20,17 @@ extension MessageOrigin {
         self.timestamp = delivery.timestamp
         self.timestampType = delivery.timestampType
         self.attempts = delivery.attempt
-        self.stage = nil
+        self.retryTopic = nil
     }
 
     /// A delivery from a retry topic.
-    init(_ retried: KafkaRetriedMessage, attempt: Int, stage: Int) {
+    init(_ retried: KafkaRetriedMessage, attempt: Int, retryTopic: Int) {
         self.topic = retried.originalTopic
         self.partition = retried.originalPartition
         self.offset = retried.originalOffset
         self.timestamp = retried.originalTimestamp
         self.timestampType = retried.originalTimestampType
         self.attempts = retried.attempt + attempt - 1
-        self.stage = stage
+        self.retryTopic = retryTopic
     }
 }

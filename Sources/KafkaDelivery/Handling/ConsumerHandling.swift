@@ -226,6 +226,6 @@ extension KafkaConsumer.Delivery: SettleableDelivery {
 
     /// Where it is from, without keeping its bytes.
     var source: KafkaConsumer.Event.Source {
-        KafkaConsumer.Event.Source(partition: place, offset: offset)
+        KafkaConsumer.Event.Source(partition: topicPartition, offset: offset)
     }
 }

@@ -177,7 +177,7 @@ extension KafkaConsumer {
                 var givenUp: Delivery?
                 let deadline = ContinuousClock.now.advanced(by: maximumWait.asTimeout)
                 // While messages are on trial there will not be a second one.
-                while batch.count < maximumCount, !partition.claim.reader.isOneAtATime,
+                while batch.count < maximumCount, !partition.ownership.reader.isOneAtATime,
                     let next = try await iterator.next(until: deadline)
                 {
                     if host.holdsBack(next) { break }

@@ -92,7 +92,7 @@ public struct KafkaDeadLetters: Sendable {
         let letter = KafkaDeadLetter(origin, content.headers, group: group, error: error, topicName: topicName)
         var copy = MessageCopy(letter, of: content, to: topicName(origin.topic), partition: origin.partition)
         // Sent again, it begins anew.
-        if origin.stage != nil { copy.remove { KafkaRetriedMessage.Header.isOurs($0) } }
+        if origin.retryTopic != nil { copy.remove { KafkaRetriedMessage.Header.isOurs($0) } }
         return copy
     }
 }

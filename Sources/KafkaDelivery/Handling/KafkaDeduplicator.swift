@@ -39,7 +39,7 @@ public final class KafkaInMemoryDeduplicator: KafkaDeduplicator {
         var running: [KafkaBytes: [(id: UInt64, continuation: CheckedContinuation<Void, Never>)]] = [:]
     }
 
-    private enum Turn {
+    private enum Decision {
         case run
         case known
         case wait
@@ -60,13 +60,13 @@ public final class KafkaInMemoryDeduplicator: KafkaDeduplicator {
     /// Runs `body`, unless a body with the same key has succeeded before. See ``KafkaDeduplicator``.
     public func handleOnce(_ key: KafkaBytes, _ body: () async throws -> Void) async throws -> Bool {
         while true {
-            let turn: Turn = state.withLock { state in
+            let decision: Decision = state.withLock { state in
                 if state.known.contains(key) { return .known }
                 if state.running[key] != nil { return .wait }
                 state.running[key] = []
                 return .run
             }
-            switch turn {
+            switch decision {
             case .known: return false
             case .wait: try await waitForEnd(of: key)
             case .run:

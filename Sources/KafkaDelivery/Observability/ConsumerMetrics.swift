@@ -93,8 +93,12 @@ final class ConsumerMetrics {
 
     /// A generation begins.
     func begin(_ partition: KafkaTopicPartition, generation: Int) {
-        let place = [("topic", partition.topic), ("partition", String(partition.partition))]
-        let lag = Gauge(label: "kafka_consumer_partition_lag", dimensions: dimensions + place, factory: factory)
+        let partitionDimensions = [("topic", partition.topic), ("partition", String(partition.partition))]
+        let lag = Gauge(
+            label: "kafka_consumer_partition_lag",
+            dimensions: dimensions + partitionDimensions,
+            factory: factory
+        )
         partitions[partition] = Exported(generation: generation, lag: lag)
     }
 

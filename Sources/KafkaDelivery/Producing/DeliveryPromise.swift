@@ -11,7 +11,7 @@ struct DeliveryPromise: @unchecked Sendable {
 
     fileprivate enum State: UInt32, AtomicRepresentable {
         case pending
-        case placed
+        case delivered
         case failed
         /// By the one task that can, whose continuation the slot has.
         case awaited
@@ -73,17 +73,17 @@ extension DeliveryPromise {
     /// Says where the message is stored. The producer's thread calls this, and once.
     func resolve(_ metadata: RecordMetadata) {
         storage.pointee.metadata = metadata
-        wake(storage.pointee.state.exchange(.placed, ordering: .acquiringAndReleasing), nil)
+        wake(storage.pointee.state.exchange(.delivered, ordering: .acquiringAndReleasing), nil)
     }
 
     /// Says why it has none. The first outcome counts: a sender whose message was not accepted may meet the end of the
     /// producer here.
     func resolve(_ error: KafkaError) {
         block._withUnsafeGuaranteedRef { block in
-            var old = State.placed
+            var old = State.delivered
             block.note(error, for: self) {
                 old = state
-                while old != .placed, old != .failed {
+                while old != .delivered, old != .failed {
                     if change(from: old, to: .failed) { return true }
                     old = state
                 }
@@ -101,7 +101,7 @@ extension DeliveryPromise {
 
     private func wake(_ old: State, _ failure: KafkaError?) {
         switch old {
-        case .pending, .placed, .failed, .givenUp: break
+        case .pending, .delivered, .failed, .givenUp: break
         case .awaited: storage.pointee.waiter?.resume()
         case .watched:
             for watcher in block._withUnsafeGuaranteedRef({ $0.takeWatchers(of: self) }) { watcher(failure) }
@@ -112,7 +112,7 @@ extension DeliveryPromise {
     func report(_ topic: String) throws(KafkaError) -> KafkaDeliveryReport? {
         switch state {
         case .pending, .awaited, .givenUp, .watched: return nil
-        case .placed: return KafkaDeliveryReport(storage.pointee.metadata, topic: topic)
+        case .delivered: return KafkaDeliveryReport(storage.pointee.metadata, topic: topic)
         case .failed:
             guard let failure = block._withUnsafeGuaranteedRef({ $0.failure(of: self) }) else { return nil }
             throw failure

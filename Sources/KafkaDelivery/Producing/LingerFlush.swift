@@ -2,11 +2,11 @@ internal import Synchronization
 
 /// The thread that sends at once what lingers, while a task waits for it: at most one for a producer.
 ///
-/// `rd_kafka_flush` waits until nothing is in flight, which on a busy producer may be never; so the thread calls it in short turns, and
+/// `rd_kafka_flush` waits until nothing is in flight, which on a busy producer may be never; so the thread calls it a little at a time, and
 /// ends with the first after which no task waits.
 final class LingerFlush: Sendable {
-    /// How long a turn takes at most.
-    private static let turn = Duration.milliseconds(50)
+    /// How long one call takes at most.
+    private static let slice = Duration.milliseconds(50)
 
     // Whether there is a thread. Tasks that begin to wait and the thread meet here; before the wait queue's lock.
     private let isRunning = Mutex(false)
@@ -15,7 +15,7 @@ final class LingerFlush: Sendable {
     ///
     /// - Parameters:
     ///   - isAwaited: Whether a task still waits.
-    ///   - flush: Takes a turn; whether nothing is in flight.
+    ///   - flush: Waits for so long at most; whether nothing is in flight.
     func begin(
         while isAwaited: @escaping @Sendable () -> Bool,
         _ flush: @escaping @Sendable (Duration) -> Bool
@@ -29,7 +29,7 @@ final class LingerFlush: Sendable {
             while goesOn(isAwaited) {
                 // All is sent, and nothing signals this thread when the producer's thread has told the waiting task: that would be one
                 // more wake-up for each flush, to save a few looks where a task computes on that thread.
-                if flush(Self.turn) { RdKafkaClient.pause(milliseconds: 1) }
+                if flush(Self.slice) { RdKafkaClient.pause(milliseconds: 1) }
             }
         }
         if !isStarted { isRunning.withLock { $0 = false } }

@@ -138,14 +138,14 @@ extension ProducerCore {
         // Others wait for space already, and come first.
         if waitQueue.hasSpaceWaiters { return nil }
         // Before librdkafka has it: then the thread finds it when it reads its report.
-        guard let claim = path.claim() else { throw .closed() }
-        let code = produce(message, to: topic, claim.promise.opaque)
+        guard let slot = path.takeSlot() else { throw .closed() }
+        let code = produce(message, to: topic, slot.promise.opaque)
         path.noteReturn()
         // One that closing gave up meanwhile has its outcome.
-        if code == .success || !claim.promise.discard() {
-            return PendingDelivery(claim.block, claim.promise, topic: message.topic)
+        if code == .success || !slot.promise.discard() {
+            return PendingDelivery(slot.block, slot.promise, topic: message.topic)
         }
-        if waitQueue.withLock({ $0.refuse(claim.block) }) { queue.interrupt() }
+        if waitQueue.withLock({ $0.refuse(slot.block) }) { queue.interrupt() }
         // What librdkafka does not know may be there all the same: that is found out where there is time to wait.
         guard code == .queueFull || code.isUnknownTopicOrPartition else { throw refusal(code, of: message) }
         return nil
@@ -232,8 +232,8 @@ extension ProducerCore {
                 code: fatal.code
             )
         }
-        let place = message.partition.map { "\(message.topic) [\($0)]" } ?? message.topic
-        return KafkaError(code, reason: "\(place): \(code.text)", persistence: .notPersisted)
+        let target = message.partition.map { "\(message.topic) [\($0)]" } ?? message.topic
+        return KafkaError(code, reason: "\(target): \(code.text)", persistence: .notPersisted)
     }
 }
 
@@ -265,8 +265,8 @@ extension ProducerCore {
         guard lingers else { return }
         lingerFlush.begin { [self] in
             waitQueue.withLock { $0.isAwaited }
-        } _: { [self] turn in
-            client?.flush(within: turn) ?? true
+        } _: { [self] slice in
+            client?.flush(within: slice) ?? true
         }
     }
 

@@ -195,7 +195,7 @@ extension ReportReader {
     }
 
     /// Keeps what says why nothing gets through. That all brokers are down (`_ALL_BROKERS_DOWN`) follows from what was
-    /// said of each, with its address, and does not take the place of that.
+    /// said of each, with its address, and does not replace that.
     private mutating func note(_ error: KafkaError) {
         switch error.kind {
         case .authentication: connectionError = error

@@ -83,7 +83,7 @@ final class SendBlock: @unchecked Sendable {
 // MARK: What promises do not keep
 
 extension SendBlock {
-    /// Notes why a message has no place, and lets `isNew` say whether that is its outcome.
+    /// Notes why a message was not delivered, and lets `isNew` say whether that is its outcome.
     func note(_ error: KafkaError, for promise: DeliveryPromise, where isNew: () -> Bool) {
         rare.withLock { if isNew() { $0.failures[promise.index(in: slots)] = error } }
     }
@@ -139,7 +139,7 @@ struct SendWatcher {
         self.id = id
     }
 
-    /// - Parameter failure: Why the message has no place, where that is so.
+    /// - Parameter failure: Why the message was not delivered, where that is so.
     func callAsFunction(_ failure: KafkaError?) {
         switch action {
         case .resume(let continuation): continuation.resume()

@@ -1,6 +1,6 @@
 internal import Synchronization
 
-/// The way of every message from a sender to its outcome. It owns the blocks whose slots are the messages' promises: senders claim
+/// The way of every message from a sender to its outcome. It owns the blocks whose slots are the messages' promises: senders take
 /// slots here, and the producer's thread, which alone reads reports, takes the blocks over into ``InFlight``.
 ///
 /// A send is either refused, because the path is closed, or its block is here before librdkafka has the message: the producer's
@@ -16,13 +16,13 @@ struct SendPath: ~Copyable, Sendable {
         /// How many times the right was given out to hand something to librdkafka: with each slot of a shared block, and once
         /// with a block of its own.
         fileprivate var admitted = 0
-        /// What had no outcome when the thread ended. A sender that has claimed a slot may not have got so far as to look into
+        /// What had no outcome when the thread ended. A sender that has taken a slot may not have got so far as to look into
         /// it, however long ago that was.
         fileprivate var abandoned: [SendBlock] = []
     }
 
-    /// A slot that one sender has claimed.
-    struct Claim {
+    /// A slot that is one sender's alone.
+    struct Slot {
         let block: SendBlock
         let promise: DeliveryPromise
     }
@@ -44,7 +44,7 @@ struct SendPath: ~Copyable, Sendable {
     private static let noOpenBlock = UInt(SendBlock.sharedCapacity)
 
     /// A slot for a single send; nil where the path is closed.
-    func claim() -> Claim? {
+    func takeSlot() -> Slot? {
         var word = shared.load(ordering: .relaxed)
         while !isClosed {
             if Self.hasRoom(word) {
@@ -54,10 +54,10 @@ struct SendPath: ~Copyable, Sendable {
                     successOrdering: .acquiring,
                     failureOrdering: .relaxed
                 )
-                if isTaken { return Self.claim(word) }
+                if isTaken { return Self.slot(word) }
                 word = now
             } else {
-                if let claim = share() { return claim }
+                if let slot = share() { return slot }
                 word = shared.load(ordering: .relaxed)
             }
         }
@@ -66,14 +66,14 @@ struct SendPath: ~Copyable, Sendable {
 
     private static func hasRoom(_ word: UInt) -> Bool { word & countMask < noOpenBlock }
 
-    private static func claim(_ word: UInt) -> Claim? {
+    private static func slot(_ word: UInt) -> Slot? {
         guard let first = UnsafeMutableRawPointer(bitPattern: word & ~countMask) else { return nil }
         let promise = DeliveryPromise(opaque: first).following(Int(word & countMask))
-        return Claim(block: promise.block.takeUnretainedValue(), promise: promise)
+        return Slot(block: promise.block.takeUnretainedValue(), promise: promise)
     }
 
-    /// Puts a new shared block in, and claims its first slot; nil where another sender has, or the path is closed.
-    private func share() -> Claim? {
+    /// Puts a new shared block in, and takes its first slot; nil where another sender has, or the path is closed.
+    private func share() -> Slot? {
         state.withLock { state in
             guard !state.isClosed, !Self.hasRoom(shared.load(ordering: .relaxed)) else { return nil }
             let block = SendBlock.shared()
@@ -81,7 +81,7 @@ struct SendPath: ~Copyable, Sendable {
             state.admitted += SendBlock.sharedCapacity
             let word = UInt(bitPattern: block.promise(0).opaque)
             shared.store(word + 1, ordering: .releasing)
-            return Self.claim(word)
+            return Self.slot(word)
         }
     }
 
@@ -146,7 +146,7 @@ extension SendPath {
     /// - Returns: The block, and how many of its slots stay unused; nil where there is none.
     func seal() -> (block: SendBlock, unused: Int)? {
         let word = shared.exchange(Self.noOpenBlock, ordering: .acquiring)
-        guard Self.hasRoom(word), let block = Self.claim(word)?.block else { return nil }
+        guard Self.hasRoom(word), let block = Self.slot(word)?.block else { return nil }
         let unused = block.capacity - Int(word & Self.countMask)
         state.withLock { $0.admitted -= unused }
         return (block, unused)

@@ -47,7 +47,7 @@ final class ClientCallbacks: Sendable {
         }
     }
 
-    /// Notes what OpenSSL finds, and lets its verdict be the verdict. Where librdkafka has no OpenSSL it takes no such callback.
+    /// Notes what OpenSSL finds, and lets its answer stand. Where librdkafka has no OpenSSL it takes no such callback.
     private func noteCertificates(in configuration: OpaquePointer) {
         guard verifiesCertificates else { return }
         _ = rd_kafka_conf_set_ssl_cert_verify_cb(configuration) { _, _, _, code, _, _, _, reason, size, opaque in

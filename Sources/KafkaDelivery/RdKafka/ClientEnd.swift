@@ -2,7 +2,7 @@ internal import Synchronization
 
 /// The end of a client: librdkafka's threads have ended, and nothing more is sent.
 final class ClientEnd: Sendable {
-    private enum Stage {
+    private enum Phase {
         case inUse
         /// Its owner has let go of it, and something else still holds it.
         case held
@@ -12,7 +12,7 @@ final class ClientEnd: Sendable {
     }
 
     private struct State {
-        var stage = Stage.inUse
+        var phase = Phase.inUse
         var waiters: [TimedWait<Bool>] = []
     }
 
@@ -40,11 +40,11 @@ final class ClientEnd: Sendable {
         advance(to: .over)
     }
 
-    private func advance(to stage: Stage) {
+    private func advance(to phase: Phase) {
         let waiters = state.withLock { state in
-            switch (state.stage, stage) {
+            switch (state.phase, phase) {
             case (.over, _), (.unused, .held): break
-            default: state.stage = stage
+            default: state.phase = phase
             }
             defer { state.waiters = [] }
             return state.waiters
@@ -52,7 +52,7 @@ final class ClientEnd: Sendable {
         for waiter in waiters { waiter.resume(true) }
     }
 
-    var isOver: Bool { state.withLock { $0.stage == .over } }
+    var isOver: Bool { state.withLock { $0.phase == .over } }
 
     /// Waits for it; not longer than until then, nor in a task that is cancelled.
     ///
@@ -68,24 +68,24 @@ final class ClientEnd: Sendable {
     /// - Returns: Whether it has come.
     @discardableResult
     func waitAfterClosing(until deadline: ContinuousClock.Instant) async -> Bool {
-        await wait(until: deadline, isCancellable: false) { stage in
-            stage == .held ? .now.advanced(by: Self.patience) : nil
+        await wait(until: deadline, isCancellable: false) { phase in
+            phase == .held ? .now.advanced(by: Self.patience) : nil
         }
     }
 
     private func wait(
         until deadline: ContinuousClock.Instant,
         isCancellable: Bool,
-        limit: (Stage) -> ContinuousClock.Instant?
+        limit: (Phase) -> ContinuousClock.Instant?
     ) async -> Bool {
         while true {
             let wait = TimedWait<Bool>()
-            let stage = state.withLock { state in
-                if state.stage != .over { state.waiters.append(wait) }
-                return state.stage
+            let phase = state.withLock { state in
+                if state.phase != .over { state.waiters.append(wait) }
+                return state.phase
             }
-            if stage == .over { return true }
-            let until = limit(stage).map { min($0, deadline) } ?? deadline
+            if phase == .over { return true }
+            let until = limit(phase).map { min($0, deadline) } ?? deadline
             guard await wait.value(until: until, isCancellable: isCancellable) != nil else { return isOver }
         }
     }

@@ -1,6 +1,6 @@
 internal import CRdKafka
 
-/// A message that librdkafka fetched, or what it says of a partition in the place of one. Its only owner, which destroys it.
+/// A message that librdkafka fetched, or what it says of a partition instead. Its only owner, which destroys it.
 struct RdKafkaMessage: ~Copyable, @unchecked Sendable {
     // Sendable because it has one owner, which may be another task than the one that read it, and librdkafka lets any thread destroy
     // a message.
@@ -24,13 +24,13 @@ struct RdKafkaMessage: ~Copyable, @unchecked Sendable {
             self.raw = raw
         }
 
-        /// Whether it is a message, and not an error in the place of one.
+        /// Whether it is a message, and not an error instead.
         var isMessage: Bool { raw.pointee.err == RD_KAFKA_RESP_ERR_NO_ERROR }
 
         /// Whether everything that the partition holds was fetched (`enable.partition.eof`); its offset is where that ends.
         var isPartitionEnd: Bool { raw.pointee.err == RD_KAFKA_RESP_ERR__PARTITION_EOF }
 
-        /// What librdkafka says in the place of a message.
+        /// What librdkafka says instead of a message.
         func error(of partition: KafkaTopicPartition) -> KafkaError {
             let code = raw.pointee.err
             let text = rd_kafka_message_errstr(raw).map { String(cString: $0) } ?? code.text

@@ -47,12 +47,12 @@ final class RedrivePartition {
         self.run = run
     }
 
-    private var reader: PartitionReader { partition.claim.reader }
+    private var reader: PartitionReader { partition.ownership.reader }
     private var configuration: KafkaRedrive.Configuration { run.configuration }
 
     /// - Returns: Whether it came to the end; not where the partition went away or the run is to end.
     func goThrough() async throws -> Bool {
-        partition.claim.core.claim(reader)
+        partition.ownership.core.beginOwnLoop(reader)
         try await readRecord()
         do {
             let isFinished = try await readAll()
@@ -102,11 +102,11 @@ final class RedrivePartition {
             }
             if let deadline {
                 if ContinuousClock.now >= deadline { return .nothing }
-                if !isWakeOrdered { partition.claim.core.wake(reader, at: deadline) }
+                if !isWakeOrdered { partition.ownership.core.wake(reader, at: deadline) }
                 isWakeOrdered = true
             }
-            if await !partition.claim.core.waitForNews(of: reader, since: &news) {
-                if let failure = partition.claim.core.failure { throw failure }
+            if await !partition.ownership.core.waitForNews(of: reader, since: &news) {
+                if let failure = partition.ownership.core.failure { throw failure }
                 return .ended
             }
         }
@@ -309,7 +309,7 @@ final class RedrivePartition {
             offset: kept.base,
             metadata: Array(kept.metadata.utf8)
         )
-        let (core, reader, logger) = (partition.claim.core, reader, run.logger)
+        let (core, reader, logger) = (partition.ownership.core, reader, run.logger)
         try await run.interruptible(isPatient: true) {
             try await core.blocking.run {
                 Result { () throws(KafkaError) in try RedriveCommit.run(offset, reader, logger) }

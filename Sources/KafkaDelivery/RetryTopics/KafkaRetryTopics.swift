@@ -86,18 +86,18 @@ public struct KafkaRetryTopics: Sendable {
     /// Where a delivery comes from. Headers alone do not say that it was retried: they may have been copied along.
     func origin(of delivery: KafkaConsumer.Delivery) -> (MessageOrigin, KafkaRetriedMessage?) {
         guard let retried = delivery.retried,
-            let stage = topics(of: retried.originalTopic).firstIndex(of: delivery.topic)
+            let retryTopic = topics(of: retried.originalTopic).firstIndex(of: delivery.topic)
         else { return (MessageOrigin(delivery), nil) }
-        return (MessageOrigin(retried, attempt: delivery.attempt, stage: stage), retried)
+        return (MessageOrigin(retried, attempt: delivery.attempt, retryTopic: retryTopic), retried)
     }
 
     /// How long a delivery has to wait until it is due; nil where it does not.
     func wait(of delivery: KafkaConsumer.Delivery, now: KafkaTimestamp) -> Duration? {
         let (origin, retried) = origin(of: delivery)
-        guard let stage = origin.stage, let due = retried?.due, due > now else { return nil }
+        guard let retryTopic = origin.retryTopic, let due = retried?.due, due > now else { return nil }
         let (remaining, isTooLong) = due.millisecondsSince1970
             .subtractingReportingOverflow(now.millisecondsSince1970)
-        return isTooLong ? delays[stage] : min(.milliseconds(remaining), delays[stage])
+        return isTooLong ? delays[retryTopic] : min(.milliseconds(remaining), delays[retryTopic])
     }
 
     /// A retry topic, and how long messages wait in it.
@@ -108,9 +108,9 @@ public struct KafkaRetryTopics: Sendable {
 
     /// Where a message goes that failed once more, and for how long; nil where that was the last retry topic.
     func next(after origin: MessageOrigin) -> Route? {
-        let stage = (origin.stage ?? -1) + 1
-        guard stage < delays.count else { return nil }
-        return Route(topic: topicName(origin.topic, delays[stage]), delay: delays[stage])
+        let retryTopic = (origin.retryTopic ?? -1) + 1
+        guard retryTopic < delays.count else { return nil }
+        return Route(topic: topicName(origin.topic, delays[retryTopic]), delay: delays[retryTopic])
     }
 
     /// A delivery's copy for a retry topic.

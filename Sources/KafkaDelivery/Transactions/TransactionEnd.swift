@@ -14,7 +14,7 @@ final class TransactionEnd: Sendable {
         case unknown(KafkaError)
     }
 
-    private enum Stage: UInt8, AtomicRepresentable {
+    private enum Phase: UInt8, AtomicRepresentable {
         case undecided
         case committing
         /// The task does not wait any longer, so it must not be committed unseen.
@@ -26,7 +26,7 @@ final class TransactionEnd: Sendable {
     private let marks: [TransactionMark]
     private let deadline: ContinuousClock.Instant
     // The thread that commits and the task that stops waiting for it: the first of them decides.
-    private let stage = Atomic(Stage.undecided)
+    private let phase = Atomic(Phase.undecided)
 
     init(
         client: RdKafkaClient,
@@ -109,7 +109,7 @@ final class TransactionEnd: Sendable {
     private func commit() -> Outcome {
         // What has failed for good before the commit was sent is not committed.
         if let fatal = client.fatalError { return .failed(fatal, isCommitSent: false) }
-        let (isFirst, _) = stage.compareExchange(
+        let (isFirst, _) = phase.compareExchange(
             expected: .undecided,
             desired: .committing,
             ordering: .sequentiallyConsistent
@@ -140,7 +140,7 @@ final class TransactionEnd: Sendable {
     ///
     /// - Returns: What is known by then.
     func abandon() -> Outcome {
-        let (isFirst, _) = stage.compareExchange(
+        let (isFirst, _) = phase.compareExchange(
             expected: .undecided,
             desired: .abandoned,
             ordering: .sequentiallyConsistent

@@ -2,7 +2,7 @@ internal import Logging
 
 /// A dead letter that its transaction was aborted for.
 struct RefusedLetter: Error {
-    let place: TransformLoop.Place
+    let position: TransformLoop.Position
     let letter: KafkaMessage
     let error: KafkaError
 }
@@ -10,7 +10,7 @@ struct RefusedLetter: Error {
 /// What a ``TransformLoop`` has given up and not yet committed: its dead letters, with what they can do without left out where
 /// they are refused with it, and what becomes of those that can never be stored.
 struct TransformLetters {
-    typealias Place = TransformLoop.Place
+    typealias Position = TransformLoop.Position
 
     enum Prepared {
         case letter(KafkaMessage)
@@ -45,7 +45,7 @@ struct TransformLetters {
     private let core: ConsumerCore
     private let topicName: @Sendable (String) -> String
     private let onRefusal: KafkaDeadLetters.Refusal
-    private var entries: [Place: Entry] = [:]
+    private var entries: [Position: Entry] = [:]
     /// Whether the brokers count other bytes than ``KafkaMessage/wireSize`` does.
     private let isCompressed: Bool
     /// The smallest letters that were too large for their topics: each that is refused costs its transaction, so what is as
@@ -78,7 +78,7 @@ struct TransformLetters {
     }
 
     /// Whether a message was given up.
-    func has(_ place: Place) -> Bool { entries[place] != nil }
+    func has(_ position: Position) -> Bool { entries[position] != nil }
 
     /// Gives a message up.
     mutating func add(_ delivery: KafkaConsumer.Delivery, attempts: Int, _ error: any Error) {
@@ -95,14 +95,14 @@ struct TransformLetters {
         )
         // In a transaction a partition that does not exist could not be taken back.
         let copy = MessageCopy(letter, of: content, to: topicName(delivery.topic), partition: nil)
-        entries[Place(delivery)] = Entry(copy: copy, source: delivery.deliverySource)
+        entries[Position(delivery)] = Entry(copy: copy, source: delivery.deliverySource)
     }
 
     /// What to send for a message that was given up; or what became of it instead.
     mutating func prepare(_ delivery: KafkaConsumer.Delivery, maximumBytes: Int) async -> Prepared {
-        let place = Place(delivery)
-        guard var entry = entries[place] else { return .held(.zero) }
-        defer { entries[place] = entry }
+        let position = Position(delivery)
+        guard var entry = entries[position] else { return .held(.zero) }
+        defer { entries[position] = entry }
         if entry.isHandedOver { return .handedOver }
         // Asked before, so that a transaction is not aborted for what is known.
         while entry.refusal == nil {
@@ -142,13 +142,13 @@ struct TransformLetters {
 
     /// The brokers have refused a letter.
     mutating func noteRefusal(_ refused: RefusedLetter) {
-        guard var entry = entries[refused.place] else { return }
+        guard var entry = entries[refused.position] else { return }
         let (topic, bytes) = (refused.letter.topic, refused.letter.wireSize)
         if refused.error.kind == .messageTooLarge, bytes < limits[topic]?.bytes ?? .max {
             limits[topic] = Limit(bytes: bytes, error: refused.error)
         }
         Self.shed(&entry, refused.error)
-        entries[refused.place] = entry
+        entries[refused.position] = entry
     }
 
     private static func shed(_ entry: inout Entry, _ error: KafkaError) {
@@ -160,8 +160,8 @@ struct TransformLetters {
     }
 
     /// What a transaction has committed.
-    mutating func noteCommitted(_ place: Place) {
-        guard !entries.isEmpty, let entry = entries.removeValue(forKey: place), !entry.isHandedOver else { return }
+    mutating func noteCommitted(_ position: Position) {
+        guard !entries.isEmpty, let entry = entries.removeValue(forKey: position), !entry.isHandedOver else { return }
         let letter = entry.letter
         if let limit = limits[letter.topic], letter.wireSize >= limit.bytes { limits[letter.topic] = nil }
     }

@@ -5,7 +5,7 @@ struct TransformLoop {
     typealias Delivery = KafkaConsumer.Delivery
 
     /// A message of its partition in a generation.
-    struct Place: Hashable {
+    struct Position: Hashable {
         let source: ObjectIdentifier
         let sequence: OffsetTracker.Sequence
 
@@ -38,7 +38,7 @@ struct TransformLoop {
     let transform: @Sendable (Delivery) async throws -> [KafkaMessage]
     /// How often a message failed. Its ``Delivery/attempt`` counts too how often it was part of a batch that was undone for
     /// another's sake.
-    private var failures: [Place: (count: Int, source: any DeliverySource)] = [:]
+    private var failures: [Position: (count: Int, source: any DeliverySource)] = [:]
     /// How often in a row a transaction failed.
     private var setbacks = 0
     /// Of how many deliveries what comes of them is still to be sent one after the other, each awaited: it was refused
@@ -88,7 +88,7 @@ struct TransformLoop {
         } catch let refused as RefusedOutput {
             // It is the fault of what it was made of.
             guard deadLetters != nil else { throw refused.error }
-            let count = (failures[Place(refused.delivery)]?.count ?? 0) + 1
+            let count = (failures[Position(refused.delivery)]?.count ?? 0) + 1
             deadLetters?.add(refused.delivery, attempts: count, refused.error)
             return try await beginAnew()
         } catch let error as KafkaError {
@@ -105,8 +105,8 @@ struct TransformLoop {
         setbacks = 0
         suspects = count < yield.finished.count ? max(suspects - count, 0) : 0
         for (delivery, _) in yield.finished.prefix(count) {
-            failures[Place(delivery)] = nil
-            deadLetters?.noteCommitted(Place(delivery))
+            failures[Position(delivery)] = nil
+            deadLetters?.noteCommitted(Position(delivery))
         }
         return true
     }
@@ -123,7 +123,7 @@ struct TransformLoop {
                 continue
             }
             // What was given up is not transformed again when its transaction was not committed.
-            if deadLetters?.has(Place(delivery)) != true {
+            if deadLetters?.has(Position(delivery)) != true {
                 do {
                     let outputs = try await transform(delivery)
                     try refuseTooLarge(outputs, of: delivery)
@@ -131,8 +131,8 @@ struct TransformLoop {
                     continue
                 } catch {
                     if Task.isCancelled { return yield }
-                    let count = (failures[Place(delivery)]?.count ?? 0) + 1
-                    failures[Place(delivery)] = (count, delivery.deliverySource)
+                    let count = (failures[Position(delivery)]?.count ?? 0) + 1
+                    failures[Position(delivery)] = (count, delivery.deliverySource)
                     let decision: KafkaRetryPolicy.Decision =
                         error is RefusedOutput ? .giveUp : retry.decide(attempt: count, error: error)
                     switch decision {
@@ -240,7 +240,7 @@ struct TransformLoop {
             return try await transaction.send(letter)
         } catch {
             guard error.recovery == .fixRequest, error.isOfMessageItself else { throw error }
-            throw RefusedLetter(place: Place(delivery), letter: letter, error: error)
+            throw RefusedLetter(position: Position(delivery), letter: letter, error: error)
         }
     }
 

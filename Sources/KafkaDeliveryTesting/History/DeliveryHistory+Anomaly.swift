@@ -68,7 +68,7 @@ extension DeliveryHistory {
         /// What kind it is.
         public let kind: Kind
 
-        /// The message, or the committed offset, that shows it; nil where there is no one place.
+        /// The message, or the committed offset, that shows it; nil where there is no single position.
         public let position: Position?
 
         /// What happened, for a person.

@@ -15,7 +15,7 @@ extension DeliveryHistory {
 
         /// Checks the history of one group.
         ///
-        /// - Returns: What is wrong, by kind and by place; empty where nothing is.
+        /// - Returns: What is wrong, by kind and by position; empty where nothing is.
         public func check(_ history: DeliveryHistory) -> [Anomaly] {
             let index = HistoryIndex(history)
             let found =
@@ -38,11 +38,11 @@ extension DeliveryHistory {
     public func records(of position: Position) -> [Record] {
         records.filter { record in
             switch record.event {
-            case .sent(_, let place): place == position
+            case .sent(_, let recorded): recorded == position
             case .delivered(let attempt, _, _), .transforming(let attempt, _, _), .acknowledged(let attempt),
                 .failed(let attempt):
                 attempt.position == position
-            case .deadLettered(let place), .stored(let place, _, _): place == position
+            case .deadLettered(let recorded), .stored(let recorded, _, _): recorded == position
             case .deadLetter(let original, _, _), .output(let original, _, _): original == position
             case .committed(let partition, _): partition == position.partition
             case .assigned(let partitions, _), .revoked(let partitions, _), .lost(let partitions),

@@ -109,7 +109,7 @@ extension DeliveryHistory.Record: Codable {
             }
             return value
         }
-        func position() throws -> DeliveryHistory.Position { try need(line.position, "its place") }
+        func position() throws -> DeliveryHistory.Position { try need(line.position, "its position") }
         func attempt() throws -> DeliveryHistory.Attempt { try need(line.handedOver, "its attempt") }
         func list() throws -> [KafkaTopicPartition] { try need(line.list, "its partitions") }
         func value() throws -> String { try need(line.value, "its value") }

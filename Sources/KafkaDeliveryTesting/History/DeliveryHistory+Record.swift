@@ -29,7 +29,7 @@ extension DeliveryHistory {
         /// Its offset there.
         public var offset: Int64
 
-        /// A message's place.
+        /// A message's position.
         public init(_ partition: KafkaTopicPartition, _ offset: Int64) {
             self.partition = partition
             self.offset = offset
@@ -46,7 +46,7 @@ extension DeliveryHistory {
 
     /// One time that a message was handed over.
     public struct Attempt: Sendable, Hashable {
-        /// The message's place.
+        /// The message's position.
         public var position: Position
 
         /// In which period of owning the partition, see `KafkaConsumer.Delivery.generation`.
@@ -81,7 +81,7 @@ extension DeliveryHistory {
     public enum Event: Sendable, Hashable {
         /// A send begins.
         case sending(value: String, key: String?)
-        /// A send is confirmed. The place is nil where the broker did not say it.
+        /// A send is confirmed. The position is nil where the broker did not say it.
         case sent(value: String, at: Position?)
         /// A send failed; whether the message may be stored all the same.
         case sendFailed(value: String, mayBeStored: Bool)

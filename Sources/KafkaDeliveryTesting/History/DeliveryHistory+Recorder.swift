@@ -8,13 +8,13 @@ extension DeliveryHistory {
     /// In memory it is bounded; in a file it is not, and what is recorded survives the process, however that ends: each
     /// record is one line, and is with the operating system when ``record(_:by:)`` returns.
     public final class Recorder: Sendable {
-        private enum Place {
+        private enum Storage {
             case memory([Record])
             case file(FileHandle)
         }
 
         private struct State {
-            var place: Place
+            var storage: Storage
             var failure: Failure?
         }
 
@@ -30,7 +30,7 @@ extension DeliveryHistory {
         public init(maximumRecords: Int = 1_000_000) {
             self.maximumRecords = max(maximumRecords, 1)
             self.path = nil
-            self.state = Mutex(State(place: .memory([])))
+            self.state = Mutex(State(storage: .memory([])))
         }
 
         /// Records in a file, as JSON Lines. They are added to what is there: several processes may write the same one.
@@ -43,7 +43,7 @@ extension DeliveryHistory {
             }
             self.maximumRecords = .max
             self.path = path
-            self.state = Mutex(State(place: .file(FileHandle(fileDescriptor: descriptor, closeOnDealloc: true))))
+            self.state = Mutex(State(storage: .file(FileHandle(fileDescriptor: descriptor, closeOnDealloc: true))))
         }
 
         /// Writes down that something happened now.
@@ -55,10 +55,10 @@ extension DeliveryHistory {
             state.withLock { state in
                 guard state.failure == nil else { return }
                 let record = Record(process: process, time: DispatchTime.now().uptimeNanoseconds, event: event)
-                switch state.place {
+                switch state.storage {
                 case .memory(var records):
                     // Not held twice, or each record would copy them all.
-                    state.place = .memory([])
+                    state.storage = .memory([])
                     if records.count < maximumRecords {
                         records.append(record)
                     } else {
@@ -66,7 +66,7 @@ extension DeliveryHistory {
                             "The history has more than \(maximumRecords) records: raise maximumRecords, or record in a file."
                         )
                     }
-                    state.place = .memory(records)
+                    state.storage = .memory(records)
                 case .file(let file):
                     do {
                         try file.write(contentsOf: JSONEncoder().encode(record) + [UInt8(ascii: "\n")])
@@ -84,7 +84,10 @@ extension DeliveryHistory {
         public var history: DeliveryHistory {
             get throws(Failure) {
                 let (records, failure) = state.withLock { state -> ([Record], Failure?) in
-                    if case .memory(let records) = state.place { (records, state.failure) } else { ([], state.failure) }
+                    switch state.storage {
+                    case .memory(let records): (records, state.failure)
+                    case .file: ([], state.failure)
+                    }
                 }
                 if let failure { throw failure }
                 return if let path { try DeliveryHistory(contentsOfFile: path) } else { DeliveryHistory(records) }

@@ -35,9 +35,9 @@ extension HistoryIndex {
 
     private func duplicateOutputs() -> [Anomaly] {
         messages.compactMap { position, message in
-            let places = Set(message.outputs)
-            guard places.count > 1 else { return nil }
-            return Anomaly(.duplicateOutput, position, "\(position) has outputs at \(places.sorted())")
+            let positions = Set(message.outputs)
+            guard positions.count > 1 else { return nil }
+            return Anomaly(.duplicateOutput, position, "\(position) has outputs at \(positions.sorted())")
         }
     }
 

@@ -6,7 +6,7 @@ extension HistoryIndex {
         lostSends() + unseenSends() + missingFromLog() + contradictions()
     }
 
-    /// Confirmed sends with a place.
+    /// Confirmed sends with a position.
     private var confirmed: [(String, Position)] {
         records.compactMap { record in
             if case .sent(let value, .some(let position)) = record.event { (value, position) } else { nil }
@@ -35,11 +35,11 @@ extension HistoryIndex {
         }
     }
 
-    /// Confirmed without a place: nothing says what comes after it.
+    /// Confirmed without a position: nothing says what comes after it.
     private func unseenSends() -> [Anomaly] {
         records.compactMap { record in
             guard case .sent(let value, .none) = record.event, !deliveredValues.contains(value) else { return nil }
-            return Anomaly(.unseen, nil, "\"\(value)\" was confirmed, without its place, and never delivered")
+            return Anomaly(.unseen, nil, "\"\(value)\" was confirmed, without its position, and never delivered")
         }
     }
 
@@ -61,14 +61,14 @@ extension HistoryIndex {
 
     private func contradictions() -> [Anomaly] {
         var found: [Anomaly] = []
-        for (value, places) in places where places.count > 1 {
-            found.append(Anomaly(.duplicate, places.min(), "\"\(value)\" is at \(places.sorted())"))
+        for (value, positions) in positions where positions.count > 1 {
+            found.append(Anomaly(.duplicate, positions.min(), "\"\(value)\" is at \(positions.sorted())"))
         }
         for (position, message) in messages where message.values.count > 1 {
             found.append(Anomaly(.inconsistentOffsets, position, "\(position) holds \(message.values.sorted())"))
         }
         for record in records {
-            guard case .sendFailed(let value, mayBeStored: false) = record.event, let position = places[value]?.min()
+            guard case .sendFailed(let value, mayBeStored: false) = record.event, let position = positions[value]?.min()
             else {
                 continue
             }

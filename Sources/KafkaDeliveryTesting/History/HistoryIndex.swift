@@ -69,7 +69,7 @@ struct HistoryIndex {
     private(set) var processes: [String: Process] = [:]
     private(set) var runs: [Run: [Step]] = [:]
     /// Where each value was seen.
-    private(set) var places: [String: Set<Position>] = [:]
+    private(set) var positions: [String: Set<Position>] = [:]
     private(set) var keys: [String: String] = [:]
     private(set) var deliveredValues: Set<String> = []
     /// Whether messages are transformed: then an output is what settles them.
@@ -141,7 +141,7 @@ struct HistoryIndex {
     private mutating func note(_ position: Position, _ value: String, _ change: (inout Message) -> Void) {
         messages[position, default: Message()].values.insert(value)
         change(&messages[position, default: Message()])
-        places[value, default: []].insert(position)
+        positions[value, default: []].insert(position)
     }
 
     private mutating func addStep(_ record: DeliveryHistory.Record, _ attempt: DeliveryHistory.Attempt, isFailure: Bool)

@@ -83,7 +83,7 @@ final class RelayEngine: Sendable {
     private func run() {
         var loop = RelayLoop(bell: bell, makeFilter: makeFilter)
         while let arrivals = takeArrivals() {
-            loop.turn(arrivals)
+            loop.runOnce(arrivals)
         }
         loop.end()
         close()

@@ -24,7 +24,7 @@ struct RelayLoop {
     }
 
     /// Does what can be done, and then waits until there is more.
-    mutating func turn(_ arrivals: [RelayEngine.Listener]) {
+    mutating func runOnce(_ arrivals: [RelayEngine.Listener]) {
         listeners += arrivals
         let now = ContinuousClock.now
         connections.removeAll { !$0.advance(at: now) }

@@ -119,8 +119,8 @@ struct ProduceRequest {
                     let offset = reader.number(Int64.self), reader.skip(version >= 6 ? 16 : 8),
                     version < 8 || skipErrorsOfMessages(&reader), reader.skipTags()
                 else { return nil }
-                let place = SequenceKeeper.Partition(topic: topic, partition: partition)
-                answers.append((place, Answer(error: error, offset: offset)))
+                let key = SequenceKeeper.Partition(topic: topic, partition: partition)
+                answers.append((key, Answer(error: error, offset: offset)))
             }
             guard reader.skipTags() else { return nil }
         }

@@ -40,7 +40,7 @@ final class SequenceBroker: Sendable {
     /// Takes the partitions of a request, all or none.
     ///
     /// - Returns: What is to become of each part; nil where a partition is being written to.
-    func claim(_ request: ProduceRequest) -> [SequenceKeeper.Verdict]? {
+    func take(_ request: ProduceRequest) -> [SequenceKeeper.Decision]? {
         state.withLock { state in
             let partitions = Set(request.parts.map(\.partition))
             guard state.busy.isDisjoint(with: partitions) else { return nil }

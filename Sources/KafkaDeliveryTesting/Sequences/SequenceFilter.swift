@@ -126,18 +126,18 @@ final class SequenceFilter: RelayFilter {
         // Answers come in the order of the requests, those given here too.
         guard unanswered.isEmpty else { return false }
         let releases = broker.releases
-        guard let verdicts = broker.claim(request) else {
+        guard let decisions = broker.take(request) else {
             waitsSince = releases
             return false
         }
-        if verdicts.allSatisfy({ $0 == .append }) {
+        if decisions.allSatisfy({ $0 == .append }) {
             current = request
             unanswered[request.correlationID] = (ProduceRequest.kind, request.version)
             pipes.toBroker.append(frame)
             return true
         }
-        let answers = verdicts.map { verdict in
-            switch verdict {
+        let answers = decisions.map { decision in
+            switch decision {
             case .duplicate(let offset): ProduceRequest.Answer(offset: offset)
             case .outOfOrder: ProduceRequest.Answer(error: Self.outOfOrder)
             case .fenced: ProduceRequest.Answer(error: Self.fenced)

@@ -6,7 +6,7 @@ struct SequenceKeeper {
         let partition: Int32
     }
 
-    /// What a batch says of its producer and its place in line.
+    /// What a batch says of its producer and its sequence numbers.
     struct Batch: Equatable {
         let producerID: Int64
         let epoch: Int16
@@ -21,7 +21,7 @@ struct SequenceKeeper {
         }
     }
 
-    enum Verdict: Equatable {
+    enum Decision: Equatable {
         /// It comes next. Tell ``stored(_:in:at:)`` when it is stored.
         case append
         /// It is stored already, from this offset on.
@@ -48,7 +48,7 @@ struct SequenceKeeper {
 
     private var writers: [WriterID: Writer] = [:]
 
-    func check(_ batch: Batch, in partition: Partition) -> Verdict {
+    func check(_ batch: Batch, in partition: Partition) -> Decision {
         // A producer that the partition has not seen may begin anywhere: its past may have been deleted.
         guard let writer = writers[WriterID(partition: partition, producerID: batch.producerID)] else { return .append }
         if batch.epoch < writer.epoch { return .fenced }

@@ -10,7 +10,7 @@ package struct JSONField: Equatable, Sendable {
         case noScalar
     }
 
-    /// The names, from the outermost; a name that is a number is also a place in a list.
+    /// The names, from the outermost; a name that is a number is also an index into a list.
     package let path: [String]
 
     /// A path with dots, as in `properties.id`; `\.` is a dot that belongs to a name. Nil where a name is empty.
@@ -83,12 +83,12 @@ private struct JSONScanner {
         }
     }
 
-    /// Goes to a place in the list that begins here.
+    /// Goes to an element of the list that begins here.
     mutating func enterArray(at name: String) throws(JSONField.Failure) {
-        guard let place = Int(name), place >= 0 else { throw .missing }
+        guard let index = Int(name), index >= 0 else { throw .missing }
         guard take("[") else { throw .notJSON }
         if take("]") { throw .missing }
-        for _ in 0..<place {
+        for _ in 0..<index {
             try skipValue()
             if take("]") { throw .missing }
             guard take(",") else { throw .notJSON }

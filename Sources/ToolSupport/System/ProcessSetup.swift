@@ -1,7 +1,7 @@
 internal import Foundation
 
 /// Puts `/dev/null` where standard input, output or error is closed. A file opened later would otherwise take its
-/// number, and its place.
+/// number, and what is written to that.
 package func fillStandardDescriptors() {
     for descriptor in STDIN_FILENO...STDERR_FILENO where fcntl(descriptor, F_GETFD) == -1 {
         _ = open("/dev/null", O_RDWR)

@@ -14,14 +14,14 @@ struct Demo: Sendable {
     /// How long to wait for what was confirmed to come back.
     private static let patience = 60
 
-    private struct Place: Hashable, Sendable {
+    private struct Position: Hashable, Sendable {
         let partition: Int
         let offset: Int64
     }
 
     /// What sending came to.
     private struct Sent: Sendable {
-        var places: [Place] = []
+        var positions: [Position] = []
         var roundTrips: [Duration] = []
         var firstRoundTrip = Duration.zero
         var elapsed = Duration.zero
@@ -30,7 +30,7 @@ struct Demo: Sendable {
     /// What receiving came to.
     private struct Received: Sendable {
         var arrivals: [DemoCharts.Arrival] = []
-        var times: [Place: Int] = [:]
+        var times: [Position: Int] = [:]
         var earlier = 0
         var acknowledged = 0
         var elapsed = Duration.zero
@@ -71,7 +71,7 @@ struct Demo: Sendable {
 
     /// True where everything came back exactly once.
     private func handle(_ sent: Sent, _ client: KafkaConsumer) async throws -> Bool {
-        let received = try await receive(Set(sent.places), from: client)
+        let received = try await receive(Set(sent.positions), from: client)
         let isComplete = describe(received, of: sent)
         let charts = DemoCharts(arrivals: received.arrivals, style: style).lines
         if !charts.isEmpty {
@@ -104,15 +104,15 @@ extension Demo {
         var sent = try await withKafkaProducer(producer, logger: logger) { producer in
             var sent = Sent()
             // The first one connects; it is told apart, so that it does not hide how long the others take.
-            let (place, time) = try await Self.send(lines[0], with: producer)
-            sent.places.append(place)
+            let (position, time) = try await Self.send(lines[0], with: producer)
+            sent.positions.append(position)
             sent.firstRoundTrip = time
-            try await withThrowingTaskGroup(of: (Place, Duration).self) { group in
+            try await withThrowingTaskGroup(of: (Position, Duration).self) { group in
                 var rest = lines.dropFirst()
                 for line in rest.prefix(Self.senders) { group.addTask { try await Self.send(line, with: producer) } }
                 rest = rest.dropFirst(Self.senders)
-                while let (place, time) = try await group.next() {
-                    sent.places.append(place)
+                while let (position, time) = try await group.next() {
+                    sent.positions.append(position)
                     sent.roundTrips.append(time)
                     if let line = rest.popFirst() {
                         group.addTask { try await Self.send(line, with: producer) }
@@ -125,18 +125,18 @@ extension Demo {
         return sent
     }
 
-    private static func send(_ line: [UInt8], with producer: KafkaProducer) async throws -> (Place, Duration) {
+    private static func send(_ line: [UInt8], with producer: KafkaProducer) async throws -> (Position, Duration) {
         let value = KafkaBytes(line)
         // Lines without an id are sent without a key.
         let key = JSONField(path: "id").flatMap { try? $0.value(in: line) }
         let start = ContinuousClock.now
         let report = try await producer.send(KafkaMessage(topic: topic, key: key, value: value))
-        return (Place(partition: report.partition, offset: report.offset), start.duration(to: .now))
+        return (Position(partition: report.partition, offset: report.offset), start.duration(to: .now))
     }
 
     private func describe(_ sent: Sent) {
         let check = style.green("✓")
-        say("\(check) \(style.bold(count(sent.places.count, "message"))) confirmed in \(sent.elapsed.short)")
+        say("\(check) \(style.bold(count(sent.positions.count, "message"))) confirmed in \(sent.elapsed.short)")
         let times = Percentiles(sent.roundTrips)
         if let median = times[50], let slow = times[99] {
             say(
@@ -146,11 +146,11 @@ extension Demo {
                 )
             )
         }
-        let partitions = Dictionary(grouping: sent.places, by: \.partition).sorted { $0.key < $1.key }
-        for (partition, places) in partitions {
-            let offsets = places.map(\.offset)
+        let partitions = Dictionary(grouping: sent.positions, by: \.partition).sorted { $0.key < $1.key }
+        for (partition, positions) in partitions {
+            let offsets = positions.map(\.offset)
             let range = "\(offsets.min() ?? 0)–\(offsets.max() ?? 0)"
-            say(style.dim("  partition \(partition): \(count(places.count, "message")) at offsets \(range)"))
+            say(style.dim("  partition \(partition): \(count(positions.count, "message")) at offsets \(range)"))
         }
     }
 }
@@ -158,7 +158,7 @@ extension Demo {
 // MARK: Receiving
 
 extension Demo {
-    private func receive(_ expected: Set<Place>, from client: KafkaConsumer) async throws -> Received {
+    private func receive(_ expected: Set<Position>, from client: KafkaConsumer) async throws -> Received {
         let reading = Task { try await Self.read(expected, from: client) }
         // By the clock, because a message that is lost gives no sign.
         DispatchQueue.global().asyncAfter(deadline: .now() + .seconds(Self.patience)) { reading.cancel() }
@@ -171,24 +171,24 @@ extension Demo {
         return try result.get()
     }
 
-    private static func read(_ expected: Set<Place>, from client: KafkaConsumer) async throws -> Received {
+    private static func read(_ expected: Set<Position>, from client: KafkaConsumer) async throws -> Received {
         var received = Received()
         var start = ContinuousClock.now
         var missing = expected
         for try await delivery in client.deliveries {
             if received.acknowledged == 0 { start = .now }
-            let place = Place(partition: delivery.partition, offset: delivery.offset)
-            if expected.contains(place) {
+            let position = Position(partition: delivery.partition, offset: delivery.offset)
+            if expected.contains(position) {
                 let earthquake = try? delivery.value?.decoded(as: Earthquake.self)
                 received.arrivals.append(
                     DemoCharts.Arrival(
                         earthquake: earthquake ?? Earthquake(),
-                        partition: place.partition,
-                        offset: place.offset
+                        partition: position.partition,
+                        offset: position.offset
                     )
                 )
-                received.times[place, default: 0] += 1
-                missing.remove(place)
+                received.times[position, default: 0] += 1
+                missing.remove(position)
             } else {
                 received.earlier += 1
             }
@@ -207,7 +207,7 @@ extension Demo {
 
     /// True where everything came back exactly once, and the group knows it.
     private func describe(_ received: Received, of sent: Sent) -> Bool {
-        let lost = sent.places.count - received.times.count
+        let lost = sent.positions.count - received.times.count
         let repeated = received.times.values.reduce(0) { $0 + $1 - 1 }
         let isCommitted = received.commitFailure == nil
         let check = style.green("✓")

@@ -10,7 +10,7 @@ enum DemoData {
 
     /// Where the data set is that comes with the tool; nil where the program was moved away from it.
     ///
-    /// `Bundle.module` would end the process in that case, so the same places are searched here.
+    /// `Bundle.module` would end the process in that case, so the same directories are searched here.
     static var bundledPath: String? {
         let program = Bundle.main.executableURL?.resolvingSymlinksInPath().deletingLastPathComponent()
         let besideProgram = [

@@ -140,8 +140,8 @@ struct DemoPoison: Sendable {
         configuration.filter.offsets = letter.offset..<letter.offset + 1
         let summary = try await KafkaRedrive(configuration, logger: logger).run(with: producer) { _, outcome in
             guard case .redriven(let report) = outcome else { return }
-            let place = "\(report.topic) [\(report.partition)] at \(report.offset)"
-            say("\(style.green("✓")) redriven to \(place), confirmed, and remembered as redriven")
+            let position = "\(report.topic) [\(report.partition)] at \(report.offset)"
+            say("\(style.green("✓")) redriven to \(position), confirmed, and remembered as redriven")
         }
         guard summary.redriven == 1 else { throw ToolFailure("the dead letter was not redriven") }
     }

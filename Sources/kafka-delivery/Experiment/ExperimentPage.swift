@@ -92,9 +92,9 @@ extension ExperimentPage {
         switch outcome {
         case .shown(let result):
             let tally = result.tally
-            let (kind, verdict) = Self.verdict(result)
+            let (kind, conclusion) = Self.conclusion(result)
             return """
-                <article class="card \(kind)"><h3>\(name)</h3><p class="verdict">\(verdict)</p>
+                <article class="card \(kind)"><h3>\(name)</h3><p class="conclusion">\(conclusion)</p>
                 <dl><div><dt>lost</dt><dd class="\(tally.lost > 0 ? "lost" : "none")">\(tally.lost.grouped)</dd></div>\
                 <div><dt>duplicated</dt><dd class="\(tally.duplicated > 0 ? "dup" : "none")">\(tally.duplicated.grouped)</dd></div>\
                 </dl><p class="small">\(Self.escaped(outcome.mode.explanation)) \(result.circumstances.capitalizedFirst).</p>\
@@ -102,19 +102,19 @@ extension ExperimentPage {
                 """
         case .notShown(_, let reason):
             return """
-                <article class="card muted"><h3>\(name)</h3><p class="verdict">Not shown</p>
+                <article class="card muted"><h3>\(name)</h3><p class="conclusion">Not shown</p>
                 <p class="small">\(Self.escaped(outcome.mode.explanation)) It needs a real cluster, because \
                 \(Self.escaped(reason)): run this with <code>--bootstrap-servers</code>.</p></article>
                 """
         case .failed(_, let reason):
             return """
-                <article class="card bad"><h3>\(name)</h3><p class="verdict">Did not come to its end</p>
+                <article class="card bad"><h3>\(name)</h3><p class="conclusion">Did not come to its end</p>
                 <p class="small">\(Self.escaped(reason)).</p></article>
                 """
         }
     }
 
-    private static func verdict(_ result: ExperimentResult) -> (kind: String, text: String) {
+    private static func conclusion(_ result: ExperimentResult) -> (kind: String, text: String) {
         let tally = result.tally
         if !result.broken.isEmpty { return ("bad", "Broke its promise") }
         if tally.lost > 0 { return ("lossy", "Loses") }
@@ -168,9 +168,9 @@ extension ExperimentPage {
         padding:16px}
         .card.good{border-top-color:var(--good)}.card.lossy,.card.bad{border-top-color:var(--lost)}
         .card.copies{border-top-color:var(--dup)}.card.muted{opacity:.8}
-        .verdict{font-size:22px;font-weight:650;margin:2px 0 8px;line-height:1.2}
-        .good .verdict{color:var(--good)}.lossy .verdict,.bad .verdict{color:var(--lost)}
-        .copies .verdict{color:var(--dup)}.muted .verdict{color:var(--soft)}
+        .conclusion{font-size:22px;font-weight:650;margin:2px 0 8px;line-height:1.2}
+        .good .conclusion{color:var(--good)}.lossy .conclusion,.bad .conclusion{color:var(--lost)}
+        .copies .conclusion{color:var(--dup)}.muted .conclusion{color:var(--soft)}
         dl{display:flex;gap:28px;margin:0 0 10px}
         dt{font-size:13px;color:var(--soft)}
         dd{margin:0;font-size:24px;font-weight:600;font-variant-numeric:tabular-nums;line-height:1.2}

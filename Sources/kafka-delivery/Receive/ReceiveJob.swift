@@ -156,8 +156,8 @@ extension ReceiveRun {
         case .commitFailed(_, let error): tell(error, "a commit failed: ")
         case .uncommitted(let counts): tellUncommitted(counts)
         case .offsetReset(let partition, let offset):
-            let place = job.configuration.autoOffsetReset == .end ? "end" : "beginning"
-            StandardError.say("\(partition) does not hold offset \(offset) any more, and goes on at its \(place)")
+            let side = job.configuration.autoOffsetReset == .end ? "end" : "beginning"
+            StandardError.say("\(partition) does not hold offset \(offset) any more, and goes on at its \(side)")
         case .problem(let error, let partition):
             // Where a partition starts is its own affair.
             tell(error, of: error.kind == .offsetOutOfRange ? partition : nil)

@@ -65,7 +65,7 @@ extension RedriveTable.Row {
             partition: letter.partition,
             offset: letter.offset,
             letter: "\(letter.partition):\(letter.offset)",
-            original: dead.map { Self.place($0.originalTopic, $0.originalPartition, $0.originalOffset) } ?? "–",
+            original: dead.map { Self.position($0.originalTopic, $0.originalPartition, $0.originalOffset) } ?? "–",
             when: letter.originalTimestamp.map(Self.time) ?? "–",
             attempts: dead?.attempts.map { "\($0)" } ?? "–",
             result: result,
@@ -76,7 +76,7 @@ extension RedriveTable.Row {
 
     private static func result(_ outcome: KafkaRedrive.Outcome) -> (String, isGood: Bool) {
         switch outcome {
-        case .redriven(let report): (place(report.topic, report.partition, report.offset), true)
+        case .redriven(let report): (position(report.topic, report.partition, report.offset), true)
         case .selected(let topic): (topic.withoutControls, true)
         case .refused: ("left, refused", false)
         case .failed: ("not confirmed", false)
@@ -87,7 +87,7 @@ extension RedriveTable.Row {
         }
     }
 
-    private static func place(_ topic: String, _ partition: Int, _ offset: Int64) -> String {
+    private static func position(_ topic: String, _ partition: Int, _ offset: Int64) -> String {
         "\(topic.withoutControls) [\(partition)] at \(offset)"
     }
 

@@ -1,6 +1,6 @@
 internal import CRdKafka
 
-/// A version of librdkafka. What can be expected of it, ``Quirks`` says, the only place that compares versions.
+/// A version of librdkafka. What can be expected of it, ``Quirks`` says, which alone compares versions.
 ///
 /// The headers say what a program was compiled with; the loader may find a newer library when it starts. So everything here
 /// is decided by the version that runs (``current``), and a function that 2.0.2 does not have is looked up by its name when it

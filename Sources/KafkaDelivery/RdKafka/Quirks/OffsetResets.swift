@@ -4,7 +4,7 @@ internal import Synchronization
 /// deleted it, the log was cut, or the topic was deleted and made anew.
 ///
 /// It says so in its log alone (`rd_kafka_offset_reset`, facility `OFFSET`, a warning), on its main thread and before it
-/// asks for anything from the new place. So a task that reads a message that was fetched after the reset finds it noted here.
+/// asks for anything from the new offset. So a task that reads a message that was fetched after the reset finds it noted here.
 final class OffsetResets: Sendable {
     /// Some resets of one partition.
     struct News {
@@ -98,11 +98,11 @@ final class OffsetResets: Sendable {
     /// 2.1.0 on it says `(at offset 61 (leader epoch 4), broker 1)`.
     static func reset(in text: String) -> Reset? {
         guard let marker = text.firstRange(of: "]: offset reset (at ") else { return nil }
-        let place = text[..<marker.lowerBound].split(separator: " ")
-        guard place.count >= 2, let bracketed = place.last, bracketed.first == "[",
+        let name = text[..<marker.lowerBound].split(separator: " ")
+        guard name.count >= 2, let bracketed = name.last, bracketed.first == "[",
             let number = Int(bracketed.dropFirst())
         else { return nil }
-        let partition = KafkaTopicPartition(topic: String(place[place.count - 2]), partition: number)
+        let partition = KafkaTopicPartition(topic: String(name[name.count - 2]), partition: number)
         let rest = text[marker.upperBound...]
         let words = (rest.hasPrefix("offset ") ? rest.dropFirst("offset ".count) : rest)
         guard let offset = Int64(words.prefix { $0.isNumber || $0 == "-" }) else { return nil }
