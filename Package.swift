@@ -397,7 +397,7 @@ let package = Package(
         ),
         .testTarget(
             name: "KafkaDeliveryTests",
-            dependencies: ["KafkaDelivery", "KafkaDeliveryTesting"],
+            dependencies: ["CRdKafka", "KafkaDelivery", "KafkaDeliveryTesting"],
             swiftSettings: settings
         ),
         .testTarget(

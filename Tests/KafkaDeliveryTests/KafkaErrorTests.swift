@@ -1,3 +1,4 @@
+import CRdKafka
 import Testing
 
 @testable import KafkaDelivery
@@ -65,6 +66,15 @@ struct KafkaErrorTests {
         #expect(isTransient(.timedOut))
         #expect(!isTransient(.fenced))
         #expect("\(KafkaError.Kind.transactionOutcomeUnknown)" == "transactionOutcomeUnknown")
+    }
+
+    /// Either is what initialising ends with: the coordinator's answer, or that the time is over before librdkafka asks again.
+    @Test(arguments: [RD_KAFKA_RESP_ERR_CONCURRENT_TRANSACTIONS, RD_KAFKA_RESP_ERR__TIMED_OUT])
+    func aProducerWhoseEarlierTransactionIsStillBeingEndedIsToldToTryAgain(code: rd_kafka_resp_err_t) {
+        let error = KafkaError(code).explaining("the producer cannot be initialised", persistence: .notPersisted)
+        #expect(error.recovery == .retry)
+        #expect(error.persistence == .notPersisted)
+        #expect(error.code == String(cString: rd_kafka_err2name(code)))
     }
 
     @Test func aCloseSummaryIsCleanOnlyWhereNothingFailedOrIsInDoubt() {
