@@ -126,6 +126,23 @@ struct ConsumerStartTests {
         }
     }
 
+    // librdkafka asks where the end of a partition is when it is told of it; asks again where it is refused, and the start is sought
+    // meanwhile. The answer, which is outdated then, makes it ask once more, and go to the end from wherever it is.
+    @Test(.enabled(if: TestCluster.isMock)) func anAnswerThatComesAfterTheStartWasSoughtLeadsNowhere() async throws {
+        let cluster = try TestCluster()
+        let topic = try await cluster.makeTopic()
+        // A fetch brings one of them.
+        for number in 0..<10 { try await cluster.fill(topic, count: 1, from: number) }
+        var configuration = cluster.quickConsumer(topic)
+        configuration.start = .last(6)
+        try cluster.mock.setRoundTripTime(.milliseconds(600))
+        try cluster.mock.inject([.leaderNotAvailable], into: .listOffsets)
+        try await withKafkaConsumer(configuration, logger: .test) { consumer in
+            #expect(try await consumer.takeOffsets(6) == [4, 5, 6, 7, 8, 9])
+            try cluster.mock.setRoundTripTime(.zero)
+        }
+    }
+
     /// The mock brokers find no offset by its timestamp.
     @Test(.enabled(if: !TestCluster.isMock)) func aConsumerCanStartAtATimestamp() async throws {
         let cluster = try TestCluster()

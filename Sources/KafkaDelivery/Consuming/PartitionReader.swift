@@ -224,11 +224,7 @@ final class PartitionReader: ReadyPartition {
                 guard state.pendingSeeks == 0 else { return .empty }
                 continue
             }
-            state.isAtEnd = false
-            state.life.read(offset, epoch: leaderEpoch(view))
-            state.position = OffsetTracker.nextToRead(after: offset)
-            state.readMessages += 1
-            state.readBytes += view.size
+            noteRead(view, &state)
             guard mayHandOut(offset, &state, &findings.asksThread) else {
                 if let client = queue.client { state.pending = FetchedMessage(message, client: client) }
                 return .empty
@@ -236,6 +232,47 @@ final class PartitionReader: ReadyPartition {
             return handOut(message, &state)
         }
         return .empty
+    }
+
+    private func noteRead(_ message: RdKafkaMessage.View, _ state: inout State) {
+        state.isAtEnd = false
+        state.life.read(message.offset, epoch: leaderEpoch(message))
+        state.position = OffsetTracker.nextToRead(after: message.offset)
+        state.readMessages += 1
+        state.readBytes += message.size
+    }
+
+    /// Whether a seek is safe, or in vain: librdkafka has fetched since it was told of the partition, or failed, or the partition ended.
+    /// Between ``beginSeek()`` and ``finishSeek()``.
+    ///
+    /// Where librdkafka was told of no offset it asks for one first. A seek before the answer makes that outdated when it comes, and
+    /// librdkafka asks once more (`rd_kafka_toppar_handle_Offset`): half a second later it goes to the beginning or the end, from
+    /// wherever it is by then. All versions to 2.16 do.
+    func mayBeSought() -> Bool {
+        var findings = Findings()
+        let isSafe = state.withLock { state in
+            guard state.phase == .reading, state.position == nil, state.failure == nil else { return true }
+            // Its length says nothing: there are markers in it.
+            while let message = queue.consume() {
+                let view = message.view
+                if view.isPartitionEnd {
+                    // Not told: where it is sought to, it may be at its end or not.
+                    state.position = view.offset
+                    return true
+                }
+                guard view.isMessage else {
+                    if noteError(view, &state, &findings) != nil { return true }
+                    continue
+                }
+                noteRead(view, &state)
+                // Handed out where the seek fails.
+                if let client = queue.client { state.pending = FetchedMessage(message, client: client) }
+                return true
+            }
+            return false
+        }
+        if !findings.isEmpty { tell(findings) }
+        return isSafe
     }
 
     private func handOut(_ message: consuming RdKafkaMessage, _ state: inout State) -> Taken {

@@ -22,6 +22,9 @@ struct PartitionSeek {
                 let offsets = try offsets(of: seek.readers.map(\.partition), at: start, until: deadline)
                 var stopped: [PartitionReader] = []
                 var failure: KafkaError?
+                if let reader = waitUntilFetched(seek.readers, until: deadline).first {
+                    throw KafkaError(.timedOut, recovery: .retry, reason: "\(reader.partition) was not fetched yet")
+                }
                 for reader in seek.readers {
                     guard let offset = offsets[reader.partition] else { continue }
                     guard !reader.isFetchStopped else {
@@ -45,6 +48,21 @@ struct PartitionSeek {
         withExtendedLifetime(seek) {}
         if let last { throw last }
         return found
+    }
+
+    /// Waits until partitions may be sought, see ``PartitionReader/mayBeSought()``. Blocks.
+    ///
+    /// - Returns: Those that may not be by the deadline.
+    private func waitUntilFetched(
+        _ readers: [PartitionReader],
+        until deadline: ContinuousClock.Instant
+    ) -> [PartitionReader] {
+        while true {
+            let waiting = readers.filter { !$0.mayBeSought() }
+            if waiting.isEmpty || .now >= deadline { return waiting }
+            // Its queue tells the loops, which this thread is none of.
+            RdKafkaClient.pause(milliseconds: 5)
+        }
     }
 
     /// Reads partitions again that librdkafka has given up.
@@ -151,7 +169,8 @@ struct PartitionSeek {
             let current = readers.filter(\.isReading)
             do throws(KafkaError) {
                 let offsets = try offsets(of: current.map(\.partition), at: start, until: deadline)
-                for reader in current {
+                late = waitUntilFetched(current, until: deadline)
+                for reader in current where !late.contains(where: { $0 === reader }) {
                     guard let offset = offsets[reader.partition] else {
                         late.append(reader)
                         continue
