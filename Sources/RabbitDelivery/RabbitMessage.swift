@@ -172,22 +172,23 @@ public struct RabbitProperties: Sendable, Hashable {
     }
 
     var fault: RabbitError? {
-        // Looked at for every message: no list of them is made.
-        func isLong(_ string: String?) -> Bool { string.map { $0.utf8.count > 255 } ?? false }
-        let name: String? =
-            if isLong(contentType) { "content type" } else if isLong(contentEncoding) {
-                "content encoding"
-            } else if isLong(correlationID) { "correlation id" } else if isLong(replyTo) {
-                "reply-to"
-            } else if isLong(
-                messageID
-            ) { "message id" } else if isLong(type) { "type" } else if isLong(userID) {
-                "user id"
-            } else if isLong(
-                appID
-            ) { "app id" } else if isLong(clusterID) { "cluster id" } else { nil }
-        if let name { return .invalidArgument("the \(name) has more than 255 bytes") }
+        if let name = longProperty { return .invalidArgument("the \(name) has more than 255 bytes") }
         return headers.isEmpty ? nil : headers.fault
+    }
+
+    /// A property that AMQP's short strings have no room for. Looked at for every message: no list of them is made.
+    private var longProperty: String? {
+        func isLong(_ text: String?) -> Bool { text.map { $0.utf8.count > 255 } ?? false }
+        if isLong(contentType) { return "content type" }
+        if isLong(contentEncoding) { return "content encoding" }
+        if isLong(correlationID) { return "correlation id" }
+        if isLong(replyTo) { return "reply-to" }
+        if isLong(messageID) { return "message id" }
+        if isLong(type) { return "type" }
+        if isLong(userID) { return "user id" }
+        if isLong(appID) { return "app id" }
+        if isLong(clusterID) { return "cluster id" }
+        return nil
     }
 }
 
@@ -202,7 +203,7 @@ extension RabbitTable {
         return hasLongName ? .invalidArgument("a header's name has more than 255 bytes") : nil
     }
 
-    private var hasLongName: Bool {
+    fileprivate var hasLongName: Bool {
         entries.contains { $0.name.utf8.count > 255 || $0.value.hasLongName }
     }
 }
@@ -210,7 +211,7 @@ extension RabbitTable {
 extension RabbitFieldValue {
     fileprivate var hasLongName: Bool {
         switch self {
-        case .table(let table): table.fault != nil
+        case .table(let table): table.hasLongName
         case .array(let array): array.contains { $0.hasLongName }
         default: false
         }

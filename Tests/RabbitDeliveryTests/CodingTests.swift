@@ -128,4 +128,28 @@ import Testing
         }
         #expect(stopped?.recovery == .retry)
     }
+
+    @Test func aPropertyThatDoesNotFitIsNamedBeforeAnythingIsSent() {
+        let names: [(WritableKeyPath<RabbitProperties, String?>, String)] = [
+            (\.contentType, "content type"), (\.contentEncoding, "content encoding"),
+            (\.correlationID, "correlation id"), (\.replyTo, "reply-to"), (\.messageID, "message id"), (\.type, "type"),
+            (\.userID, "user id"), (\.appID, "app id"), (\.clusterID, "cluster id"),
+        ]
+        for (property, name) in names {
+            var properties = RabbitProperties()
+            properties[keyPath: property] = String(repeating: "x", count: 255)
+            #expect(properties.fault == nil)
+            properties[keyPath: property] = String(repeating: "x", count: 256)
+            #expect(properties.fault?.reason == "the \(name) has more than 255 bytes")
+            #expect(properties.fault?.persistence == .notPersisted)
+        }
+    }
+
+    @Test func namesOfHeadersThatAreTooLongAreFoundHoweverDeep() {
+        let long: RabbitTable = [String(repeating: "x", count: 256): 1]
+        #expect(RabbitProperties(headers: ["a": ["b": [["c": 1]]]]).fault == nil)
+        for headers: RabbitTable in [long, ["a": .table(long)], ["a": .array([1, .table(["b": .table(long)])])]] {
+            #expect(RabbitProperties(headers: headers).fault?.kind == .invalidArgument)
+        }
+    }
 }
