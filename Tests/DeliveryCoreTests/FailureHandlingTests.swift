@@ -137,6 +137,24 @@ struct FailureHandlingTests {
         #expect(host.state.withLock { $0.notes } == [])
     }
 
+    @Test func aHandlerThatLeavesItsMessageHasMadeNoAttemptAndPublishesNothing() async throws {
+        let host = Host(routes: ["orders-retry-5s"])
+        let source = try await handle(host, .none) { _ in throw HandlingStop.leave }
+        #expect(source.acknowledged == [])
+        #expect(source.state.withLock { $0.delays + $0.postponed } == [])
+        #expect(host.state.withLock { $0.published + $0.notes } == [])
+    }
+
+    @Test func aHandlerThatEndsTheLoopLeavesItsMessageUnsettledAlsoWhereThereAreDeadLetters() async throws {
+        let host = Host()
+        for policy in [RetryPolicy.none, Self.twice] {
+            await #expect(throws: Failure.self) {
+                try await handle(host, policy) { _ in throw HandlingStop.endLoop(Failure()) }
+            }
+        }
+        #expect(host.state.withLock { $0.published + $0.notes } == [])
+    }
+
     @Test func whatIsGivenUpWaitsElsewhereWhereThereIsSuchAPlace() async throws {
         let host = Host(routes: ["orders-retry-5s"])
         let source = try await handle(host, .none) { _ in throw Failure() }

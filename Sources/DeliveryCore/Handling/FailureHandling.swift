@@ -105,12 +105,16 @@ package struct FailureHandling<Host: HandlingHost>: Sendable {
 
     /// What becomes of a delivery whose handler threw.
     ///
-    /// - Throws: The error where the message is given up and there is nowhere to put it.
+    /// - Throws: The error where the message is given up and there is nowhere to put it, and the one of ``HandlingStop/endLoop(_:)``.
     @usableFromInline
     package func failed(_ delivery: Delivery, _ error: any Error) throws -> Step {
         // The handler has said what becomes of it. It is not to be given up as well.
         if let outcome = delivery.settlement { return .ended(outcome) }
         if Task.isCancelled { return .ended(.left) }
+        if let stop = error as? HandlingStop {
+            guard case .endLoop(let error) = stop else { return .ended(.left) }
+            throw error
+        }
         switch retry.decide(attempt: delivery.attempt, error: error) {
         case .retry(let delay):
             delivery.negativelyAcknowledge(error, after: delay, holdingOthers: holdsOthers)
@@ -196,7 +200,7 @@ extension FailureHandling {
             try await host.handOver(refused.letter, of: delivery, refused.error)
         } catch {
             if let outcome = delivery.settlement { return outcome }
-            if Task.isCancelled { return .left }
+            if Task.isCancelled || error is HandlingStop { return .left }
             host.note(.handOverFailed(refused.error, error), of: delivery)
             return backOff(refused.copy, delivery, error)
         }

@@ -66,7 +66,7 @@ package enum CopyOutcome<Receipt: Sendable, Letter: Sendable, Failure: DeliveryE
     case failed(Failure)
     /// It can never be stored, with all left out that can be.
     case refused(Failure, Letter)
-    /// The task was cancelled.
+    /// The task was cancelled, or what handed the message out is gone: it is left unsettled.
     case cancelled
 }
 

@@ -107,6 +107,12 @@ final class ReceivedMessage: @unchecked Sendable {
     /// Whether this attempt has its verdict.
     var hasVerdict: Bool { verdict.load(ordering: .relaxed) != .none }
 
+    /// Whether this attempt was said to come again, also where that was too late to count.
+    var isRejected: Bool {
+        let verdict = verdict.load(ordering: .relaxed)
+        return verdict == .rejected || verdict == .postponed
+    }
+
     /// Whether the partition is still being read in this generation, and was not sought elsewhere.
     var isCurrent: Bool { reader.isCurrent(sequence) }
 

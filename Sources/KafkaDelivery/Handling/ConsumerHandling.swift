@@ -72,7 +72,13 @@ struct ConsumerHandling: HandlingHost {
         guard let deadLetters, let copies = deadLetters.copies else { return .cancelled }
         let group = core.configuration.group
         let outcome = await copies.send(deadLetters.copy(of: delivery, record.origin, record.error, group: group))
-        if case .stored = outcome { await deadLetters.beforeSettling?(delivery) }
+        if case .stored = outcome {
+            do {
+                try await deadLetters.beforeSettling?(delivery)
+            } catch {
+                return .cancelled
+            }
+        }
         return outcome
     }
 
@@ -83,7 +89,9 @@ struct ConsumerHandling: HandlingHost {
     func handOver(_ letter: KafkaMessage, of delivery: Delivery, _ error: KafkaError) async throws {
         guard case .handOver(let store) = deadLetters?.onRefusal else { return }
         try await store(delivery, letter, error)
-        await deadLetters?.beforeSettling?(delivery)
+        // A closure that has said that the message comes again has not taken it.
+        guard !delivery.isRejected else { return }
+        try await deadLetters?.beforeSettling?(delivery)
     }
 }
 
@@ -204,6 +212,14 @@ extension KafkaConsumer.Delivery: SettleableDelivery {
             return received.reader.isUnsettled(received.sequence) ? .backsOff : .settled
         case .made(let made):
             return made.verdict.map { if case .acknowledged = $0 { .settled } else { .backsOff } }
+        }
+    }
+
+    /// Whether this attempt was said to come again, also where that was too late to count.
+    package var isRejected: Bool {
+        switch content {
+        case .received(let received): received.isRejected
+        case .made(let made): if case .rejected = made.verdict { true } else { false }
         }
     }
 

@@ -37,9 +37,14 @@ extension KafkaConsumer {
     /// go on: the stored offset is moved past it once the letter is stored, and its key is not. Redriven, it comes with its key, and
     /// has its effect then.
     ///
-    /// A database that is away or busy is waited for: that counts as no attempt, and no message becomes a dead letter for it. What the
-    /// database says of the handler's own statements is the handler's failure, also where it swallows the error: a statement that is
-    /// longer than a time-out allows, a transaction that one of its statements has failed.
+    /// A database that is away, busy or read-only is waited for, until the consumer closes or the partition goes to another member: that
+    /// counts as no attempt, and no message becomes a dead letter for it. What the database says of the handler's own statements is the
+    /// handler's failure, also where it swallows the error: a statement that is longer than a time-out allows, a transaction that one of
+    /// its statements has failed. Where it may be either, it is the handler's when it comes a second time in a row: the server did not
+    /// answer a statement of the handler's in time, or has ended a transaction in which none came for too long.
+    ///
+    /// The transaction's end is the verdict. A handler that says itself that a delivery comes again
+    /// (``Delivery/negativelyAcknowledge(_:after:)``) has its transaction rolled back.
     ///
     /// What is outside of the database has no part in the transaction: call other systems through an outbox, not in the handler.
     ///
@@ -50,8 +55,8 @@ extension KafkaConsumer {
     ///   - logger: Where it says that the database is waited for, as warnings.
     ///   - handler: Handles one delivery, with the transaction.
     /// - Throws: As ``forEach(concurrency:retry:retryTopics:deadLetters:deduplicating:_:)``; ``OutboxError`` where the inbox will not
-    ///   work until a person has changed something; ``KafkaError`` of the kind `invalidConfiguration` where the consumer does not begin
-    ///   at an inbox.
+    ///   work until a person has changed something (a table or a right is missing, the inbox is closed), and the message stays unsettled;
+    ///   ``KafkaError`` of the kind `invalidConfiguration` where the consumer does not begin at an inbox.
     public func forEach<Store: Inbox>(
         inbox: Store,
         retry: KafkaRetryPolicy = .exponential(maximumAttempts: nil),
@@ -63,9 +68,9 @@ extension KafkaConsumer {
         let patient = PatientInbox(logger: logger)
         let letters = patient.letters(deadLetters) { try await inbox.receive([$0]) { _, _ in } }
         try await forEach(retry: retry, deadLetters: letters) { delivery in
-            try await patient.receive(delivery) { handling in
+            try await patient.receive([delivery]) { handling in
                 try await inbox.receive([delivery.inboxMessage]) { transaction, _ in
-                    try handling.run { try handler(delivery, transaction) }
+                    try handling.run([delivery]) { try handler(delivery, transaction) }
                 }
             }
         }
@@ -83,9 +88,9 @@ extension KafkaConsumer {
         let patient = PatientInbox(logger: logger)
         let letters = patient.letters(deadLetters) { try await inbox.receive([$0]) { _, _ in } }
         try await forEach(retry: retry, deadLetters: letters) { delivery in
-            try await patient.receive(delivery) { handling in
+            try await patient.receive([delivery]) { handling in
                 try await inbox.receive([delivery.inboxMessage]) { transaction, _ in
-                    try await handling.run { try await handler(delivery, transaction) }
+                    try await handling.run([delivery]) { try await handler(delivery, transaction) }
                 }
             }
         }
@@ -123,9 +128,9 @@ extension KafkaConsumer {
             retry: retry,
             deadLetters: letters
         ) { deliveries in
-            try await patient.receive(deliveries.first) { handling in
+            try await patient.receive(deliveries) { handling in
                 try await inbox.receive(deliveries.map(\.inboxMessage)) { transaction, new in
-                    try handling.run { try handler(new.map { deliveries[$0] }, transaction) }
+                    try handling.run(deliveries) { try handler(new.map { deliveries[$0] }, transaction) }
                 }
             }
         }
@@ -150,9 +155,9 @@ extension KafkaConsumer {
             retry: retry,
             deadLetters: letters
         ) { deliveries in
-            try await patient.receive(deliveries.first) { handling in
+            try await patient.receive(deliveries) { handling in
                 try await inbox.receive(deliveries.map(\.inboxMessage)) { transaction, new in
-                    try await handling.run { try await handler(new.map { deliveries[$0] }, transaction) }
+                    try await handling.run(deliveries) { try await handler(new.map { deliveries[$0] }, transaction) }
                 }
             }
         }

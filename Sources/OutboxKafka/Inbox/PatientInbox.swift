@@ -12,59 +12,89 @@ struct PatientInbox {
         maximumAttempts: nil
     )
 
+    /// How long at most nothing looks whether the deliveries are still to be handled.
+    private static let step = Duration.milliseconds(500)
+
     /// Tells a handler's errors from those of the transaction around it.
     final class Handling: Sendable {
-        // The attempt's task and the connection that runs the handler.
-        private let hasFailed = Atomic(false)
-
-        var isFailure: Bool { hasFailed.load(ordering: .acquiring) }
-
-        func run(_ handler: () throws -> Void) throws {
-            do {
-                try handler()
-            } catch {
-                hasFailed.store(true, ordering: .releasing)
-                throw error
-            }
+        enum Stage: UInt8, AtomicRepresentable {
+            /// The inbox's own statements run.
+            case before
+            /// The handler has thrown.
+            case failed
+            /// The handler has returned, and the transaction is committed.
+            case returned
         }
 
-        func run(_ handler: () async throws -> Void) async throws {
+        // The attempt's task and the connection that runs the handler.
+        private let state = Atomic(Stage.before)
+
+        var stage: Stage { state.load(ordering: .acquiring) }
+
+        func run(_ deliveries: [KafkaConsumer.Delivery], _ handler: () throws -> Void) throws {
             do {
-                try await handler()
+                try handler()
+                try Self.check(deliveries)
             } catch {
-                hasFailed.store(true, ordering: .releasing)
+                state.store(.failed, ordering: .releasing)
                 throw error
             }
+            state.store(.returned, ordering: .releasing)
+        }
+
+        func run(_ deliveries: [KafkaConsumer.Delivery], _ handler: () async throws -> Void) async throws {
+            do {
+                try await handler()
+                try Self.check(deliveries)
+            } catch {
+                state.store(.failed, ordering: .releasing)
+                throw error
+            }
+            state.store(.returned, ordering: .releasing)
+        }
+
+        /// Where the handler has said that a delivery comes again, nothing of its transaction may stay: what comes again would find the
+        /// offset moved.
+        private static func check(_ deliveries: [KafkaConsumer.Delivery]) throws {
+            guard deliveries.contains(where: \.isRejected) else { return }
+            for delivery in deliveries where delivery.settlement == nil {
+                _ = delivery.postpone(for: .zero, holdingOthers: true)
+            }
+            throw HandlingStop.leave
         }
     }
 
     let logger: Logger
 
-    /// Calls `body` until the database answers, or the task is cancelled, as when the consumer closes.
-    func receive(_ delivery: KafkaConsumer.Delivery?, _ body: (Handling) async throws -> Void) async throws {
+    /// Calls `body` until the database answers, or the task is cancelled, or the deliveries are to be left unsettled, as when the
+    /// consumer closes.
+    ///
+    /// - Throws: What `body` says of the message; ``HandlingStop``.
+    func receive(_ deliveries: [KafkaConsumer.Delivery], _ body: (Handling) async throws -> Void) async throws {
         var failures = 0
+        var isDoubted = false
         while true {
             let handling = Handling()
             do {
                 return try await body(handling)
-            } catch let error as OutboxError where Self.isTheDatabases(error, inHandler: handling.isFailure) {
+            } catch let error as OutboxError {
+                switch Self.meaning(of: error, handling.stage) {
+                case .messageFails: throw error
+                case .inboxIsUnusable: throw HandlingStop.endLoop(error)
+                case .doubtful:
+                    if isDoubted { throw error }
+                    isDoubted = true
+                case .databaseIsAway: break
+                }
                 failures += 1
-                let delay = Self.policy.delay(after: failures)
-                logger.warning(
-                    "The inbox's database is waited for",
-                    metadata: [
-                        "kafka_delivery": "\(delivery?.description ?? "")", "outbox_error": "\(error)",
-                        "outbox_delay": "\(delay)",
-                    ]
-                )
-                // Time is what is waited for: a database that is away does not say when it is back.
-                try await Task.sleep(for: delay)
+                try await wait(after: failures, error, deliveries)
             }
         }
     }
 
     /// Dead letters that move the stored offset past their message once they are stored: otherwise the partition would begin at it
-    /// again, all its attempts would be made again, and another letter.
+    /// again, all its attempts would be made again, and another letter. Where it cannot be moved, because the consumer closes
+    /// meanwhile, the message is left unsettled, and there is one more letter.
     func letters(
         _ letters: KafkaDeadLetters?,
         _ move: @escaping @Sendable (InboxMessage) async throws -> Void
@@ -75,33 +105,93 @@ struct PatientInbox {
             var message = delivery.inboxMessage
             // It has had no effect: redriven, it is new.
             message.idempotencyKey = nil
-            let moved = message
-            // Where it cannot be moved, because the consumer closes meanwhile, there is one more letter.
-            _ = try? await patient.receive(delivery) { _ in try await move(moved) }
+            var failures = 0
+            while true {
+                do {
+                    return try await move(message)
+                } catch {
+                    // Whatever it is: no message is to blame, and the letter is stored.
+                    failures += 1
+                    try await patient.wait(after: failures, error, [delivery])
+                }
+            }
         }
         return letters
     }
 
-    /// Whether an error says nothing about the message, so that the same again may come to something else.
+    /// Waits before the next attempt.
     ///
-    /// - Parameter inHandler: Whether the handler threw it. Then a statement that was ended because it was too long, or that found its
-    ///   transaction failed, is the handler's doing, and would be the same for ever.
-    static func isTheDatabases(_ error: OutboxError, inHandler: Bool) -> Bool {
-        guard error.kind != .cancelled else { return false }
-        switch error.code {
+    /// - Throws: ``HandlingStop`` where deliveries are not to be handled any longer; `CancellationError`.
+    private func wait(
+        after failures: Int,
+        _ error: any Error,
+        _ deliveries: [KafkaConsumer.Delivery]
+    ) async throws {
+        try Task.checkCancellation()
+        var delay = Self.policy.delay(after: failures)
+        logger.warning(
+            "The inbox's database is waited for",
+            metadata: [
+                "kafka_delivery": "\(deliveries.first?.description ?? "")", "outbox_error": "\(error)",
+                "outbox_delay": "\(delay)",
+            ]
+        )
+        // Time is what is waited for: a database that is away does not say when it is back. In steps, because neither a consumer that
+        // closes nor a partition that goes to another member cancels the task.
+        while true {
+            guard deliveries.allSatisfy(\.isCurrent) else { throw HandlingStop.leave }
+            guard delay > .zero else { return }
+            let step = min(delay, Self.step)
+            try await Task.sleep(for: step)
+            delay -= step
+        }
+    }
+}
+
+// MARK: What an error says
+
+extension PatientInbox {
+    /// What the error of an attempt says, and so what becomes of the message.
+    enum Meaning {
+        /// Nothing about the message, and the same again may come to something else: waited for.
+        case databaseIsAway
+        /// Either that, or that the handler takes too long: waited for once, and then it is the message's failure.
+        case doubtful
+        /// The message's failure: the retry policy decides.
+        case messageFails
+        /// That no message can be handled until a person has changed something.
+        case inboxIsUnusable
+    }
+
+    static func meaning(of error: OutboxError, _ stage: Handling.Stage) -> Meaning {
+        if error.kind == .cancelled { return .messageFails }
+        // PostgreSQL's (appendix A) have five characters, SQLite's are numbers with fewer.
+        let state = error.code.flatMap { $0.utf8.count == 5 ? $0 : nil } ?? ""
+        switch (state, stage) {
         // in_failed_sql_transaction: the handler has swallowed the error of a statement, and the commit was a rollback.
-        // idle_in_transaction_session_timeout: it has stood still. (PostgreSQL, appendix A.)
-        case "25P02", "25P03": return false
+        case ("25P02", _): return .messageFails
+        // idle_in_transaction_session_timeout: the handler stands still between two statements, or the process was stopped.
+        case ("25P03", .failed), ("25P03", .returned): return .doubtful
+        case ("25P03", .before): return .databaseIsAway
         // query_canceled: statement_timeout. Of a statement of the inbox's own it says that another member holds the partition's row.
-        case "57014": return !inHandler
+        case ("57014", .failed), ("57014", .returned): return .messageFails
+        // read_only_sql_transaction: the server is a standby, or was made one.
+        case ("25006", .before): return .databaseIsAway
         default: break
         }
-        guard error.recovery == .retry else { return false }
+        let conditions = state.prefix(2)
+        guard error.recovery == .retry else {
+            // The inbox's own statements have nothing of the message but its place and its key.
+            let isTheMessages = error.kind == .invalidMessage || ["22", "23", "54"].contains(conditions)
+            return stage == .before && !isTheMessages ? .inboxIsUnusable : .messageFails
+        }
         switch error.kind {
-        case .unavailable, .timedOut: return true
+        case .unavailable: return .databaseIsAway
+        // The client's own: the server says nothing, or the handler's statement takes longer than the client waits.
+        case .timedOut: return stage == .failed ? .doubtful : .databaseIsAway
         // Conflicts with other transactions, locks that others hold, and resources.
-        case .database: return !inHandler || ["40", "53", "55"].contains(error.code?.prefix(2) ?? "")
-        default: return !inHandler
+        case .database where ["40", "53", "55"].contains(conditions): return .databaseIsAway
+        default: return stage == .failed ? .messageFails : .databaseIsAway
         }
     }
 }
