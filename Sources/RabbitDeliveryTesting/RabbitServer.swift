@@ -61,7 +61,7 @@ public final class RabbitServer: Sendable {
 
     /// Starts a broker of one's own, which ends when the object does.
     ///
-    /// - Throws: ``RabbitServerFailure`` where RabbitMQ is not installed or does not start within two minutes.
+    /// - Throws: ``RabbitServerFailure`` where RabbitMQ is not installed or does not start within five minutes.
     public static func start(_ options: Options = Options()) async throws -> RabbitServer {
         for _ in 0..<2 {
             let server = try makeServer(options)
@@ -130,7 +130,8 @@ public final class RabbitServer: Sendable {
 
     /// Waits until a login works.
     func waitUntilReady() async throws {
-        let deadline = ContinuousClock.now + .seconds(120)
+        // Seconds, where there is a processor to spare. A broker that ends is noticed at once.
+        let deadline = ContinuousClock.now + .seconds(300)
         while ContinuousClock.now < deadline {
             if let process, !process.isRunning { throw RabbitServerFailure("RabbitMQ ended: \(process.lastWords)") }
             let quiet = Logger(label: "RabbitServer") { _ in SwiftLogNoOpLogHandler() }

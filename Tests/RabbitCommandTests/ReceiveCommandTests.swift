@@ -158,8 +158,10 @@ import Testing
         let process = try place.start("redrive", dead, "--rate", "0.001")
         #expect(try await place.take(1).map(\.text) == ["1"])
         process.send(signal: SIGINT)
-        #expect(await process.end() == .exit(130))
-        #expect(try place.text("errors").contains("1 letter redriven; not all were looked at; interrupted"))
+        let end = await process.end()
+        let errors = try place.text("errors")
+        #expect(end == .exit(130), "\(errors)")
+        #expect(errors.contains("1 letter redriven; not all were looked at; interrupted"))
         #expect(try await place.messageCount(dead) == 2)
         #expect(try await place.messageCount() == 0)
     }

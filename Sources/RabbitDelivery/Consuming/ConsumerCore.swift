@@ -54,7 +54,7 @@ final class ConsumerCore: ConnectionClient {
 
     /// The same, for so long at most.
     ///
-    /// - Returns: Nil as the message where none came in time. One that comes in that moment stays without a verdict.
+    /// - Returns: Nil as the message where none came in time.
     func next(within limit: Duration) async -> Result<ReceivedMessage?, RabbitError> {
         if let now = queue.withLock({ $0.next() }) { return now }
         return await withTaskGroup(of: Result<ReceivedMessage?, RabbitError>.self) { group in
@@ -64,8 +64,11 @@ final class ConsumerCore: ConnectionClient {
                 try? await Task.sleep(for: limit)
                 return .success(nil)
             }
-            defer { group.cancelAll() }
-            return await group.next() ?? .success(nil)
+            let first = await group.next() ?? .success(nil)
+            group.cancelAll()
+            // A message that came in the moment when the time was over is the other's result.
+            if case .success(nil) = first, let other = await group.next() { return other }
+            return first
         }
     }
 
