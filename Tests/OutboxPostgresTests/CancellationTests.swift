@@ -186,6 +186,52 @@ struct CancellationTests {
         var shared = LibpqHosts(["host": "a,b", "port": "5432"])
         isMore = shared.skip("a")
         #expect(isMore && shared.words == ["host": "b,a", "port": "5432"])
+        var ports = LibpqHosts(["host": "db,db,db", "port": "1,2,3"])
+        isMore = ports.skip("db", port: "2")
+        #expect(isMore && ports.words == ["host": "db,db,db", "port": "3,1,2"])
+        #expect(ports.share(of: .seconds(6)) == .seconds(6))
+    }
+
+    @Test func hostsThatTheEnvironmentNamesHaveTheirSharesOfTheTimeToo() throws {
+        var hosts = LibpqHosts(["user": "u", "port": "5"])
+        hosts.learn(["host": "a,b", "port": "1,2"])
+        #expect(hosts.words == ["user": "u", "host": "a,b", "port": "5"])
+        #expect(hosts.share(of: .seconds(6)) == .seconds(3))
+        let isMore = hosts.skip("a", port: "5")
+        #expect(isMore && hosts.words["host"] == "b,a")
+        // What libpq takes at the next attempt is what it was given.
+        hosts.learn(["host": "b,a", "port": "5"])
+        #expect(hosts.share(of: .seconds(6)) == .seconds(6))
+        let handle = try #require(LibpqHandle(["host": "/nowhere,/elsewhere", "port": "1,2", "password": "secret"]))
+        #expect(handle.places == ["host": "/nowhere,/elsewhere", "port": "1,2"])
+    }
+
+    @Test func ofStatementsThatWaitEachHasItsOwnTime() {
+        let start = ContinuousClock.now
+        let jobs = [60, 2, 1, 60].map { seconds in
+            LibpqJob(OutboxStatement("SELECT \(seconds)"), deadline: start.advanced(by: .seconds(seconds)))
+        }
+        var waiting = LibpqWaiting()
+        #expect(waiting.nextDeadline == nil)
+        waiting.append(contentsOf: jobs)
+        #expect(waiting.nextDeadline == jobs[2].deadline)
+        var overdue = waiting.takeOverdue(at: start)
+        #expect(overdue.isEmpty)
+        overdue = waiting.takeOverdue(at: start.advanced(by: .seconds(1)))
+        #expect(overdue.map(\.statement.text) == ["SELECT 1"] && waiting.nextDeadline == jobs[1].deadline)
+        overdue = waiting.takeOverdue(at: start.advanced(by: .seconds(3)))
+        #expect(overdue.map(\.statement.text) == ["SELECT 2"])
+        var left: [LibpqJob] = []
+        while let job = waiting.popFirst() { left.append(job) }
+        #expect(left.map(\.statement.text) == ["SELECT 60", "SELECT 60"] && waiting.nextDeadline == nil)
+    }
+
+    @Test func anAbstractUnixSocketIsAHostAndTheRestOfAPasswordIsNone() throws {
+        let settings = LibpqSettings("host=@/run/shop,db dbname=shop")
+        #expect(try settings.parameters()["host"] == "@/run/shop,db")
+        for text in ["postgres://shop:secret@@db/shop", "host=@a@b", "host=shop@db"] {
+            #expect(throws: OutboxError.self) { try LibpqSettings(text).parameters() }
+        }
     }
 
     @Test(arguments: [

@@ -84,7 +84,8 @@ public final class LibpqConnection: Sendable {
 
     /// Runs statements in one transaction: committed when `body` returns, rolled back when it throws.
     ///
-    /// Statements of other tasks on this connection wait meanwhile.
+    /// Statements of other tasks on this connection wait meanwhile. Where the server does not say that the transaction has ended, for
+    /// instance because there was no time to tell it to, the connection is given up, and the transaction ends with it.
     ///
     /// - Parameter body: Gets the transaction. May not be used after it has returned.
     /// - Returns: What `body` returns, once the commit is confirmed.
@@ -105,12 +106,11 @@ public final class LibpqConnection: Sendable {
                 try Task.checkCancellation()
             } catch {
                 transaction.end()
-                // Where this fails the connection is gone, and the transaction with it.
-                _ = try? await run(OutboxStatement("ROLLBACK"), within: nil, isCancellable: false)
+                await rollBack()
                 throw error
             }
             transaction.end()
-            let rows = try await run(OutboxStatement("COMMIT"), within: nil, isCancellable: false)
+            let rows = try await commit()
             guard rows.commandTag == "COMMIT" else {
                 throw OutboxError(
                     kind: .database,
@@ -125,6 +125,27 @@ public final class LibpqConnection: Sendable {
             return value
         } catch {
             gate.open()
+            throw error
+        }
+    }
+
+    /// Ends the transaction. Where no answer says that it has ended the connection ends, before another task's statement is let in: that
+    /// would become a part of the transaction, and be lost with it.
+    private func rollBack() async {
+        do throws(OutboxError) {
+            try await run(OutboxStatement("ROLLBACK"), isCancellable: false)
+        } catch {
+            await close()
+        }
+    }
+
+    private func commit() async throws(OutboxError) -> LibpqRows {
+        do throws(OutboxError) {
+            return try await run(OutboxStatement("COMMIT"), isCancellable: false)
+        } catch {
+            // What the server refuses ends the transaction, unless it did not get as far as to the commit: outside of one the rollback
+            // does nothing.
+            if error.code != nil { await rollBack() } else { await close() }
             throw error
         }
     }

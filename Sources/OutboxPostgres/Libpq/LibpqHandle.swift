@@ -29,6 +29,23 @@ final class LibpqHandle {
     /// The host that is being connected to.
     var host: String? { PQhost(connection).map { String(cString: $0) } }
 
+    /// The port that is being connected to.
+    var port: String? { PQport(connection).map { String(cString: $0) } }
+
+    /// ``LibpqHosts/lists`` as libpq takes them, wherever they are named: in the connection string, the environment or a service file.
+    var places: [String: String] {
+        guard let options = PQconninfo(connection) else { return [:] }
+        defer { PQconninfoFree(options) }
+        var places: [String: String] = [:]
+        var option = options
+        while let keyword = option.pointee.keyword {
+            let name = String(cString: keyword)
+            if LibpqHosts.lists.contains(name), let value = option.pointee.val { places[name] = String(cString: value) }
+            option += 1
+        }
+        return places
+    }
+
     /// What to wait for.
     enum Interest {
         case read

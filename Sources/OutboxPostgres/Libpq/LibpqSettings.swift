@@ -10,7 +10,7 @@ public import OutboxDelivery
 /// behind one.
 public struct LibpqSettings: Sendable, Hashable {
     /// `postgres://user@host:5432/database?sslmode=verify-full`, or `host=… dbname=…`; empty for what the environment says.
-    /// A password in it is never printed.
+    /// A password in it is never printed. An abstract Unix socket (`host=@/run/shop`) has to be named in the second form.
     public var connection: String
 
     /// What sessions are called in `pg_stat_activity` where neither the connection string nor the environment names them
@@ -78,7 +78,11 @@ public struct LibpqSettings: Sendable, Hashable {
         }
         // A slash in a password ends the address for libpq, and puts parts of the password into what is printed: the slash has to be %2F.
         let ports = words["port", default: ""].split(separator: ",")
-        guard ports.allSatisfy({ UInt16($0) != nil }), !words["host", default: ""].contains("@"),
+        let isAddress = connection.hasPrefix("postgres://") || connection.hasPrefix("postgresql://")
+        let hosts = words["host", default: ""].split(separator: ",")
+            // An abstract Unix socket.
+            .map { !isAddress && $0.hasPrefix("@") ? $0.dropFirst() : $0 }
+        guard ports.allSatisfy({ UInt16($0) != nil }), !hosts.contains(where: { $0.contains("@") }),
             !(connection.contains("://") && words["dbname", default: ""].contains("@"))
         else { throw Self.unreadable }
         return words

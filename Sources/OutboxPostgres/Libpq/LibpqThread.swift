@@ -15,7 +15,7 @@ struct LibpqThread: ~Copyable {
     private let core: LibpqCore
     private var handle: LibpqHandle?
     /// Not handed to libpq yet.
-    private var waiting: Deque<LibpqJob> = []
+    private var waiting = LibpqWaiting()
     /// Handed to libpq, in the order of their answers.
     private var underWay: Deque<LibpqJob> = [] {
         didSet { core.underWayCount.store(underWay.count, ordering: .relaxed) }
@@ -40,8 +40,10 @@ struct LibpqThread: ~Copyable {
         leaveNothingRunning(error)
         // Destroyed before anybody is told, so that closing has closed.
         handle = nil
-        for job in core.noteEnd(error) { waiting.append(job) }
-        for job in waiting { job.fail(error.kind, error.reason, recovery: error.recovery, code: error.code) }
+        waiting.append(contentsOf: core.noteEnd(error))
+        while let job = waiting.popFirst() {
+            job.fail(error.kind, error.reason, recovery: error.recovery, code: error.code)
+        }
         // The first may have its answer, and only the commit of it was not confirmed; an error is one in any case.
         if case .failure(let refusal) = answer, refusal.code != nil, let first = underWay.popFirst() {
             first.finish(.failure(refusal))
@@ -59,21 +61,24 @@ struct LibpqThread: ~Copyable {
         let deadline = ContinuousClock.now.advanced(by: core.settings.connectTimeout)
         var hosts = LibpqHosts(words)
         while true {
-            let share = hosts.share(of: ContinuousClock.now.duration(to: deadline))
-            let (error, isOverdue) = connect(hosts.words, until: .now.advanced(by: share))
-            guard isOverdue, ContinuousClock.now < deadline, hosts.skip(handle?.host) else { return error }
+            let (error, isOverdue) = connect(&hosts, until: deadline)
+            guard isOverdue, ContinuousClock.now < deadline, hosts.skip(handle?.host, port: handle?.port) else {
+                return error
+            }
         }
     }
 
     private mutating func connect(
-        _ words: [String: String],
-        until deadline: Instant
+        _ hosts: inout LibpqHosts,
+        until end: Instant
     ) -> (error: OutboxError?, isOverdue: Bool) {
         handle = nil
-        guard let handle = LibpqHandle(words) else {
+        guard let handle = LibpqHandle(hosts.words) else {
             return (LibpqFailure.connection("no memory for it", persistence: .notPersisted), false)
         }
         self.handle = handle
+        hosts.learn(handle.places)
+        let deadline = ContinuousClock.now.advanced(by: hosts.share(of: ContinuousClock.now.duration(to: end)))
         var interest = handle.isBroken ? LibpqHandle.Interest.failed : .write
         while true {
             switch interest {
@@ -115,7 +120,7 @@ struct LibpqThread: ~Copyable {
             if let error = overdue() { return error }
             if let error = cancelWhatIsOver(handle) { return error }
             if let error = sendWaiting(handle) { return error }
-            let deadlines = [underWay.first?.deadline, waiting.first?.deadline, cancellation?.wakeUp]
+            let deadlines = [underWay.first?.deadline, waiting.nextDeadline, cancellation?.wakeUp]
             let deadline = deadlines.compactMap(\.self).min()
             let ready = core.pipe.wait(
                 socket: handle.descriptor,
@@ -204,8 +209,7 @@ struct LibpqThread: ~Copyable {
     /// A statement that is not answered in time takes the connection with it, for its answer may still come.
     private mutating func overdue() -> OutboxError? {
         let now = ContinuousClock.now
-        while let job = waiting.first, job.deadline <= now {
-            waiting.removeFirst()
+        for job in waiting.takeOverdue(at: now) {
             job.fail(.timedOut, "PostgreSQL had no time for the statement", recovery: .retry)
         }
         guard let first = underWay.first, first.deadline <= now else { return nil }
