@@ -31,13 +31,15 @@
     ///
     /// `Retry-After` makes a wait longer than it would be, up to ``OutboxRetry/maximumDelay`` (30 seconds), and never shorter.
     ///
-    /// **Servers that are away.** With a template there is one server, and the destination is away when it is: nothing is sent meanwhile but
-    /// one batch now and then, and the publisher says so (``OutboxPublisher/Event/destinationUnavailable(_:reason:)``). The requests
-    /// of a closure may go to many. Then each key waits for itself, and a server (scheme, host and port) that has given no usable
-    /// answer three times in a row is asked again by one request at a time, after 100 ms up to 30 seconds; what else is for it waits, and
-    /// keeps no place from others. That holds for as long as fewer than ``OutboxPublisher/Configuration/maximumWithheldKeys`` keys of
-    /// a slot wait (some 30,000 keys in all): a backlog that is larger holds the others up until the server is back. Where that may be,
-    /// give such a server a destination of its own.
+    /// **Servers that are away.** With a template there is one server, and the destination is away when it is: nothing is sent meanwhile
+    /// but one batch now and then, and the publisher says so (``OutboxPublisher/Event/destinationUnavailable(_:reason:)``). The requests
+    /// of a closure may go to many. Then each key waits for itself, and a server (scheme, host and port) that three times in a row could
+    /// not be connected to, gave no answer or said that it is away (502, 503, 504) is asked again by one request at a time, after 100 ms
+    /// up to 30 seconds; what else is for it waits, and keeps no place from others. An answer with 401, 403 or 429 is about one sender or
+    /// address, so only its event, and what follows with its key, waits. That holds for as long as fewer than
+    /// ``OutboxPublisher/Configuration/maximumWithheldKeys`` keys of a slot wait (some 30,000 keys in all): a backlog that is larger
+    /// holds the others up until the server is back. Where that may be, give such a server a destination of its own. Where no server
+    /// answers any more the publisher says so, too, after ten batches.
     ///
     /// A batch is four times ``maximumConcurrentRequests``, for its rows are deleted when all of it has an answer: that is what is sent
     /// again after a crash.
@@ -151,14 +153,16 @@
             message.key = event.message.key.map(Self.hexadecimal)
             message.headers.append(HTTPHeader("Outbox-Id", "\(event.id.number)"))
             message.headers.append(HTTPHeader("Outbox-Created-At", "\(event.createdAt.timeIntervalSince1970)"))
-            guard let origins else { return await send(message) }
+            guard let origins else { return await send(message).outcome }
             let origin = message.url.origin
             if let wait = origins.wait(origin, at: .now) {
                 return .unavailable(reason: "\(origin) is away", retryAfter: wait)
             }
-            let outcome = await send(message)
+            let (outcome, status) = await send(message)
             let (isThere, retryAfter): (Bool, Duration?) =
                 switch outcome {
+                // It answers, and may answer others otherwise: each event waits for itself.
+                case .unavailable where Self.statusesOfSender.contains(status ?? 0): (true, nil)
                 case .unavailable(_, let retryAfter): (false, retryAfter)
                 case .unknown: (false, nil)
                 default: (true, nil)
@@ -167,12 +171,18 @@
             return outcome
         }
 
-        private func send(_ message: HTTPMessage) async -> OutboxOutcome {
+        /// Statuses by which a server that works says something about the sender of a request: it does not know it, it has no right to this
+        /// address, it sends too much to it.
+        private static let statusesOfSender: Set<Int> = [401, 403, 429]
+
+        /// - Returns: The answer's status with it, where there was an answer.
+        private func send(_ message: HTTPMessage) async -> (outcome: OutboxOutcome, status: Int?) {
             do throws(HTTPDeliveryError) {
                 let response = try await http.send(message)
-                return .accepted(OutboxReceipt(place: message.url.description, position: Int64(response.status)))
+                let receipt = OutboxReceipt(place: message.url.description, position: Int64(response.status))
+                return (.accepted(receipt), response.status)
             } catch {
-                return outcome(of: error)
+                return (outcome(of: error), error.response?.status)
             }
         }
 

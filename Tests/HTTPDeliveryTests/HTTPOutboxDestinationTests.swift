@@ -162,6 +162,42 @@
             #expect(try !self.destination(there).hasManyPlaces)
         }
 
+        // Of many webhooks on one server, those of a customer whose token has expired, or who gets too much, wait, and no others.
+        @Test(arguments: [401, 403, 429])
+        func anAnswerAboutTheSenderKeepsNoOtherEventFromItsServer(_ status: Int) async throws {
+            let server = try ScriptedServer.answering { request in
+                ScriptedServer.answer(request.target == "/refused" ? status : 200, ["Retry-After: 30"])
+            }
+            var destination = HTTPOutboxDestination(try patient()) { event in
+                HTTPMessage(to: try HTTPURL(server.url + (event.id.number < 5 ? "/refused" : "/")))
+            }
+            destination.maximumConcurrentRequests = 1
+            let outcomes = await destination.publish((0..<10).map { event($0) })
+            #expect(outcomes.map(\.isAccepted) == (0..<10).map { $0 >= 5 })
+            // Each was sent, has its own answer, and is tried again for as long as it takes.
+            #expect(server.requests.count == 10)
+            for outcome in outcomes[..<5] {
+                guard case .unavailable(let reason, let wait) = outcome else {
+                    return #expect(Bool(false), "\(outcome)")
+                }
+                #expect(reason.contains("\(status)") && wait == (status == 429 ? .seconds(30) : nil))
+            }
+        }
+
+        @Test(arguments: [502, 503, 504])
+        func aServerThatSaysThatItIsAwayIsAskedNoMoreAfterThreeTimes(_ status: Int) async throws {
+            let server = try ScriptedServer.answering { _ in
+                ScriptedServer.answer(status, ["Retry-After: 30"])
+            }
+            var destination = HTTPOutboxDestination(try patient()) { _ in
+                HTTPMessage(to: try HTTPURL(server.url + "/"))
+            }
+            destination.maximumConcurrentRequests = 1
+            let outcomes = await destination.publish((0..<4).map { event($0) })
+            guard case .unavailable(let reason, _?) = outcomes[3] else { return #expect(Bool(false), "\(outcomes)") }
+            #expect(reason == "\(server.url) is away" && server.requests.count == 3)
+        }
+
         @Test func silenceAfterTheRequestIsUnknownAndARefusedConnectionIsUnavailable() async throws {
             let server = try ScriptedServer { connection in _ = connection.readRequest() }
             let destination = try destination(server)
