@@ -1,3 +1,4 @@
+import Foundation
 import OutboxDelivery
 import Testing
 
@@ -55,6 +56,23 @@ struct OutboxMessageTests {
         ] {
             let error = #expect(throws: OutboxError.self) { try message.validate() }
             #expect(error?.kind == .invalidMessage)
+        }
+    }
+
+    @Test func allThatAnEventHasCountsForItsWeight() {
+        let weight = { (message: OutboxMessage) in
+            OutboxEvent(id: .init(slot: 0, number: 1), createdAt: .distantPast, message: message).weight
+        }
+        let text = String(repeating: "x", count: 1_000)
+        let plain = OutboxMessage(topic: "t", payload: "")
+        for message in [
+            OutboxMessage(topic: text, payload: ""), OutboxMessage(topic: "t", key: text, payload: ""),
+            OutboxMessage(topic: "t", payload: [UInt8](text.utf8)),
+            OutboxMessage(topic: "t", payload: "", headers: [OutboxHeader("h", text)]),
+            OutboxMessage(topic: "t", payload: "", attributes: [text: ""]),
+            OutboxMessage(topic: "t", payload: "", attributes: ["url": text]),
+        ] {
+            #expect(weight(message) >= weight(plain) + 999)
         }
     }
 

@@ -56,6 +56,31 @@ struct PublisherBacklogTests {
         #expect(next.map(\.1.slots) == [part.slots])
     }
 
+    // All have more rows than a batch has places, and one batch is under way at a time.
+    @Test(arguments: [(1, 32), (4, 8), (20, 2), (100, 1)])
+    func allSlotsAreReadInTurnWhateverTheFirstOnesHave(maximumBatchCount: Int, reads count: Int) throws {
+        var configuration = OutboxPublisher.Configuration()
+        configuration.maximumBatches = 1
+        var state = PublisherState(configuration, destinations: ["hooks": maximumBatchCount])
+        _ = state.advance(.begin, at: start)
+        _ = state.advance(.opened(keepAlive: .seconds(3)), at: start)
+        let share = OutboxShare(slots: Set(0..<32), publishers: 1)
+        var next = reads(state.advance(.balanced(share, session: 0), at: start))
+        var last = Array(repeating: 0, count: 32)
+        for read in 1...(4 * count) {
+            let (ticket, request) = try #require(next.first)
+            for slot in request.slots { last[slot] = read }
+            if read >= count { #expect(last.allSatisfy { $0 > read - count }, "read \(read): \(last)") }
+            let events = request.slots.flatMap { slot in
+                (0..<request.limitPerSlot).map { event(Int64($0), "\(slot)", slot: slot) }
+            }
+            _ = state.advance(.read(ticket, events), at: start)
+            let accepted = events.map { _ in OutboxOutcome.accepted(OutboxReceipt(place: "t")) }
+            _ = state.advance(.published(ticket, accepted), at: start)
+            next = reads(state.advance(.settled(ticket), at: start))
+        }
+    }
+
     @Test func ofRowsThatAreReadInAnyOrderEachSlotHasItsOwnInTheirOrder() {
         let events = [event(1, "a", slot: 3), event(2, "b", slot: 5), event(3, "a", slot: 3), event(4, "b", slot: 5)]
         let slots = events.slots

@@ -13,9 +13,9 @@ struct PublisherClosingTests {
     private let start = ContinuousClock.now
     private let accepted = OutboxOutcome.accepted(OutboxReceipt(place: "t"))
 
-    private func event(_ number: Int64, _ key: String?) -> OutboxEvent {
+    private func event(_ number: Int64, _ key: String?, slot: Int = 0) -> OutboxEvent {
         OutboxEvent(
-            id: .init(slot: 0, number: number),
+            id: .init(slot: slot, number: number),
             createdAt: Date(timeIntervalSince1970: 0),
             message: OutboxMessage(topic: "t", key: key, payload: "")
         )
@@ -52,13 +52,39 @@ struct PublisherClosingTests {
             let now = start.advanced(by: .seconds(second))
             #expect(state.deadline(after: start.advanced(by: .seconds(second - 1))) == now)
             let actions = state.advance(.timer, at: now)
-            let words = actions.filter { if case .balance = $0 { true } else { false } }
-            #expect(words.count == 1 && actions.count == 1, "it says that it is there, and reads nothing")
+            let words = actions.compactMap { if case .leave(let busy) = $0 { busy } else { nil } }
+            #expect(words == [[0]] && actions.count == 1, "it says that it is there, and reads nothing")
             _ = state.advance(.balanced(OutboxShare(slots: [0], publishers: 2), session: 0), at: now)
         }
         let now = start.advanced(by: .milliseconds(30_500))
         #expect(settled(state.advance(.published(ticket, [accepted, accepted]), at: now)) == [1, 2])
         #expect(abandoned(state.advance(.settled(ticket), at: now)) == 0)
+    }
+
+    // One of them waits for a retry, which this publisher makes no more.
+    @Test func aPublisherThatClosesTakesNothingAndKeepsOnlyTheSlotsOfWhatIsUnderWay() throws {
+        var state = PublisherState(OutboxPublisher.Configuration(), destinations: ["hooks": 1])
+        _ = state.advance(.begin, at: start)
+        _ = state.advance(.opened(keepAlive: .seconds(3)), at: start)
+        let actions = state.advance(.balanced(OutboxShare(slots: [0, 1], publishers: 2), session: 0), at: start)
+        let tickets = actions.compactMap { if case .read(let ticket, _) = $0 { ticket } else { nil } }
+        try #require(tickets.count == 2)
+        _ = state.advance(.read(tickets[0], [event(1, "a", slot: 0)]), at: start)
+        _ = state.advance(.read(tickets[1], [event(2, "b", slot: 1)]), at: start)
+        let refused = OutboxOutcome.rejected(reason: "no", isRetriable: true)
+        for case .read(let ticket, _) in state.advance(.published(tickets[0], [refused]), at: start) {
+            _ = state.advance(.read(ticket, []), at: start)
+        }
+        let running = state.advance(.timer, at: start.advanced(by: .seconds(1)))
+        let busy = running.compactMap { if case .balance(let busy) = $0 { busy } else { nil } }
+        #expect(busy == [[0, 1]])
+        #expect(!finishes(state.advance(.close, at: start.advanced(by: .seconds(1)))))
+        let share = OutboxShare(slots: [0, 1], publishers: 2)
+        _ = state.advance(.balanced(share, session: 0), at: start.advanced(by: .seconds(1)))
+        let closing = state.advance(.timer, at: start.advanced(by: .seconds(2)))
+        let kept = closing.compactMap { if case .leave(let busy) = $0 { busy } else { nil } }
+        #expect(kept == [[1]])
+        #expect(!closing.contains { if case .balance = $0 { true } else { false } })
     }
 
     @Test func whatArrivedBeforeTheTimeWasOverIsDeletedAndTheRestCountsAsAbandoned() throws {

@@ -220,6 +220,34 @@ struct PublisherStateTests {
         #expect(next.withheldKeys == [0: [Array("x1".utf8)]] && next.withheldNumbers == [0: [2]])
     }
 
+    @Test func aDestinationOfWhoseManyPlacesNoneAnswersIsToldOnceAndWaitsForNothing() throws {
+        var state = PublisherState(
+            OutboxPublisher.Configuration(),
+            destinations: ["hooks": 100],
+            manyPlaces: ["hooks"]
+        )
+        _ = state.advance(.begin, at: start)
+        _ = state.advance(.opened(keepAlive: .seconds(3)), at: start)
+        let share = OutboxShare(slots: [0], publishers: 1)
+        var next = reads(state.advance(.balanced(share, session: 0), at: start), &state)
+        var told: [Int] = []
+        for number in 1...30 {
+            let ticket = try #require(next.first).0
+            _ = state.advance(.read(ticket, [event(Int64(number), "\(number)")]), at: start)
+            let actions = state.advance(.published(ticket, [.unavailable(reason: "\(number) is away")]), at: start)
+            for case .tell(.destinationUnavailable("hooks", let reason)) in actions {
+                told.append(number)
+                #expect(reason == "\(number) is away")
+            }
+            next = reads(actions, &state)
+        }
+        #expect(told == [10])
+        let ticket = try #require(next.first).0
+        _ = state.advance(.read(ticket, [event(31, "31")]), at: start)
+        let there = state.advance(.published(ticket, [.accepted(OutboxReceipt(place: "t"))]), at: start)
+        #expect(there.contains { if case .tell(.destinationAvailable("hooks")) = $0 { true } else { false } })
+    }
+
     @Test func anEventWithoutAPlaceIsTriedForItsTimeAndOneRefusalLaterIsTheFirst() throws {
         var (state, first) = opened()
         var ticket = try #require(first.first).0

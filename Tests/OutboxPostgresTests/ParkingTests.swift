@@ -42,6 +42,24 @@ struct ParkingTests {
         await test.close()
     }
 
+    // Publishers that park something wait behind the lock that waits; after ten seconds their sessions would end.
+    @Test func aDecisionWaitsTwoSecondsForAPersonsOpenTransactionAndSaysWhatToEnd() async throws {
+        let test = try await TestOutbox.make()
+        let (person, publisher) = (try await test.database.connect(), try await test.database.connect())
+        try await person.query(OutboxStatement("BEGIN"))
+        try await person.query(OutboxStatement("UPDATE outbox_parked SET reason = ''"))
+        let error = await #expect(throws: OutboxError.self) { try await test.outbox.decide(.resume, .all) }
+        #expect(error?.code == "55P03" && error?.recovery == .retry && error?.persistence == .notPersisted)
+        #expect(error?.reason.contains("outbox_parked") == true)
+        // Nothing waits any more.
+        try await publisher.query(OutboxStatement("UPDATE outbox_parked SET reason = ''"))
+        try await person.query(OutboxStatement("COMMIT"))
+        #expect(try await test.outbox.decide(.resume, .all) == 0)
+        await person.close()
+        await publisher.close()
+        await test.close()
+    }
+
     @Test func aDiscardedEventIsSkippedAndItsFollowersGoOnInOrder() async throws {
         let test = try await TestOutbox.make()
         let recorder = rejecting("poison", until: Flag(), isRetriable: false)

@@ -26,6 +26,23 @@ import Testing
         await test.close()
     }
 
+    @Test func keysAndTopicsCountAsPayloadsDo() async throws {
+        let test = try await TestOutbox.make()
+        let (key, topic) = (String(repeating: "k", count: 3_000), String(repeating: "t", count: 3_000))
+        for _ in 0..<4 { try await test.write(OutboxMessage(topic: topic, key: key, payload: "")) }
+        let session = try await test.outbox.openSession()
+        _ = try await session.balance(busy: [])
+        let request = OutboxReadRequest(
+            destination: "kafka",
+            slots: Array(0..<32),
+            limitPerSlot: 100,
+            maximumBytes: 32 * 10_000
+        )
+        #expect(try await session.read(request).count == 2)
+        await session.close()
+        await test.close()
+    }
+
     @Test func rowsOfNoTimeAndOfAnyAgeHoldUpNothing() async throws {
         let test = try await TestOutbox.make()
         try await test.write(OutboxMessage(topic: "t", key: "k", payload: ""))

@@ -27,6 +27,27 @@ struct SlotTests {
         await test.close()
     }
 
+    @Test func aPublisherThatClosesTakesNoSlotAndLeavesTheOthersAllThatItDoesNotNeed() async throws {
+        let test = try await TestOutbox.make()
+        let closing = try await test.outbox.openSession()
+        let other = try await test.outbox.openSession()
+        #expect(try await closing.leave(busy: []).slots.isEmpty)
+        #expect(try await slots(other) == OutboxShare(slots: Set(0..<32), publishers: 1))
+        await other.close()
+
+        let next = try await test.outbox.openSession()
+        while try await slots(next).slots.count < 32 {}
+        #expect(try await next.leave(busy: [7]) == OutboxShare(slots: [7], publishers: 1))
+        // Each second until its batch is done.
+        #expect(try await next.leave(busy: [7]).slots == [7])
+        let heir = try await test.outbox.openSession()
+        #expect(try await slots(heir) == OutboxShare(slots: Set(0..<32).subtracting([7]), publishers: 1))
+        #expect(try await next.leave(busy: []).slots.isEmpty)
+        #expect(try await slots(heir).slots.count == 32)
+        for session in [closing, next, heir] { await session.close() }
+        await test.close()
+    }
+
     /// A destination that answers nothing until it is given up.
     private struct Stuck: OutboxDestination {
         func publish(_ batch: [OutboxEvent]) async -> [OutboxOutcome] {

@@ -121,6 +121,18 @@
             await #expect(throws: OutboxError.self) { try await session.balance(busy: []) }
         }
 
+        @Test func aPublisherThatClosesKeepsItsLeaseAndTakesNoOther() async throws {
+            let service = try await Service()
+            let closing = try await SQLiteOutbox(service.file.open()).openSession()
+            #expect(try await closing.leave(busy: []).slots.isEmpty)
+            let session = try await service.publishing()
+            #expect(try await session.leave(busy: [3]).slots == Set(0..<32))
+            #expect(try await closing.leave(busy: []).slots.isEmpty)
+            await session.close()
+            #expect(try await closing.leave(busy: []).slots.isEmpty)
+            await closing.close()
+        }
+
         @Test func aPublisherThatSaysNothingIsTakenOverAndCanChangeNothingMore() async throws {
             let service = try await Service { $0.lease = .seconds(3) }
             let stopped = try await service.publishing()

@@ -53,6 +53,8 @@ struct EndingSession<Base: OutboxSession>: OutboxSession {
         return share
     }
 
+    func leave(busy: Set<Int>) async throws(OutboxError) -> OutboxShare { try await base.leave(busy: busy) }
+
     func read(_ request: OutboxReadRequest) async throws(OutboxError) -> [OutboxEvent] {
         let events = try await base.read(request)
         if !events.isEmpty { end.reach("read") }

@@ -33,7 +33,8 @@ public protocol OutboxDestination: Sendable {
 
     /// Whether events go to places that are away independently of each other, as webhooks of many hosts; false where a destination
     /// does not say. A batch without any verdict then says nothing about other events: those of it wait, each key for itself, and the
-    /// destination as a whole does not count as away.
+    /// destination as a whole does not count as away. Ten batches in a row without one are told as
+    /// ``OutboxPublisher/Event/destinationUnavailable(_:reason:)``, and stop nothing.
     var hasManyPlaces: Bool { get }
 }
 

@@ -207,7 +207,8 @@ extension OutboxPublisher {
 
         /// How long a batch may be at its destination until the publisher gives it up, 1 ms or more: its task is cancelled, and what has no
         /// outcome by then counts as unknown and is sent again. Where nothing of it arrived and there are other publishers, this one
-        /// gives all its slots up to them, and stays away for as long. Long, for what is on its way may arrive all the same, and
+        /// gives all its slots up to them, and stays away for as long, unless the destination has many places
+        /// (``OutboxDestination/hasManyPlaces``), of which others may be there. Long, for what is on its way may arrive all the same, and
         /// then it is there twice; a destination's own time-outs should come first, but for those that cannot be short (Kafka's
         /// message time-out).
         public var batchTimeout: Duration = .seconds(300)
@@ -246,7 +247,8 @@ extension OutboxPublisher {
         case sessionLost(OutboxError)
         /// An event was given up and parked.
         case parked(OutboxEvent, reason: String, attempts: Int)
-        /// A destination is away; its rows wait.
+        /// A destination is away; its rows wait. Of one with many places (``OutboxDestination/hasManyPlaces``): ten batches in a row had no
+        /// verdict, so that no place is there of those that were asked; each is asked again by itself.
         case destinationUnavailable(String, reason: String)
         /// It is there again.
         case destinationAvailable(String)

@@ -2,6 +2,8 @@
 enum PublisherAction {
     case open(session: Int, after: Duration)
     case balance(busy: Set<Int>)
+    /// It closes: its slots go to others.
+    case leave(busy: Set<Int>)
     case maintain
     case read(Int, OutboxReadRequest)
     case takeOver(Int, destination: String, slot: Int)

@@ -7,7 +7,13 @@ struct PublisherDestinations {
         var backoff: OutboxBackoff
         /// Nil while it is there; then when it is tried again.
         var availableAgain: Instant?
+        /// Where it has many places: how many batches in a row had no verdict.
+        var fruitless = 0
     }
+
+    /// So many batches in a row without a verdict are told where a destination has many places: one of them may be for a place that is
+    /// away by itself.
+    static let toldFruitless = 10
 
     /// In their order.
     let names: [String]
@@ -50,6 +56,23 @@ struct PublisherDestinations {
         return again > now ? 0 : 1
     }
 
+    /// Nothing waits for what is told here but each key for itself.
+    private mutating func noteFruit(
+        _ outcomes: [OutboxOutcome],
+        of name: String,
+        _ tell: (OutboxPublisher.Event) -> Void
+    ) {
+        guard !outcomes.isEmpty, let before = destinations[name]?.fruitless else { return }
+        if outcomes.contains(where: \.isVerdict) {
+            destinations[name]?.fruitless = 0
+            if before >= Self.toldFruitless { tell(.destinationAvailable(name)) }
+        } else if before < Self.toldFruitless {
+            destinations[name]?.fruitless = before + 1
+            guard before + 1 == Self.toldFruitless else { return }
+            tell(.destinationUnavailable(name, reason: outcomes.lazy.compactMap(\.reason).first ?? ""))
+        }
+    }
+
     /// Takes note of a batch's outcomes. Where nothing of it had a verdict the destination itself is away, and all its rows wait for it,
     /// unless it has many places.
     ///
@@ -60,7 +83,10 @@ struct PublisherDestinations {
         at now: Instant,
         _ tell: (OutboxPublisher.Event) -> Void
     ) -> Bool {
-        if manyPlaces.contains(name) { return false }
+        if manyPlaces.contains(name) {
+            noteFruit(outcomes, of: name, tell)
+            return false
+        }
         var asked: Duration?
         for outcome in outcomes {
             switch outcome {
@@ -82,5 +108,15 @@ struct PublisherDestinations {
         }
         destinations[name]?.availableAgain = now.advanced(by: wait)
         return true
+    }
+}
+
+extension OutboxOutcome {
+    /// Whether it says something about the event, and so that the destination is there.
+    fileprivate var isVerdict: Bool {
+        switch self {
+        case .accepted, .rejected, .unroutable: true
+        case .unavailable, .unknown: false
+        }
     }
 }

@@ -32,6 +32,8 @@ struct PublisherLane {
     var isDue = true
     /// The last read found as many rows as it may: there are more.
     var isHot = false
+    /// When it was read last, in the publisher's count of reads; 0 for never.
+    var lastTurn: UInt64 = 0
     /// Where the destination stores batches exactly once: what the slot is written through; nil until it is taken over.
     var writer: (any ExactlyOnceWriter)?
     /// The number of the last batch that was noted or stored.

@@ -5,6 +5,8 @@ struct PublisherLanes {
 
     private(set) var owned: Set<Int> = []
     private var lanes: [LaneID: PublisherLane] = [:]
+    /// How often lanes were read.
+    private var turns: UInt64 = 0
 
     subscript(id: LaneID) -> PublisherLane? {
         get { lanes[id] }
@@ -13,6 +15,9 @@ struct PublisherLanes {
 
     /// Slots that are not to be given back.
     var busySlots: Set<Int> { Set(lanes.filter { $0.value.isBusy || $0.value.isWaiting }.map(\.key.slot)) }
+
+    /// Slots with rows in flight.
+    var slotsUnderWay: Set<Int> { Set(lanes.filter(\.value.isBusy).map(\.key.slot)) }
 
     /// When the next retry is due that is not due yet.
     func nextRetry(after now: Instant) -> Instant? {
@@ -38,8 +43,11 @@ struct PublisherLanes {
         for id in lanes.keys { lanes[id]?.isDue = true }
     }
 
+    /// These are read together.
     mutating func begin(_ ids: [LaneID]) {
+        turns &+= 1
         for id in ids {
+            lanes[id]?.lastTurn = turns
             lanes[id]?.isBusy = true
             lanes[id]?.isDue = false
         }

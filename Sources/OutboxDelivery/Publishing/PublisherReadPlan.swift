@@ -15,12 +15,16 @@ struct PublisherReadPlan {
         at now: ContinuousClock.Instant
     ) {
         var wanting = own.filter { $0.value.wantsReading(at: now, maximumWithheld: configuration.maximumWithheldKeys) }
-            .map { (id: $0.key, isHot: $0.value.isHot) }
+            .map { (id: $0.key, lane: $0.value) }
         guard !wanting.isEmpty else { return nil }
         // With a backlog as many parts of the slots as may be under way, each at another step: one is read while another is published, or
         // deleted, for which the database waits for its disk.
-        let hasBacklog = wanting.contains(where: \.isHot)
-        wanting.sort { ($0.isHot ? 0 : 1, $0.id.slot) < ($1.isHot ? 0 : 1, $1.id.slot) }
+        let hasBacklog = wanting.contains(where: \.lane.isHot)
+        // In turn: whatever the first slots have, the others are read as often.
+        wanting.sort { one, other in
+            (one.lane.lastTurn, one.lane.isHot ? 0 : 1, one.id.slot)
+                < (other.lane.lastTurn, other.lane.isHot ? 0 : 1, other.id.slot)
+        }
         let parts = max(1, min(configuration.maximumBatches, own.count))
         let count = hasBacklog ? (own.count + parts - 1) / parts : wanting.count
         lanes = wanting.prefix(min(count, max(maximumCount, 1))).map(\.id)

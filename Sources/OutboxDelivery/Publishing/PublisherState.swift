@@ -296,7 +296,9 @@ struct PublisherState {
         guard phase == .running || phase == .closing, isOpen else { return }
         if phase == .running, beats.takeMaintenance(at: now) { actions.append(.maintain) }
         // Also while it closes: without a word the session would end before what is under way is deleted, and that be sent again.
-        if beats.takeBalance(at: now) { actions.append(.balance(busy: lanes.busySlots)) }
+        if beats.takeBalance(at: now) {
+            actions.append(phase == .closing ? .leave(busy: lanes.slotsUnderWay) : .balance(busy: lanes.busySlots))
+        }
         guard phase == .running else { return }
         // Slots may be given back meanwhile: nothing of them is read.
         if !beats.isBalancing {

@@ -82,6 +82,10 @@ final class PublisherWorker {
             call { session, number async throws(OutboxError) in
                 .balanced(try await session.balance(busy: busy), session: number)
             }
+        case .leave(let busy):
+            call { session, number async throws(OutboxError) in
+                .balanced(try await session.leave(busy: busy), session: number)
+            }
         case .maintain:
             call { session, number async throws(OutboxError) in
                 .maintained(try await session.maintain(), session: number)

@@ -37,6 +37,13 @@ public protocol OutboxSession: Sendable {
     /// - Returns: What it owns now, and how many publishers there are. A slot that is not in it any more was given back.
     func balance(busy: Set<Int>) async throws(OutboxError) -> OutboxShare
 
+    /// Gives slots back and takes none, counts no more among the publishers that share them, and shows that the publisher is alive. Called
+    /// instead of ``balance(busy:)`` while the publisher closes. A store that does not say calls that.
+    ///
+    /// - Parameter busy: Slots with rows in flight: these are not given back.
+    /// - Returns: What it owns now. A slot that is not in it any more was given back.
+    func leave(busy: Set<Int>) async throws(OutboxError) -> OutboxShare
+
     /// How often ``balance(busy:)`` has to be called.
     var keepAlive: Duration { get }
 
@@ -78,6 +85,9 @@ public protocol OutboxSession: Sendable {
 }
 
 extension OutboxSession {
+    /// Calls ``balance(busy:)``.
+    public func leave(busy: Set<Int>) async throws(OutboxError) -> OutboxShare { try await balance(busy: busy) }
+
     /// Of a store that does not note batches.
     public func lastInflight(slot: Int, destination: String) async throws(OutboxError) -> OutboxInflight? {
         throw .notesNoBatches

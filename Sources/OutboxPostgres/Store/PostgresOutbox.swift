@@ -2,7 +2,7 @@ internal import DeliveryCore
 public import OutboxDelivery
 internal import Synchronization
 
-/// An outbox in PostgreSQL 14 or newer.
+/// An outbox in PostgreSQL 14.1 or newer.
 ///
 /// ```swift
 /// let outbox = try PostgresOutbox(.init(LibpqSettings("postgres://shop@db/shop")))
@@ -194,6 +194,9 @@ public final class PostgresOutbox: OutboxStore, OutboxAdministration {
     }
 
     /// Decides about parked events, and wakes the publishers.
+    ///
+    /// - Throws: ``OutboxError``, with the code `55P03` and the recovery `retry` where another transaction, for instance a person's that
+    ///   is still open, has changed `outbox_parked` for two seconds: publishers wait behind this call, so it does not wait for longer.
     public func decide(
         _ action: OutboxParkedAction,
         _ selection: OutboxParkedSelection
@@ -217,10 +220,20 @@ public final class PostgresOutbox: OutboxStore, OutboxAdministration {
         let count: Int
         do {
             count = try await connection.withTransaction { transaction in
+                try await transaction.query(OutboxStatement("SET LOCAL lock_timeout = '2s'"))
                 // A publisher that moves followers behind their parked head looks what was decided about that: before this, or after it.
                 try await transaction.query(OutboxStatement("LOCK TABLE \(parked) IN SHARE ROW EXCLUSIVE MODE"))
                 return try await transaction.query(statement).affected
             }
+        } catch let error as OutboxError where error.code == "55P03" {
+            throw OutboxError(
+                kind: error.kind,
+                persistence: error.persistence,
+                recovery: .retry,
+                reason: "\(parked) is locked: end the transaction that changed it and is still open; "
+                    + "pg_locks names its process",
+                code: error.code
+            )
         } catch let error as OutboxError {
             throw error
         } catch {

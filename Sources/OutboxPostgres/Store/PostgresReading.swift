@@ -19,6 +19,14 @@ struct PostgresReading {
         }.joined(separator: ", ")
     }
 
+    /// About how many bytes a row's event has, as ``OutboxDelivery/OutboxEvent/weight`` counts them.
+    private func size(_ alias: String) -> String {
+        """
+        256 + octet_length(\(alias).topic) + coalesce(octet_length(\(alias).key), 0) + coalesce(octet_length(\(alias).payload), 0)
+            + pg_column_size(\(alias).headers)
+        """
+    }
+
     /// The first rows of each lane. `held` says whether a parked row holds the key back.
     func rows(_ request: OutboxReadRequest, floors: [Int64], looksForHeld: Bool) -> OutboxStatement {
         let held = looksForHeld ? holds("r") : "false"
@@ -27,7 +35,7 @@ struct PostgresReading {
             FROM unnest($1::smallint[], $2::bigint[]) AS lane (slot, floor)
             CROSS JOIN LATERAL (
                 SELECT w.*, sum(w.size) OVER (ORDER BY w.id) AS running, row_number() OVER (ORDER BY w.id) AS place FROM (
-                    SELECT o.*, 256 + coalesce(octet_length(o.payload), 0) + pg_column_size(o.headers) AS size
+                    SELECT o.*, \(size("o")) AS size
                     FROM \(table.name()) o
                     WHERE o.slot = lane.slot AND o.id > lane.floor AND o.destination = $3
                         AND (o.key IS NULL OR o.key <> ALL ($4::bytea[])) AND o.id <> ALL ($5::bigint[])
@@ -56,7 +64,7 @@ struct PostgresReading {
         let text = """
             SELECT \(selected("r")), false FROM (
                 SELECT p.*, row_number() OVER (ORDER BY p.slot, p.id) AS place,
-                    sum(256 + coalesce(octet_length(p.payload), 0)) OVER (ORDER BY p.slot, p.id) AS running
+                    sum(\(size("p"))) OVER (ORDER BY p.slot, p.id) AS running
                 FROM \(table.name("_parked")) p
                 WHERE p.slot = ANY ($1::smallint[]) AND p.destination = $2 AND p.action = 'resume'
                     AND (p.key IS NULL OR p.key <> ALL ($3::bytea[])) AND p.id <> ALL ($4::bigint[])

@@ -21,7 +21,7 @@ public final class PostgresSession: OutboxSession {
         var lastParking: [Int: Int] = [:]
     }
 
-    /// Held by every publisher, to be counted.
+    /// Held by every publisher that does not close, to be counted.
     static let memberLock = 32
 
     private let outbox: PostgresOutbox.Configuration
@@ -55,41 +55,36 @@ public final class PostgresSession: OutboxSession {
 
     // MARK: Slots
 
-    private static let locks = """
-        SELECT objid::bigint, pid = pg_backend_pid() FROM pg_locks
-        WHERE locktype = 'advisory' AND objsubid = 2 AND classid = $1::oid AND granted
-            AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-        """
-
     /// Takes slots up to its fair share, and gives back what is over it.
     public func balance(busy: Set<Int>) async throws(OutboxError) -> OutboxShare {
-        let rows = try await connection.query(OutboxStatement(Self.locks, [.integer(relation)]))
-        var members = 0
-        var mine: Set<Int> = []
-        var taken: Set<Int> = []
-        for row in 0..<rows.count {
-            guard let object = rows.integer(row, 0).flatMap({ Int(exactly: $0) }) else { continue }
-            if object == Self.memberLock { members += 1 }
-            if rows.boolean(row, 1) == true { mine.insert(object) }
-            taken.insert(object)
-        }
+        let locks = try await lookAtLocks()
+        guard locks.isMember else { throw PostgresLocks.fenced }
+        return try await share(locks.fairShare, locks, busy: busy)
+    }
+
+    /// Gives back all that is not busy. Others then share all slots as if it was gone.
+    public func leave(busy: Set<Int>) async throws(OutboxError) -> OutboxShare {
+        let locks = try await lookAtLocks()
+        let share = try await share(0, locks, busy: busy)
+        if locks.isMember { try await lock("pg_advisory_unlock_shared", [Self.memberLock]) }
+        return share
+    }
+
+    private func lookAtLocks() async throws(OutboxError) -> PostgresLocks {
+        PostgresLocks(try await connection.query(PostgresLocks.statement(relation: relation)))
+    }
+
+    /// Gives slots back, or takes some, until it has so many.
+    private func share(_ count: Int, _ locks: PostgresLocks, busy: Set<Int>) async throws(OutboxError) -> OutboxShare {
         var owned = state.withLock { $0.owned }
-        guard mine.contains(Self.memberLock), owned.isSubset(of: mine) else {
-            throw OutboxError(
-                kind: .fenced,
-                persistence: nil,
-                recovery: .fixRequest,
-                reason: "connect publishers past the pooler: this session's locks are another session's"
-            )
-        }
-        let share = (OutboxEvent.slotCount + members - 1) / max(members, 1)
-        let surplus = owned.subtracting(busy).shuffled().prefix(max(0, owned.count - share))
+        guard owned.isSubset(of: locks.mine) else { throw PostgresLocks.fenced }
+        let surplus = owned.subtracting(busy).shuffled().prefix(max(0, owned.count - count))
         if !surplus.isEmpty {
             try await lock("pg_advisory_unlock", surplus)
             owned.subtract(surplus)
         }
-        let free = Set(0..<OutboxEvent.slotCount).subtracting(taken).shuffled()
-        let wanted = free.prefix(max(0, share - owned.count))
+        let free = Set(0..<OutboxEvent.slotCount).subtracting(locks.taken).shuffled()
+        let wanted = free.prefix(max(0, count - owned.count))
         var new: Set<Int> = []
         if !wanted.isEmpty {
             new = try await lock("pg_try_advisory_lock", wanted)
@@ -102,7 +97,7 @@ public final class PostgresSession: OutboxSession {
             for slot in new { state.floor.forget(slot: slot) }
         }
         if !new.isEmpty { try await lookAtParked() }
-        return OutboxShare(slots: now, publishers: members)
+        return OutboxShare(slots: now, publishers: locks.publishers)
     }
 
     /// Calls a function of advisory locks for slots.

@@ -79,6 +79,16 @@
         /// A lease that ends later than one of its length that began now could was written by a clock that has been set back since: it
         /// is free. Its length is its holder's, which may be another than this session's.
         public func balance(busy: Set<Int>) async throws(OutboxError) -> OutboxShare {
+            try await renewLease(takes: true)
+        }
+
+        /// Renews the lease where it is this session's. It is for all slots, and given back when the session ends.
+        public func leave(busy: Set<Int>) async throws(OutboxError) -> OutboxShare {
+            try await renewLease(takes: false)
+        }
+
+        /// - Parameter takes: Whether it is taken where it is free.
+        private func renewLease(takes: Bool) async throws(OutboxError) -> OutboxShare {
             try checkOpen()
             let lease = table.name("_lease")
             let (owner, name, time) = (
@@ -89,9 +99,10 @@
                     sql: """
                         UPDATE \(lease) SET owner = ?1, name = ?2, until = \(Database.now) + ?3, length = ?3,
                         since = CASE WHEN owner IS ?1 THEN since ELSE \(Database.now) END
-                        WHERE owner IS ?1 OR owner IS NULL OR until IS NULL OR until < \(Database.now) OR until > \(Database.now) + 2 * coalesce(length, ?3)
+                        WHERE owner IS ?1 OR ?4 AND (owner IS NULL OR until IS NULL OR until < \(Database.now)
+                            OR until > \(Database.now) + 2 * coalesce(length, ?3))
                         """
-                ).execute(arguments: [owner, name, time])
+                ).execute(arguments: [owner, name, time, takes])
                 return db.changesCount == 1
                     ? OutboxShare(slots: Set(0..<OutboxEvent.slotCount), publishers: 1)
                     : OutboxShare(slots: [], publishers: 2)
