@@ -3,7 +3,7 @@ import RabbitDeliveryTesting
 import Testing
 
 /// What a broker may say, and RabbitMQ does not, or not when a test wants it.
-@Suite(.timeLimit(.minutes(3))) struct ProtocolTests {
+@Suite(.timeLimit(.minutes(10))) struct ProtocolTests {
     private static func publisher(
         _ broker: ScriptedBroker,
         _ topology: RabbitTopology = .init(),

@@ -4,7 +4,7 @@ import RabbitDelivery
 import Testing
 
 /// `rabbit-delivery receive`, `redrive` and `topology`, seen from outside.
-@Suite(.timeLimit(.minutes(3))) struct ReceiveCommandTests {
+@Suite(.timeLimit(.minutes(10))) struct ReceiveCommandTests {
     @Test func whatIsWrittenIsAcknowledgedAndNoMoreThanWasAskedFor() async throws {
         let place = try await CommandPlace.make()
         defer { place.remove() }

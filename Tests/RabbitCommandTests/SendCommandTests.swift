@@ -4,7 +4,7 @@ import RabbitDelivery
 import Testing
 
 /// `rabbit-delivery send`, seen from outside.
-@Suite(.timeLimit(.minutes(3))) struct SendCommandTests {
+@Suite(.timeLimit(.minutes(10))) struct SendCommandTests {
     @Test func eachLineIsAMessageThatIsReportedInTheOrderOfTheInput() async throws {
         let place = try await CommandPlace.make()
         defer { place.remove() }
