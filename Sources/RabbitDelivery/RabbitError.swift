@@ -167,8 +167,7 @@ extension RabbitError {
         let (kind, recovery): (Kind, Recovery) =
             switch code {
             case 403: (.authorization, .fixRequest)
-            // The broker says 404 also of a durable queue whose node is down, which comes back.
-            case 404 where text.contains("is down or inaccessible"): (scope, .retry)
+            case 404 where isAbsent(text): (scope, .retry)
             case 404: (.notFound, .fixRequest)
             case 405: (.resourceLocked, .fixRequest)
             case 406 where text.contains("inequivalent arg"): (.topologyMismatch, .fixRequest)
@@ -180,6 +179,15 @@ extension RabbitError {
             default: (.broker, .retry)
             }
         return RabbitError(kind, recovery: recovery, reason: "the broker says \(text)", code: code)
+    }
+
+    /// Whether the broker speaks of a queue that is there and cannot be reached just now, which it says with 404 too
+    /// (`rabbit_amqqueue:priv_absent`): its node is down, its process ends, was stopped, has crashed or does not answer.
+    private static func isAbsent(_ text: String) -> Bool {
+        [
+            "is down or inaccessible", "process is stopped by supervisor", "has crashed and failed to restart",
+            "failed to perform operation on",
+        ].contains { text.contains($0) }
     }
 
     /// The same while a channel is set up: what is refused there is refused again, but for what a broker says

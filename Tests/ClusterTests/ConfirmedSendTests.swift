@@ -1,5 +1,6 @@
 import Foundation
 import KafkaDelivery
+import KafkaDeliveryTesting
 import MetricsTestKit
 import Testing
 
@@ -42,6 +43,32 @@ struct ConfirmedSendTests {
             #expect(reports.allSatisfy { !$0.hasOffset })
         }
         try await waitUntil { try await Kcat(cluster).count(topic, partition: 0) == 3_000 }
+    }
+
+    @Test(.enabled(if: TestCluster.isMock, "injects an error"))
+    func aBatchThatTheBrokerHasAlreadyIsConfirmedAndNoneOfItsMessagesHasAnOffset() async throws {
+        let cluster = try TestCluster()
+        let topic = try await cluster.makeTopic()
+        var configuration = cluster.producerConfiguration()
+        // So that they travel together, when they are flushed.
+        configuration.linger = .seconds(600)
+        configuration.messageTimeout = .seconds(900)
+        try await withKafkaProducer(configuration, logger: .test) { producer in
+            try cluster.mock.inject([.duplicateSequence], into: .produce)
+            var pending: [KafkaProducer.PendingDelivery] = []
+            for number in 0..<5 {
+                pending.append(try await producer.enqueue(KafkaMessage(topic: topic, partition: 0, value: "\(number)")))
+            }
+            try await producer.flush()
+            for delivery in pending {
+                let report = try await delivery.report
+                #expect(report.offset == -1 && !report.hasOffset)
+            }
+            // The broker had said no offset, and stored nothing: the next is its first.
+            let next = try await producer.enqueue(KafkaMessage(topic: topic, partition: 0, value: "next"))
+            try await producer.flush()
+            #expect(try await next.report.offset == 0)
+        }
     }
 
     @Test func tenThousandConcurrentSendsHaveTenThousandDistinctOffsets() async throws {

@@ -95,6 +95,33 @@ import Testing
         relay.stop()
     }
 
+    @Test func aQueueWhoseMessagesHaveTheHeaderOfAStreamIsConsumedOnAfterAReconnect() async throws {
+        let (place, direct, relay) = try await Self.place()
+        let publisher = try direct.publisher()
+        for (body, offset) in [("a", 100), ("b", 7)] as [(String, RabbitFieldValue)] {
+            var message = RabbitMessage(queue: place.queue, body: body)
+            message.properties.headers["x-stream-offset"] = offset
+            try await publisher.send(message)
+        }
+        await publisher.close()
+        let consumer = try place.consumer(prefetch: 1)
+        let events = consumer.events
+        var iterator = consumer.deliveries.makeAsyncIterator()
+        #expect(try await iterator.next()?.text == "a")
+        relay.cut()
+        for await event in events { if case .connected(_, 2) = event { break } }
+        var seen: [String?] = []
+        for _ in 0..<2 {
+            let delivery = try #require(try await iterator.next())
+            seen.append(delivery.text)
+            delivery.acknowledge()
+        }
+        #expect(seen == ["a", "b"])
+        #expect(await consumer.close().acknowledgementsReachedBroker)
+        relay.stop()
+        #expect(try await direct.messageCount() == 0)
+    }
+
     @Test func aFrameThatArrivesInPartIsNoDeliveryAndComesAgainWhole() async throws {
         let (place, direct, relay) = try await Self.place()
         let publisher = try direct.publisher()

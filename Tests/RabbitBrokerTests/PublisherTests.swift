@@ -139,6 +139,31 @@ import Testing
         await publisher.close()
     }
 
+    @Test func ofATopicThatIsNotAllowedTheOtherMessagesOfItsExchangeMayBeSentAgain() async throws {
+        let place = try await Place.make()
+        // Rights are the broker's affair, and another's broker keeps its own.
+        guard place.server.canBeHarmed else { return }
+        var topology = place.topology
+        topology.exchanges = [.init("shop", .topic)]
+        topology.bindings = [.init(queue: place.queue, to: "shop", routingKey: "#")]
+        _ = try await place.server.evaluate(
+            "rabbit_auth_backend_internal:set_topic_permissions(<<\"guest\">>, <<\"\(place.broker.virtualHost)\">>, "
+                + "<<\"shop\">>, <<\"^new\">>, <<\".*\">>, <<\"test\">>)."
+        )
+        let publisher = try RabbitPublisher(.init(place.broker, topology: topology), logger: quiet)
+        let keys = ["new.a", "new.b", "secret", "new.c", "new.d"]
+        let results = await publisher.send(
+            contentsOf: keys.map { RabbitMessage(exchange: "shop", routingKey: $0, body: $0) }
+        )
+        let culprit = #expect(throws: RabbitError.self) { try results[2].get() }
+        #expect(culprit?.kind == .authorization && culprit?.recovery == .fixRequest)
+        for index in [0, 1, 3, 4] {
+            // Confirmed before, or lost with the channel.
+            if case .failure(let error) = results[index] { #expect(error.recovery == .retry) }
+        }
+        await publisher.close()
+    }
+
     @Test func aTaskThatIsCancelledSendsNoneOfABatch() async throws {
         let queue = try await RabbitServer.shared().unique("orders")
         let publisher = try await Self.publisher(.init(queues: [.init(queue)]))

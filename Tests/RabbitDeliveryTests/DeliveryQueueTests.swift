@@ -6,7 +6,7 @@ import Testing
 @Suite struct DeliveryQueueTests {
     @Test func whatIsAcknowledgedWhenTheChannelIsBeingClosedIsLateAndNotCountedAsAcknowledged() throws {
         let consumer = try RabbitConsumer(.init(hosts: ["localhost"], queue: "any"))
-        var queue = DeliveryQueue()
+        var queue = DeliveryQueue(isStream: false)
         queue.begin(ChannelGeneration(1, consumer.core))
         let content = ReceivedContent(properties: [], body: [])
         let deliveries = (1...2).map { tag in

@@ -64,7 +64,7 @@ private struct Reader: ~Copyable {
     private let recent = RecentNames()
     private let wire = Wire()
     private var publisher: PublisherThread
-    private var deliveries = DeliveryQueue()
+    private var deliveries = DeliveryQueue(isStream: true)
     /// How many bytes of messages and entries of tables are held.
     private(set) var held = 0
 

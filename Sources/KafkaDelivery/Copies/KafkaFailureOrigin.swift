@@ -25,7 +25,8 @@ public struct KafkaFailureOrigin: Sendable, Hashable {
         }
     }
 
-    /// The topic that the message was received from, before any retry topic.
+    /// The topic that the message was received from first: before any retry topic, and before any dead-letter topic where a dead letter was
+    /// given up once more.
     public var originalTopic: String
 
     /// The partition that it was received from there.

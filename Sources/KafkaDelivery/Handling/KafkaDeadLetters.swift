@@ -2,7 +2,7 @@
 ///
 /// A dead letter has the key, value and headers of the original, and headers that say where it comes from and why
 /// (``KafkaDeadLetter``). It goes to the same partition of `<topic>-dlt` where that exists. Its timestamp is that of its
-/// sending, from which the retention of its topic counts; the original's is in ``KafkaDeadLetter/originalTimestamp``.
+/// sending, from which the retention of its topic counts; the original's is in ``KafkaFailureOrigin/originalTimestamp``.
 ///
 /// The original is settled when the broker has confirmed the letter. What fails and may succeed later is tried again for as
 /// long as it takes. A letter that is refused (it is larger than the producer or its topic allows) is published without the

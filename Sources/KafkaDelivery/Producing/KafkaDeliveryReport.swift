@@ -22,7 +22,8 @@ public struct KafkaDeliveryReport: Sendable, Hashable {
         self.timestamp = timestamp
     }
 
-    /// Whether the broker said where the message is: false only for a producer without acknowledgements (`acks=0`).
+    /// Whether the broker said where the message is: false only for a producer without acknowledgements (`acks=0`), and where a broker
+    /// says of a message that was sent again that it has it already (`DUPLICATE_SEQUENCE_NUMBER`).
     public var hasOffset: Bool { offset >= 0 }
 }
 

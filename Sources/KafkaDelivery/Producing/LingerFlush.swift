@@ -18,7 +18,7 @@ final class LingerFlush: Sendable {
     ///   - flush: Waits for so long at most; whether nothing is in flight.
     func begin(
         while isAwaited: @escaping @Sendable () -> Bool,
-        _ flush: @escaping @Sendable (Duration) -> Bool
+        flush: @escaping @Sendable (Duration) -> Bool
     ) {
         let isFirst = isRunning.withLock { isRunning in
             defer { isRunning = true }

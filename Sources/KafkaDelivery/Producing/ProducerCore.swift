@@ -265,7 +265,7 @@ extension ProducerCore {
         guard lingers else { return }
         lingerFlush.begin { [self] in
             waitQueue.withLock { $0.isAwaited }
-        } _: { [self] slice in
+        } flush: { [self] slice in
             client?.flush(within: slice) ?? true
         }
     }

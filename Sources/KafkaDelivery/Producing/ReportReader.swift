@@ -39,11 +39,13 @@ struct ReportReader: @unchecked Sendable {
 
     private mutating func handleReports(_ event: borrowing RdKafkaEvent) {
         let isMetered = metrics != nil
-        var isFirst = isMetered
+        var isFirst = true
+        var hasOffsets = false
         while let report = event.nextReport() {
             guard let opaque = report.opaque else { continue }
             if isFirst {
-                metrics?.note(microseconds: report.latency)
+                if isMetered { metrics?.note(microseconds: report.latency) }
+                hasOffsets = report.hasOffset
                 isFirst = false
             }
             guard report.isConfirmed else {
@@ -56,7 +58,7 @@ struct ReportReader: @unchecked Sendable {
             if connectionError != nil { connectionError = nil }
             if isMetered { metrics?.noteConfirmed() }
             let isLast = inFlight.settle(block, failure: nil)
-            promise.resolve(report.metadata)
+            promise.resolve(report.metadata(hasOffset: hasOffsets))
             if isLast { block.takeRetainedValue().end() }
         }
     }

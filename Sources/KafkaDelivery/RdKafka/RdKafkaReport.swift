@@ -23,8 +23,13 @@ struct RdKafkaReport {
         raw.pointee.err == RD_KAFKA_RESP_ERR_NO_ERROR && rd_kafka_message_broker_id(raw) < 0
     }
 
+    /// Whether the broker said where it is: of an event's first report, for all of them.
+    var hasOffset: Bool { raw.pointee.offset >= 0 }
+
     /// Where a message that is confirmed is stored.
-    var metadata: RecordMetadata { RecordMetadata(raw) }
+    ///
+    /// - Parameter hasOffset: What the first report of its event says.
+    func metadata(hasOffset: Bool) -> RecordMetadata { RecordMetadata(raw, hasOffset: hasOffset) }
 
     /// How long it took from handing it over to its report, in microseconds (`rd_kafka_message_latency`).
     var latency: Int64 { rd_kafka_message_latency(raw) }
@@ -55,13 +60,15 @@ struct RecordMetadata: Sendable {
 
 extension RecordMetadata {
     /// What a delivery report without an error says.
-    init(_ report: UnsafePointer<rd_kafka_message_t>) {
+    ///
+    /// librdkafka counts a batch's offsets up from that of its first message (`rd_kafka_msgq_set_metadata`), also where the broker said
+    /// none: from -1001 without acknowledgements, from -1 where the broker has the batch already (`DUPLICATE_SEQUENCE_NUMBER`, of which
+    /// librdkafka makes a success).
+    fileprivate init(_ report: UnsafePointer<rd_kafka_message_t>, hasOffset: Bool) {
         var type = RD_KAFKA_TIMESTAMP_NOT_AVAILABLE
         let milliseconds = rd_kafka_message_timestamp(report, &type)
-        // Without acknowledgements librdkafka counts a batch's offsets up from -1001.
-        let isStored = rd_kafka_message_status(report) == RD_KAFKA_MSG_STATUS_PERSISTED
         self.init(
-            offset: isStored ? max(report.pointee.offset, -1) : -1,
+            offset: hasOffset ? report.pointee.offset : -1,
             millisecondsSince1970: type == RD_KAFKA_TIMESTAMP_NOT_AVAILABLE ? -1 : milliseconds,
             partition: report.pointee.partition
         )

@@ -10,7 +10,7 @@ final class ConsumerCore: ConnectionClient {
     let connected = ConnectedState()
     let wakeUp: WakePipe
     // Loops and verdicts on any task meet the connection's thread here. No continuation is resumed while it is held.
-    let queue = Mutex(DeliveryQueue())
+    let queue: Mutex<DeliveryQueue>
     private let ending = EndOfClient<RabbitConsumer.CloseSummary>()
     /// Used by the connection's thread, and by the tasks that start or close it.
     private let life: Mutex<ConsumerLife>
@@ -22,6 +22,7 @@ final class ConsumerCore: ConnectionClient {
         self.configuration = configuration
         self.logger = logger
         self.wakeUp = wakeUp
+        queue = Mutex(DeliveryQueue(isStream: configuration.isStream))
         life = Mutex(ConsumerLife(configuration))
     }
 

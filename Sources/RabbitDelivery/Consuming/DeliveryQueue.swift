@@ -31,8 +31,14 @@ struct DeliveryQueue {
     /// Handed out, without a verdict, and held by the application.
     private(set) var inHand = 0
     private(set) var totals = DeliveryTotals()
-    /// Where a stream is; nil for a queue.
+    /// Whether deliveries say where in a stream they are. Only the configuration tells: a header alone may be the sender's.
+    private let isStream: Bool
+    /// Where a stream is; nil before its first delivery.
     private var position: StreamPosition?
+
+    init(isStream: Bool) {
+        self.isStream = isStream
+    }
 
     /// Where a stream is to be read on; nil where it is none, or nothing of it has come.
     var resumeOffset: Int64? { position?.resume }
@@ -83,11 +89,11 @@ struct DeliveryQueue {
         return handOut()
     }
 
-    /// Notes where a stream is. The first delivery of a channel tells one from a queue, and what a queue delivers is not looked into.
+    /// Notes where a stream is; what a queue delivers is not looked into.
     ///
     /// - Returns: Whether the message had its verdict on an earlier channel.
     private mutating func isKnown(_ message: ReceivedMessage) -> Bool {
-        guard position != nil || message.deliver.tag == 1 else { return false }
+        guard isStream else { return false }
         let offset = message.properties.headers["x-stream-offset"]?.integer
         if position == nil, let offset { position = StreamPosition(offset: offset) }
         position?.add(offset)

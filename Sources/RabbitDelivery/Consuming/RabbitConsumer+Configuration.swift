@@ -20,11 +20,15 @@ extension RabbitConsumer {
         public var isExclusive = false
 
         /// Arguments of the consumer (`basic.consume`): `x-priority`, or `x-stream-offset`, without which a stream is read from its
-        /// next message on.
+        /// next message on (`next`).
         ///
         /// After a reconnect a stream is read on at the first message without a verdict, so that what was acknowledged behind that
         /// comes again. A consumer that had received nothing yet begins as it did at first. Where a program begins when it is
         /// started again is its own affair: it keeps the `x-stream-offset` header of what it has handled.
+        ///
+        /// **That holds only where the settings say that the queue is a stream**: by `x-stream-offset` here, or by ``topology``, which
+        /// has the queue as one. AMQP has no question for it, and the header that a stream's messages have may be their sender's.
+        /// Otherwise a stream is read from its next message on after each reconnect, and what was between is left out.
         public var arguments: RabbitTable = [:]
 
         /// What the broker calls the consumer; nil for a name of the broker's choice. One name cannot be twice on a channel.
@@ -63,6 +67,12 @@ extension RabbitConsumer {
         /// The settings for a queue.
         public init(hosts: [String], queue: String, prefetch: Int = 250, topology: RabbitTopology = RabbitTopology()) {
             self.init(RabbitBroker(hosts: hosts), queue: queue, prefetch: prefetch, topology: topology)
+        }
+
+        /// Whether the queue is a stream, as far as the settings say.
+        var isStream: Bool {
+            arguments["x-stream-offset"] != nil
+                || topology.queues.contains { $0.name == queue && $0.allArguments["x-queue-type"]?.string == "stream" }
         }
 
         func validate() throws(RabbitError) {

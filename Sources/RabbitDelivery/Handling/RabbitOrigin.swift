@@ -29,8 +29,11 @@ enum CopyHeader {
     /// What the broker adds for each queue that a message left (`x-death` and what stands beside it).
     static let brokers = [
         "x-death", "x-first-death-exchange", "x-first-death-queue", "x-first-death-reason", "x-last-death-exchange",
-        "x-last-death-queue", "x-last-death-reason", "x-delivery-count",
+        "x-last-death-queue", "x-last-death-reason",
     ]
+
+    /// What the broker adds to each delivery: how often there was one, and where in a stream it is.
+    static let perDelivery = ["x-delivery-count", "x-stream-offset"]
 
     /// By which RabbitMQ routes a message to further queues ("Sender-selected Distribution"). Those have it already: a copy must not
     /// go there once more, nor count as stored because it did.
@@ -84,8 +87,8 @@ extension RabbitOrigin {
             if !deaths.isEmpty { headers[CopyHeader.copiedDeaths] = .array(deaths.map { .table($0) }) }
             for name in CopyHeader.brokers { headers[name] = nil }
         }
-        // Of the queue that it was in.
-        headers["x-delivery-count"] = nil
+        // Of the queue or the stream that it was in.
+        for name in CopyHeader.perDelivery { headers[name] = nil }
         headers[CopyHeader.exchange] = .string(self.exchange)
         headers[CopyHeader.routingKey] = .string(self.routingKey)
         headers[CopyHeader.queue] = .string(queue)

@@ -118,7 +118,9 @@ public struct RabbitRedrive: Sendable {
         message.exchange = exchange
         message.routingKey = routingKey
         message.isMandatory = true
-        for name in CopyHeader.all + CopyHeader.brokers + CopyHeader.routing { message.properties.headers[name] = nil }
+        for name in CopyHeader.all + CopyHeader.brokers + CopyHeader.perDelivery + CopyHeader.routing {
+            message.properties.headers[name] = nil
+        }
         message.properties.headers[CopyHeader.redrives] = .int64(Int64(redrives))
         message.properties.isPersistent = true
         message.properties.expiration = nil

@@ -152,22 +152,10 @@ struct PublisherThread {
         // Answers that were read before count.
         done.sends += takeAnswered().sends
         let lost = tracker.removeAll()
+        let refusal = ChannelRefusal(error)
         for send in lost {
-            let isCulprit = Self.isCulprit(send.message, error, isAlone: lost.count == 1)
+            let isCulprit = refusal.concerns(send.message, isAlone: lost.count == 1)
             finish(&done, send, .failure(error.about(.possiblyPersisted, recovery: isCulprit ? .fixRequest : .retry)))
-        }
-    }
-
-    /// Whether the broker closed the channel, with all that was under way on it, for this message: it names the exchange that is missing
-    /// (404) or not allowed (403); of what else it refuses of a message (406: the user id, the size) it does not say in which.
-    private static func isCulprit(_ message: RabbitMessage, _ error: RabbitError, isAlone: Bool) -> Bool {
-        switch error.code {
-        case 404, 403: error.reason.contains("exchange '\(message.exchange)'")
-        case 406 where error.reason.contains("user_id"): message.properties.userID != nil
-        case 406 where error.reason.contains("message size"):
-            // "message size 134217729 is larger than configured max size 134217728"
-            isAlone || error.reason.contains("message size \(message.body.count) ")
-        default: false
         }
     }
 

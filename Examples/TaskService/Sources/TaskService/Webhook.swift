@@ -23,9 +23,10 @@ final class Webhook: Sendable {
     func receive(_ call: Call) -> HTTPResponse.Status {
         state.withLock { state in
             if state.refused.count >= Self.memory { state.refused.removeAll() }
-            if state.calls.count >= Self.memory { state.calls.removeFirst() }
             guard !state.refused.insert(call.idempotencyKey).inserted else { return .serviceUnavailable }
-            if !state.calls.contains(where: { $0.idempotencyKey == call.idempotencyKey }) { state.calls.append(call) }
+            guard !state.calls.contains(where: { $0.idempotencyKey == call.idempotencyKey }) else { return .noContent }
+            if state.calls.count >= Self.memory { state.calls.removeFirst() }
+            state.calls.append(call)
             return .noContent
         }
     }
