@@ -87,6 +87,28 @@ struct PublisherClosingTests {
         #expect(!closing.contains { if case .balance = $0 { true } else { false } })
     }
 
+    @Test func aSessionThatIsLostWhileThePublisherClosesIsOpenedAgainForWhatIsConfirmed() throws {
+        var (state, ticket) = try closing()
+        let lost = OutboxError(kind: .unavailable, persistence: nil, recovery: .retry, reason: "gone")
+        let opening = { (actions: [PublisherState.Action]) in
+            actions.contains { if case .open(session: 1, _) = $0 { true } else { false } }
+        }
+        #expect(opening(state.advance(.failed(lost, session: 0), at: start)))
+        let opened = state.advance(.opened(keepAlive: .seconds(3)), at: start)
+        // Its word is said, and nothing is taken or read.
+        #expect(opened.count == 1)
+        #expect(opened.contains { if case .leave(busy: [0]) = $0 { true } else { false } })
+        _ = state.advance(.balanced(OutboxShare(slots: [], publishers: 1), session: 1), at: start)
+        #expect(settled(state.advance(.published(ticket, [accepted, accepted]), at: start)) == [1, 2])
+        #expect(abandoned(state.advance(.settled(ticket), at: start)) == 0)
+
+        // Where nothing is under way there is nothing to open it for.
+        (state, ticket) = try closing()
+        _ = state.advance(.published(ticket, [accepted, accepted]), at: start)
+        let actions = state.advance(.failed(lost, session: 0), at: start)
+        #expect(finishes(actions) && !actions.contains { if case .open = $0 { true } else { false } })
+    }
+
     @Test func whatArrivedBeforeTheTimeWasOverIsDeletedAndTheRestCountsAsAbandoned() throws {
         var (state, ticket) = try closing()
         var actions = state.advance(.closeNow, at: start)

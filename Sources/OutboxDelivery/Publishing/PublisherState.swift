@@ -123,7 +123,8 @@ struct PublisherState {
         isWaiting = false
         actions.append(.tell(.sessionLost(error)))
         actions.append(.closeSession)
-        if phase != .closing { actions.append(.open(session: session, after: time)) }
+        // While it closes what destinations still confirm is to be deleted, or it would be sent again.
+        if phase != .closing || !traffic.isEmpty { actions.append(.open(session: session, after: time)) }
     }
 
     private mutating func take(_ share: OutboxShare, at now: Instant, _ actions: inout [Action]) {
