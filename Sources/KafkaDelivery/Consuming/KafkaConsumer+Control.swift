@@ -103,11 +103,9 @@ extension KafkaConsumer {
         within timeout: Duration = .seconds(10)
     ) async throws(KafkaError) -> [KafkaTopicPartition: Int64] {
         guard core.configuration.hasGroup else { throw .noGroup }
-        try partitions.validate()
-        let deadline = ContinuousClock.now.advanced(by: timeout.asTimeout)
-        return try await core.blocking.run { [core] in
-            Result { () throws(KafkaError) in try core.usableClient().committed(partitions, until: deadline) }
-        }.get()
+        return try await ask(about: partitions, within: timeout) { (core, deadline) throws(KafkaError) in
+            try core.usableClient().committed(partitions, until: deadline)
+        }
     }
 
     /// Where a partition begins and ends.
@@ -129,11 +127,9 @@ extension KafkaConsumer {
         of partitions: [KafkaTopicPartition],
         within timeout: Duration = .seconds(10)
     ) async throws(KafkaError) -> [KafkaTopicPartition: Watermarks] {
-        try partitions.validate()
-        let deadline = ContinuousClock.now.advanced(by: timeout.asTimeout)
-        return try await core.blocking.run { [core] in
-            Result { () throws(KafkaError) in try core.watermarks(of: partitions, until: deadline) }
-        }.get()
+        try await ask(about: partitions, within: timeout) { (core, deadline) throws(KafkaError) in
+            try core.watermarks(of: partitions, until: deadline)
+        }
     }
 
     /// How far the group is behind: for each partition, how many offsets lie between what is committed and the end. Where
@@ -146,18 +142,27 @@ extension KafkaConsumer {
         of partitions: [KafkaTopicPartition],
         within timeout: Duration = .seconds(10)
     ) async throws(KafkaError) -> [KafkaTopicPartition: Int64] {
+        try await ask(about: partitions, within: timeout) { (core, deadline) throws(KafkaError) in
+            let committed =
+                try core.configuration.hasGroup
+                ? core.usableClient().committed(partitions, until: deadline)
+                : core.assigned.compactMapValues(\.position)
+            return try core.watermarks(of: partitions, until: deadline).reduce(into: [:]) { lags, entry in
+                lags[entry.key] = entry.value.end.distance(after: committed[entry.key] ?? entry.value.beginning)
+            }
+        }
+    }
+
+    /// Asks the brokers something about partitions, on the thread for calls that block.
+    private func ask<Answer: Sendable>(
+        about partitions: [KafkaTopicPartition],
+        within timeout: Duration,
+        _ question: @escaping @Sendable (ConsumerCore, ContinuousClock.Instant) throws(KafkaError) -> Answer
+    ) async throws(KafkaError) -> Answer {
         try partitions.validate()
         let deadline = ContinuousClock.now.advanced(by: timeout.asTimeout)
         return try await core.blocking.run { [core] in
-            Result { () throws(KafkaError) in
-                let committed =
-                    try core.configuration.hasGroup
-                    ? core.usableClient().committed(partitions, until: deadline)
-                    : core.assigned.compactMapValues(\.position)
-                return try core.watermarks(of: partitions, until: deadline).reduce(into: [:]) { lags, entry in
-                    lags[entry.key] = entry.value.end.distance(after: committed[entry.key] ?? entry.value.beginning)
-                }
-            }
+            Result { () throws(KafkaError) in try question(core, deadline) }
         }.get()
     }
 }

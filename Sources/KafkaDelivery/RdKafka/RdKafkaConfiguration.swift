@@ -26,9 +26,7 @@ struct RdKafkaConfiguration {
         in range: ClosedRange<Duration>,
         as setting: String
     ) throws(KafkaError) {
-        guard range.contains(value) else {
-            throw .invalidConfiguration("\(setting) is \(value), outside of \(range.lowerBound) to \(range.upperBound)")
-        }
+        try Self.check(value, in: range, as: setting)
         set(name, Int(value.milliseconds))
     }
 
@@ -39,10 +37,18 @@ struct RdKafkaConfiguration {
         in range: ClosedRange<Int>,
         as setting: String
     ) throws(KafkaError) {
+        try Self.check(value, in: range, as: setting)
+        set(name, value)
+    }
+
+    private static func check<Value: Comparable>(
+        _ value: Value,
+        in range: ClosedRange<Value>,
+        as setting: String
+    ) throws(KafkaError) {
         guard range.contains(value) else {
             throw .invalidConfiguration("\(setting) is \(value), outside of \(range.lowerBound) to \(range.upperBound)")
         }
-        set(name, value)
     }
 
     /// Takes over a user's own properties, last, so that they win over defaults; refuses those the library owns, and what all of
