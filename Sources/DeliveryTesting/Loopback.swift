@@ -9,11 +9,25 @@ package enum Loopback {
 
     /// A socket with a port that the system chooses: it listens where the caller says so, and takes the port until it is closed.
     package static func bind() throws(Failure) -> (descriptor: Int32, port: Int) {
+        try bind(to: 0)
+    }
+
+    /// A socket with a port for a server that is stopped and started again: one that the system gives to no outgoing connection (Linux
+    /// takes those from 32768 up, macOS from 49152). Another one could be taken meanwhile, even by a client that tries to reach the server:
+    /// such a client is connected with itself then.
+    package static func bindForRestarts() throws(Failure) -> (descriptor: Int32, port: Int) {
+        for _ in 0..<100 {
+            if let bound = try? bind(to: .random(in: 10_240..<32_768)) { return bound }
+        }
+        return try bind()
+    }
+
+    private static func bind(to wanted: Int) throws(Failure) -> (descriptor: Int32, port: Int) {
         let descriptor = StreamSocket.open(family: AF_INET)
         guard descriptor >= 0 else { throw .last("no socket") }
         var bound = sockaddr_in()
         var size = socklen_t(MemoryLayout<sockaddr_in>.size)
-        let isBound = withAddress(port: 0) { DeliverySystem.bind(descriptor, $0, $1) } == 0
+        let isBound = withAddress(port: wanted) { DeliverySystem.bind(descriptor, $0, $1) } == 0
         let isNamed = withUnsafeMutablePointer(to: &bound) { pointer in
             pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { getsockname(descriptor, $0, &size) }
         }

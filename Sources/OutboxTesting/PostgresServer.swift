@@ -204,7 +204,7 @@ public final class PostgresServer: Sendable {
     }
 
     private static func freePort() throws -> Int {
-        let (descriptor, port) = try Loopback.bind()
+        let (descriptor, port) = try Loopback.bindForRestarts()
         close(descriptor)
         return port
     }

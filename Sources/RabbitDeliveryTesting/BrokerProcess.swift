@@ -227,7 +227,7 @@ final class BrokerProcess: Sendable {
         defer { for socket in sockets { _ = close(socket) } }
         var ports: [Int] = []
         for _ in 0..<count {
-            let (descriptor, port) = try Loopback.bind()
+            let (descriptor, port) = try Loopback.bindForRestarts()
             sockets.append(descriptor)
             ports.append(port)
         }

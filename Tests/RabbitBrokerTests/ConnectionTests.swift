@@ -7,7 +7,7 @@ import Testing
 /// A logger that says nothing: what goes wrong here is meant to.
 let quiet = Logger(label: "RabbitBrokerTests") { _ in SwiftLogNoOpLogHandler() }
 
-@Suite struct ConnectionTests {
+@Suite(.timeLimit(.minutes(5))) struct ConnectionTests {
     @Test func aSendIsConfirmedAndTheTopologyDeclaredBefore() async throws {
         let server = try await RabbitServer.shared()
         let queue = server.unique("orders")

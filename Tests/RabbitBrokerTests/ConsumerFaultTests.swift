@@ -131,7 +131,7 @@ extension FaultTests {
 }
 
 /// What a history of random publishers and consumers has to keep, whatever is done to the connections and the broker.
-@Suite struct HistoryTests {
+@Suite(.timeLimit(.minutes(5))) struct HistoryTests {
     @Test func noConfirmedMessageIsLostAndNothingAcknowledgedComesAgainAfterACleanEnd() async throws {
         let seed = UInt64.random(in: .min ... .max)
         let server = try await RabbitServer.start()

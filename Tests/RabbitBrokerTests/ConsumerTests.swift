@@ -3,7 +3,7 @@ import RabbitDeliveryTesting
 import Synchronization
 import Testing
 
-@Suite struct ConsumerTests {
+@Suite(.timeLimit(.minutes(5))) struct ConsumerTests {
     @Test(arguments: [RabbitTopology.Queue.Kind.classic, .quorum])
     func whatIsAcknowledgedIsGoneAndTheRestComesAgain(_ kind: RabbitTopology.Queue.Kind) async throws {
         let place = try await Place.make(kind)

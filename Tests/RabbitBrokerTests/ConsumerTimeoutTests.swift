@@ -2,7 +2,7 @@ import RabbitDelivery
 import RabbitDeliveryTesting
 import Testing
 
-@Suite struct ConsumerTimeoutTests {
+@Suite(.timeLimit(.minutes(5))) struct ConsumerTimeoutTests {
     @Test func aDeliveryThatIsHeldTooLongComesAgainOnANewChannelAndTheLoopGoesOn() async throws {
         var options = RabbitServer.Options()
         options.consumerTimeout = .seconds(2)

@@ -3,7 +3,7 @@ import RabbitDeliveryTesting
 import Synchronization
 import Testing
 
-@Suite struct HandlingTests {
+@Suite(.timeLimit(.minutes(5))) struct HandlingTests {
     /// A topology with a place for dead letters.
     private static func place(_ kind: RabbitTopology.Queue.Kind = .classic) async throws -> (Place, dead: String) {
         var place = try await Place.make(kind)

@@ -3,7 +3,7 @@ import RabbitDeliveryTesting
 import Testing
 
 /// What a network does that is no end of a connection, or one in the middle of a frame. Through a relay: the broker itself is well.
-@Suite struct NetworkFaultTests {
+@Suite(.timeLimit(.minutes(5))) struct NetworkFaultTests {
     private static func place(
         _ kind: RabbitTopology.Queue.Kind = .classic
     ) async throws -> (place: Place, direct: Place, relay: LoopbackRelay) {

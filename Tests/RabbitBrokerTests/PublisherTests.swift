@@ -3,7 +3,7 @@ import RabbitDelivery
 import RabbitDeliveryTesting
 import Testing
 
-@Suite struct PublisherTests {
+@Suite(.timeLimit(.minutes(5))) struct PublisherTests {
     private static func publisher(
         _ topology: RabbitTopology = .init(),
         _ adjust: (inout RabbitPublisher.Configuration) -> Void = { _ in }

@@ -4,7 +4,7 @@ import Synchronization
 import Testing
 
 /// What a redrive does beside what it is for (`HandlingTests`).
-@Suite struct RedriveTests {
+@Suite(.timeLimit(.minutes(5))) struct RedriveTests {
     /// A queue with letters that came from the place's queue.
     private static func letters(_ count: Int, _ change: (inout RabbitTopology.Queue) -> Void = { _ in }) async throws
         -> (

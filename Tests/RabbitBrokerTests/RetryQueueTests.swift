@@ -3,7 +3,7 @@ import RabbitDeliveryTesting
 import Testing
 
 /// What becomes of messages on their way through retry queues.
-@Suite struct RetryQueueTests {
+@Suite(.timeLimit(.minutes(5))) struct RetryQueueTests {
     @Test(arguments: [RabbitTopology.Queue.Kind.classic, .quorum])
     func aMessageThatHadExpiredInItsQueueBeforeComesBackAndIsNotTakenForACycle(_ kind: RabbitTopology.Queue.Kind)
         async throws
