@@ -46,6 +46,23 @@ struct KafkaDestinationTests {
         await cluster.shutdown()
     }
 
+    // It knows nothing of the producer, as one that has just become the partition's leader, and would take any number as the first.
+    @Test func whatComesBehindTheFirstRequestIsNotStoredWhereABrokerRefusesThat() async throws {
+        let cluster = try MockCluster(checksSequences: true)
+        try cluster.createTopic("orders", partitions: 1)
+        try cluster.inject([.notEnoughReplicas], into: .produce, broker: 1, delay: .seconds(1))
+        var configuration = KafkaProducer.Configuration(bootstrapServers: cluster.bootstrapServers)
+        // A request for each record.
+        configuration.maximumBatchBytes = 1
+        let destination = try KafkaOutboxDestination(configuration, logger: ExactlyOnceFixture.logger)
+        let batch = events((0..<5).map { OutboxMessage(topic: "orders", key: "a", payload: "\($0)") })
+        #expect(await destination.publish(batch).allSatisfy(\.isAccepted))
+        let records = try await TopicReader.all("orders", partitions: 1, servers: cluster.bootstrapServers)
+        #expect(records.map(\.value) == ["0", "1", "2", "3", "4"])
+        await destination.close()
+        await cluster.shutdown()
+    }
+
     @Test func aBatchThatIsGivenUpIsUnknownAtOnceAndSentAgainInOrderByAnotherProducer() async throws {
         let cluster = try MockCluster(brokers: 3)
         try cluster.createTopic("orders", partitions: 1, replicationFactor: 3)

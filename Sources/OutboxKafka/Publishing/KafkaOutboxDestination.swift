@@ -25,9 +25,9 @@ internal import Synchronization
 /// the publisher gives the batch up (``OutboxDelivery/OutboxPublisher/Configuration/batchTimeout``) is made anew: what it has not
 /// sent is not sent any more, and all that was not confirmed is sent again, from the first on.
 ///
-/// One gap is left: a broker that has just become a partition's leader may refuse the producer's first records there and store those
-/// behind them (``KafkaDelivery/KafkaError/Kind/unconfirmed``), and what it refused then follows. With `maximumInFlightRequests = 1`
-/// that cannot happen; each partition's batch then costs a round trip.
+/// One request is under way to a broker at a time, unless the configuration says another number than the producer's default of 5: with
+/// more, a broker that has just become a partition's leader may refuse the producer's first records there and store those behind them
+/// (``KafkaDelivery/KafkaError/Kind/unconfirmed``), and what it refused then follows.
 ///
 /// | Kafka | outcome |
 /// |---|---|
@@ -50,8 +50,8 @@ public final class KafkaOutboxDestination: OutboxDestination {
     /// A destination.
     ///
     /// - Parameters:
-    ///   - configuration: The producer's. `idempotence` is always on, and a `messageTimeout` of two minutes, the producer's default,
-    ///     becomes an hour.
+    ///   - configuration: The producer's. `idempotence` is always on. Of the producer's defaults two become others: a `messageTimeout`
+    ///     of two minutes becomes an hour, and `maximumInFlightRequests` of 5 becomes 1.
     ///   - logger: Where the producer's log lines go.
     /// - Throws: ``KafkaDelivery/KafkaError`` of kind `invalidConfiguration`.
     public init(
@@ -62,6 +62,7 @@ public final class KafkaOutboxDestination: OutboxDestination {
         configuration.idempotence = true
         configuration.stampsIdempotencyKey = false
         if configuration.messageTimeout == .seconds(120) { configuration.messageTimeout = .seconds(3_600) }
+        if configuration.maximumInFlightRequests == 5 { configuration.maximumInFlightRequests = 1 }
         configuration.additionalProperties["enable.gapless.guarantee"] = "true"
         self.configuration = configuration
         self.logger = logger
