@@ -1,5 +1,6 @@
 import OutboxDelivery
 import OutboxPostgres
+import Synchronization
 import Testing
 
 @Suite(.timeLimit(.minutes(2))) struct PostgresInboxTests {
@@ -80,6 +81,72 @@ import Testing
         await #expect(throws: OutboxError.self) { try await still.value }
         #expect(try await effects(connection) == [0])
         await inbox.close()
+    }
+
+    // A pooler gives the session to others, and each transaction another one.
+    @Test func theTimeOutsOfATransactionEndWithIt() async throws {
+        let (inbox, connection) = try await make { $0.transactionTimeout = .seconds(70) }
+        let query = OutboxStatement(
+            "SELECT current_setting('idle_in_transaction_session_timeout'), current_setting('lock_timeout')"
+        )
+        let found = Mutex<[String?]>([])
+        await #expect(throws: Failure.self) {
+            try await inbox.receive(messages(0...0)) { transaction, _ in
+                let inside = try await transaction.query(query)
+                // What is left for the session's next transaction.
+                try await transaction.query(OutboxStatement("COMMIT"))
+                let after = try await transaction.query(query)
+                found.withLock {
+                    $0 = [inside.text(0, 0), inside.text(0, 1), after.text(0, 0), after.text(0, 1)]
+                }
+                throw Failure()
+            }
+        }
+        let own = try await connection.query(query)
+        #expect(found.withLock { $0 } == ["70s", "70s", own.text(0, 0), own.text(0, 1)])
+        await inbox.close()
+    }
+
+    @Test func whereAPartitionBeginsIsWaitedForNoLongerThanTheTimeOut() async throws {
+        let database = try await TestDatabase.make()
+        var configuration = PostgresInbox.Configuration(database.settings, consumer: "c")
+        let inbox = try PostgresInbox(configuration)
+        try await inbox.migrate()
+        try await inbox.receive(messages(0...0)) { _, _ in }
+        configuration.transactionTimeout = .seconds(2)
+        let impatient = try PostgresInbox(configuration)
+        let connection = try await database.connect()
+        try await connection.withTransaction { transaction in
+            try await transaction.query(OutboxStatement("SELECT next FROM inbox_offset FOR UPDATE"))
+            var code: String?
+            // On a machine that is busy with something else the transaction itself may stand still for too long: then its session ends.
+            while code != "55P03" {
+                code = await #expect(throws: OutboxError.self) { try await impatient.nextOffset(of: place) }?.code
+            }
+        }
+        #expect(try await inbox.nextOffset(of: place) == 1)
+        await inbox.close()
+        await impatient.close()
+    }
+
+    // After a failover another host may be the one that writes.
+    @Test func aConnectionToAServerThatOnlyReadsIsNotUsedAgain() async throws {
+        let database = try await TestDatabase.make()
+        var settings = LibpqSettings(database.settings.connection + "%20-cdefault_transaction_read_only%3Don")
+        settings.applicationName = "reads-" + database.schema
+        let reader = try PostgresInbox(.init(settings, consumer: "c"))
+        let writer = try PostgresInbox(.init(database.settings, consumer: "c"))
+        try await writer.migrate()
+        let error = await #expect(throws: OutboxError.self) { try await receive(reader, messages(0...0)) }
+        #expect(error?.code == "25006")
+        let connection = try await database.connect()
+        let sessions = OutboxStatement(
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1",
+            [.text(settings.applicationName)]
+        )
+        while try await connection.query(sessions).integer(0, 0) != 0 { await Task.yield() }
+        await reader.close()
+        await writer.close()
     }
 
     @Test func whatComesAgainHasNoSecondEffect() async throws {

@@ -23,16 +23,21 @@ final class LibpqPool: Sendable {
 
     private let settings: LibpqSettings
     private let maximum: Int
-    /// Run on each new connection.
-    private let preparation: [OutboxStatement]
+    /// What is run on each new connection.
+    private let preparation: @Sendable (_ backend: Int32) -> [OutboxStatement]
     // Tasks that take and give back connections meet here; nothing is resumed or closed inside.
     private let state = Mutex(State())
 
     /// - Parameters:
     ///   - settings: How to connect.
     ///   - maximum: How many connections there are at a time.
-    ///   - preparation: Run on each new one; what the server refuses of it is done without.
-    init(_ settings: LibpqSettings, maximum: Int, preparation: [OutboxStatement] = []) {
+    ///   - preparation: What is run on each new one, by the server's process that it was told when it connected; what the server refuses
+    ///     of it is done without.
+    init(
+        _ settings: LibpqSettings,
+        maximum: Int,
+        preparation: @escaping @Sendable (_ backend: Int32) -> [OutboxStatement] = { _ in [] }
+    ) {
         self.settings = settings
         self.maximum = maximum
         self.preparation = preparation
@@ -58,11 +63,12 @@ final class LibpqPool: Sendable {
         }
     }
 
-    /// Whether a connection cannot be used after an error: it is gone, or it is not known what it is doing.
+    /// Whether a connection is not used again after an error: it is gone, it is not known what it is doing, or it leads to a server that
+    /// only reads (`25006`, read_only_sql_transaction), where another one of the hosts may be the one that writes.
     private static func isLost(_ error: OutboxError) -> Bool {
         switch error.kind {
         case .unavailable, .timedOut, .closed, .fenced, .cancelled: true
-        default: error.persistence == .possiblyPersisted
+        default: error.persistence == .possiblyPersisted || error.code == "25006"
         }
     }
 
@@ -106,7 +112,7 @@ final class LibpqPool: Sendable {
 
     private func open() async throws(OutboxError) -> LibpqConnection {
         let connection = try await LibpqConnection.open(settings)
-        for statement in preparation {
+        for statement in preparation(connection.core.backend.load(ordering: .relaxed)) {
             do throws(OutboxError) {
                 try await connection.query(statement)
             } catch  where error.kind == .database {

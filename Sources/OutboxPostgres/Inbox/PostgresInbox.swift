@@ -11,7 +11,8 @@ public import OutboxDelivery
 /// }
 /// ```
 ///
-/// Each partition that is handled has a transaction, and so a connection, up to ``Configuration/maximumConnections``; others wait.
+/// Each partition that is handled has a transaction, and so a connection, up to ``Configuration/maximumConnections``; others wait. They
+/// may lead through a pooler such as PgBouncer: what the inbox sets there ends with each transaction.
 public final class PostgresInbox: AsyncInbox {
     /// The settings of an inbox in PostgreSQL.
     public struct Configuration: Sendable, Hashable {
@@ -31,8 +32,9 @@ public final class PostgresInbox: AsyncInbox {
         public var maximumConnections = 8
 
         /// After how long the server ends the session of a transaction that stands still (`idle_in_transaction_session_timeout`), and a
-        /// statement's wait for another one's lock (`lock_timeout`): 1 second to a day. For as long as a member of the group stands still
-        /// inside of a transaction the partition's next owner waits for it. Longer than any handler waits between two statements.
+        /// statement's wait for another one's lock (`lock_timeout`), both for each transaction of the inbox: 1 second to a day. For as long
+        /// as a member of the group stands still inside of a transaction the partition's next owner waits for it. Longer than any handler
+        /// waits between two statements.
         public var transactionTimeout: Duration = .seconds(30)
 
         /// How long idempotency keys are remembered, which has to be longer than any message may be sent again: a redrive's age,
@@ -53,6 +55,9 @@ public final class PostgresInbox: AsyncInbox {
     private let configuration: Configuration
     private let table: OutboxTable
     private let pool: LibpqPool
+    /// Run first in each transaction, so that a member that stands still, or whose host is gone, holds a partition's row for no longer
+    /// than that. Until its end only: a pooler gives the session to others, and each transaction another one.
+    private let limits: OutboxStatement
 
     /// An inbox. Connects to nothing yet.
     ///
@@ -80,25 +85,38 @@ public final class PostgresInbox: AsyncInbox {
         }
         table = try OutboxTable(.postgresql, schema: configuration.schema, prefix: configuration.prefix)
         self.configuration = configuration
-        pool = LibpqPool(
-            configuration.connection,
-            maximum: configuration.maximumConnections,
-            preparation: Self.preparation(configuration.transactionTimeout)
+        let timeout = String(Int64((configuration.transactionTimeout / .milliseconds(1)).rounded()))
+        limits = OutboxStatement(
+            "SELECT set_config('idle_in_transaction_session_timeout', $1, true), set_config('lock_timeout', $1, true)",
+            [.text(timeout)]
         )
+        pool = LibpqPool(configuration.connection, maximum: configuration.maximumConnections) { backend in
+            Self.preparation(timeout, backend: backend)
+        }
     }
 
-    /// Time-outs of a session, so that a member that stands still, or whose host is gone, holds a partition's row for no longer than that;
-    /// and a look at the client while a statement waits, so that the server's process ends with it (Linux only, so by itself).
-    private static func preparation(_ time: Duration) -> [OutboxStatement] {
-        let milliseconds = String(Int64((time / .milliseconds(1)).rounded()))
-        let names = [
-            "idle_in_transaction_session_timeout", "lock_timeout", "tcp_user_timeout",
-        ]
-        let calls = names.map { "set_config('\($0)', '\(milliseconds)', false)" }.joined(separator: ", ")
-        return [
-            OutboxStatement("SELECT \(calls)"),
-            OutboxStatement("SELECT set_config('client_connection_check_interval', '5000', false)"),
-        ]
+    /// Settings of a session whose server's end is not this client's, but a host's that may be gone: its connection counts as dead after that
+    /// time too, and the server looks at the client while a statement waits, so that the server's process ends with it (Linux only, so by
+    /// itself). Behind a pooler, which names a process of its own making, they would be the pooler's, and are not set.
+    private static func preparation(_ timeout: String, backend: Int32) -> [OutboxStatement] {
+        [("tcp_user_timeout", timeout), ("client_connection_check_interval", "5000")].map { name, value in
+            OutboxStatement(
+                "SELECT set_config($1, $2, false) WHERE pg_backend_pid() = $3",
+                [.text(name), .text(value), .integer(Int64(backend))]
+            )
+        }
+    }
+
+    /// Runs a transaction on a connection of its own, with its time-outs.
+    private func withTransaction<Value>(
+        _ body: (LibpqConnection.Transaction) async throws -> sending Value
+    ) async throws -> sending Value {
+        try await pool.withConnection { connection in
+            try await connection.withTransaction { transaction in
+                try await transaction.query(limits)
+                return try await body(transaction)
+            }
+        }
     }
 
     /// The statements that make the tables, for migrators of the service's own: to be run in one transaction, in order.
@@ -141,21 +159,19 @@ public final class PostgresInbox: AsyncInbox {
     /// - Returns: The numbers of the migrations that were run.
     @discardableResult
     public func migrate() async throws -> [Int] {
-        try await pool.withConnection { connection in
-            try await connection.withTransaction { transaction in
-                // One at a time: CREATE TABLE IF NOT EXISTS of two sessions may fail.
-                let lock = OutboxStatement(
-                    "SELECT pg_advisory_xact_lock(hashtext($1))",
-                    [.text(self.table.name("_schema"))]
-                )
-                try await transaction.query(lock)
-                let version = try await self.version(transaction)
-                guard version <= Self.version else { throw Self.schemaError(version) }
-                for statement in self.migrations(from: Int(version)) {
-                    try await transaction.query(OutboxStatement(statement))
-                }
-                return Array((Int(version) + 1)..<(Int(Self.version) + 1))
+        try await withTransaction { transaction in
+            // One at a time: CREATE TABLE IF NOT EXISTS of two sessions may fail.
+            let lock = OutboxStatement(
+                "SELECT pg_advisory_xact_lock(hashtext($1))",
+                [.text(self.table.name("_schema"))]
+            )
+            try await transaction.query(lock)
+            let version = try await self.version(transaction)
+            guard version <= Self.version else { throw Self.schemaError(version) }
+            for statement in self.migrations(from: Int(version)) {
+                try await transaction.query(OutboxStatement(statement))
             }
+            return Array((Int(version) + 1)..<(Int(Self.version) + 1))
         }
     }
 
@@ -183,12 +199,10 @@ public final class PostgresInbox: AsyncInbox {
     /// - Throws: ``OutboxError``: `schemaVersion` where the tables are not there; the database's error.
     public func nextOffset(of place: InboxPlace) async throws(OutboxError) -> Int64? {
         do {
-            return try await pool.withConnection { connection in
-                try await connection.withTransaction { transaction in
-                    let version = try await self.version(transaction)
-                    guard version == Self.version else { throw Self.schemaError(version) }
-                    return try await self.next(place, transaction)
-                }
+            return try await withTransaction { transaction in
+                let version = try await self.version(transaction)
+                guard version == Self.version else { throw Self.schemaError(version) }
+                return try await self.next(place, transaction)
             }
         } catch let error as OutboxError {
             throw error
@@ -223,18 +237,21 @@ public final class PostgresInbox: AsyncInbox {
         _ effect: @escaping @Sendable (LibpqConnection.Transaction, [Int]) async throws -> Void
     ) async throws -> [Int] {
         guard let place = try place(of: messages), let last = messages.last else { return [] }
-        return try await pool.withConnection { connection in
-            try await connection.withTransaction { transaction in
-                // The row is locked: a member that has lost the partition waits here for the new owner's commit, or the other way
-                // round, and then finds the offset moved.
-                let isNew = try await self.isFirst(of: place, last.offset, transaction)
-                let next = isNew ? Int64.min : try await self.next(place, transaction) ?? .min
-                guard last.offset >= next else { return [] }
-                if !isNew { try await self.move(place, to: last.offset + 1, transaction) }
-                let new = try await self.note(messages, from: next, transaction)
-                if !new.isEmpty { try await effect(transaction, new) }
-                return new
+        return try await withTransaction { transaction in
+            // The row is locked: a member that has lost the partition waits here for the new owner's commit, or the other way round, and
+            // then finds the offset moved.
+            var next = try await self.next(place, transaction)
+            var isMoved = false
+            if next == nil {
+                isMoved = try await self.isFirst(of: place, last.offset, transaction)
+                // Another member was first, and has committed.
+                if !isMoved { next = try await self.next(place, transaction) }
             }
+            guard last.offset >= next ?? .min else { return [] }
+            if !isMoved { try await self.move(place, to: last.offset + 1, transaction) }
+            let new = try await self.note(messages, from: next ?? .min, transaction)
+            if !new.isEmpty { try await effect(transaction, new) }
+            return new
         }
     }
 
