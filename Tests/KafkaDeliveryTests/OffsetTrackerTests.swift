@@ -64,10 +64,26 @@ struct OffsetTrackerTests {
         var tracker = OffsetTracker()
         let sequences = (0..<10).map { tracker.handOut($0) }
         for sequence in sequences { _ = tracker.settle(sequence) }
-        tracker.didCommit(10)
-        tracker.didCommit(4)
+        tracker.didCommit(10, settled: 10)
+        tracker.didCommit(4, settled: 4)
         #expect(tracker.committed == 10)
+        #expect(tracker.committedSequence == 10)
         #expect(tracker.commitTarget == nil)
+    }
+
+    /// What a summary tells of a partition that goes: settled, and not known to the broker.
+    @Test func whatIsSettledAndNotCommittedIsCountedAlsoBehindWhatIsUnsettled() {
+        var tracker = OffsetTracker()
+        let sequences = (0..<6).map { tracker.handOut($0) }
+        for sequence in [0, 1, 2, 4] { _ = tracker.settle(sequences[sequence]) }
+        #expect(tracker.uncommittedCount == 4)
+        #expect(tracker.uncommittedSequences == 6)
+        tracker.didCommit(2, settled: 2)
+        #expect(tracker.uncommittedCount == 2)
+        #expect(tracker.uncommittedSequences == 4)
+        tracker.restart()
+        #expect(tracker.uncommittedCount == 0)
+        #expect(tracker.uncommittedSequences == 0)
     }
 
     /// Against a model that keeps every offset and its state.
@@ -97,7 +113,7 @@ struct OffsetTrackerTests {
         var tracker = OffsetTracker()
         let old = [10, 11, 12].map { tracker.handOut($0) }
         #expect(tracker.settle(old[0]) == .settled)
-        tracker.didCommit(11)
+        tracker.didCommit(11, settled: 1)
         tracker.restart()
         #expect(tracker.heldCount == 0)
         #expect(tracker.unsettledCount == 0)
@@ -128,8 +144,8 @@ struct OffsetTrackerTests {
         _ = tracker.settle(sequences[3])
         #expect(tracker.claimTarget?.offset == 31)
         #expect(tracker.claimTarget?.isComplete == true)
-        let committedCount = tracker.settleClaims(at: 31)
-        #expect(committedCount == 4)
+        tracker.settleClaims(at: 31)
+        #expect(tracker.committedSequence == 4)
         #expect(tracker.commitTarget == nil)
         #expect(tracker.heldCount == 1)
         #expect(tracker.unsettledCount == 1)

@@ -59,6 +59,17 @@ struct OffsetTracker {
     /// Where the broker says that the partition is committed, as far as this generation knows.
     private(set) var committed: Int64?
 
+    /// How many messages of the generation the broker has, or count no longer.
+    private(set) var committedSequence: Sequence = 0
+
+    /// How many messages were handed out that the broker is not known to have.
+    var uncommittedSequences: Sequence { nextSequence - committedSequence }
+
+    /// How many settled messages the broker is not known to have.
+    var uncommittedCount: Int {
+        Int(max(firstSequence, committedSequence) - committedSequence) + settledBehindCount
+    }
+
     /// How many deliveries are settled behind one that is not: no commit can include them yet.
     var settledBehindCount: Int { entries.count - unsettledCount }
 
@@ -197,9 +208,7 @@ struct OffsetTracker {
     }
 
     /// The transaction has committed: what it claimed is settled, and the broker has the offset.
-    ///
-    /// - Returns: How many messages of the generation the broker has with it.
-    mutating func settleClaims(at offset: Int64) -> Sequence {
+    mutating func settleClaims(at offset: Int64) {
         let committedCount = firstSequence + Sequence(entries.prefix { $0.offset < offset }.count)
         for index in entries.indices where entries[index].state == .claimed { entries[index].state = .settled }
         unsettledCount -= claimedCount
@@ -207,8 +216,7 @@ struct OffsetTracker {
         totals.acknowledged += claimedCount
         claimedCount = 0
         removeSettledPrefix()
-        didCommit(offset)
-        return committedCount
+        didCommit(offset, settled: committedCount)
     }
 
     /// The transaction was aborted: what it claimed is to be handed out again.
@@ -238,6 +246,7 @@ struct OffsetTracker {
     mutating func restart() {
         firstSequence += Sequence(entries.count)
         firstOfRun = firstSequence
+        committedSequence = firstSequence
         entries = []
         unsettledCount = 0
         heldCount = 0
@@ -253,7 +262,10 @@ struct OffsetTracker {
     }
 
     /// Notes the broker's word. Answers may come late, and a commit never moves backwards.
-    mutating func didCommit(_ offset: Int64) {
+    ///
+    /// - Parameter sequence: How many messages of the generation the broker has with it.
+    mutating func didCommit(_ offset: Int64, settled sequence: Sequence) {
         committed = max(offset, committed ?? offset)
+        committedSequence = max(committedSequence, sequence)
     }
 }

@@ -7,22 +7,19 @@ extension PartitionReader {
     /// Hands out nothing more, also nothing that is due again, until ``resume()``. What is fetched stays where it is:
     /// librdkafka's own pause throws it away and, in 2.0.2, leaks some of it.
     func pause() {
-        state.withLock { $0.isPaused = true }
+        state.withLock { $0.gate.pause() }
     }
 
     func resume() {
-        let wasPaused = state.withLock { state in
-            defer { state.isPaused = false }
-            return state.isPaused
-        }
+        let wasPaused = state.withLock { $0.gate.resume() }
         // Where no loop looked meanwhile the queue did not become empty, and librdkafka says nothing.
         if wasPaused { core.signal(self) }
     }
 
-    var isPaused: Bool { state.withLock { $0.isPaused } }
+    var isPaused: Bool { state.withLock { $0.gate.isPaused } }
 
     /// The offset from which the next message is read; nil until something was read, sought, or the end was met.
-    var position: Int64? { state.withLock { $0.pending?.offset ?? $0.position } }
+    var position: Int64? { state.withLock { $0.pending?.offset ?? $0.position.next } }
 
     // MARK: Going elsewhere
 
@@ -30,15 +27,11 @@ extension PartitionReader {
     ///
     /// - Returns: False where the partition is not being read any more.
     func beginSeek() -> Bool {
-        state.withLock { state in
-            guard state.phase == .reading else { return false }
-            state.pendingSeeks += 1
-            return true
-        }
+        state.withLock { $0.gate.beginSeek() }
     }
 
     func finishSeek() {
-        state.withLock { $0.pendingSeeks -= 1 }
+        state.withLock { $0.gate.finishSeek() }
         core.signal(self)
     }
 
@@ -53,12 +46,12 @@ extension PartitionReader {
             guard isReading, let client = core.client else { return .notAssigned(partition) }
             let error = client.seek(partition, to: offset, within: timeout)
             guard error == nil || error?.kind == .timedOut else { return error }
-            let (isReading, outdated) = state.withLock { state -> (Bool, [Rejected]) in
+            let (isReading, outdated) = state.withLock { state -> (Bool, [ReceivedMessage]) in
                 // Revoked meanwhile: what was acknowledged is still to be committed.
-                guard state.phase == .reading else { return (false, []) }
+                guard state.gate.phase == .reading else { return (false, []) }
                 let outdated = state.beginAgain()
                 state.life.beginAgain(knownResets: resets.now)
-                state.position = offset
+                state.position.move(to: offset)
                 core.noteRestart()
                 return (true, outdated)
             }
@@ -68,11 +61,11 @@ extension PartitionReader {
     }
 
     /// Whether librdkafka does not fetch it any more, so that it has to be assigned anew to go on.
-    var isFetchStopped: Bool { state.withLock { $0.isFetchStopped } }
+    var isFetchStopped: Bool { state.withLock { $0.gate.isFetchStopped } }
 
     /// Where librdkafka has to go on with it if it is assigned anew: after what was read, which is not always handed out. Between
     /// ``beginSeek()`` and ``finishSeek()``, or what is read meanwhile is fetched again.
-    var restartingPoint: Int64 { state.withLock { $0.position } ?? startingOffset }
+    var restartingPoint: Int64 { state.withLock { $0.position.next } ?? startingOffset }
 
     /// Throws away what librdkafka has put into the queue. Between ``beginSeek()`` and ``finishSeek()``.
     func discardFetched() {
@@ -86,7 +79,7 @@ extension PartitionReader {
         let outdated = state.withLock { state in
             let outdated = state.beginAgain()
             state.life.beginAgain(knownResets: resets.now)
-            state.position = offset
+            state.position.move(to: offset)
             core.noteRestart()
             return outdated
         }
@@ -97,10 +90,7 @@ extension PartitionReader {
     ///
     /// - Parameter isFetchStopped: Whether librdkafka may not fetch it any more, so that a seek has to assign it anew.
     func fail(_ error: KafkaError, isFetchStopped: Bool = false) {
-        state.withLock { state in
-            if state.failure == nil { state.failure = error }
-            if isFetchStopped { state.isFetchStopped = true }
-        }
+        state.withLock { $0.gate.fail(error, isFetchStopped: isFetchStopped) }
         core.signal(self)
     }
 
@@ -110,12 +100,9 @@ extension PartitionReader {
     func stop() {
         // Let go of outside of the lock: each is the owner of a C object.
         let (rejected, pending) = state.withLock { state in
-            if state.phase == .reading { state.phase = .stopped }
-            defer {
-                state.rejected = []
-                state.pending = nil
-            }
-            return (state.rejected, state.pending)
+            state.gate.stop()
+            defer { state.pending = nil }
+            return (state.rejected.removeAll(), state.pending)
         }
         _ = consume rejected
         _ = consume pending
@@ -131,13 +118,12 @@ extension PartitionReader {
         defer { _ = state.withLock { _ in queue.close() } }
         return moving.withLock { _ in
             state.withLock { state in
-                state.phase = .ended
+                state.gate.end()
                 let tracker = state.tracker
                 guard core.commits, core.configuration.hasGroup, !state.holdsCommits else {
                     return (tracker.unsettledCount, 0)
                 }
-                let uncommitted = max(tracker.firstSequence, state.committedSequence) - state.committedSequence
-                return (tracker.unsettledCount, Int(uncommitted) + tracker.settledBehindCount)
+                return (tracker.unsettledCount, tracker.uncommittedCount)
             }
         }
     }
@@ -150,7 +136,7 @@ extension PartitionReader {
             let first = state.tracker.firstUnsettled
             return (
                 state.tracker.totals, state.tracker.unsettledCount, first?.stamp,
-                first?.offset ?? state.pending?.offset ?? state.position
+                first?.offset ?? state.pending?.offset ?? state.position.next
             )
         }
         let end = core.client?.cachedEnd(of: partition) ?? -1
@@ -181,7 +167,7 @@ extension PartitionReader {
         guard core.commits, core.configuration.hasGroup else { return nil }
         return state.withLock { state in
             // A plain commit must not overtake a transaction's, or be overtaken by it.
-            state.transaction == nil && !state.holdsCommits ? commitTarget(state) : nil
+            !state.transaction.isOpen && !state.holdsCommits ? commitTarget(state) : nil
         }
     }
 
@@ -193,14 +179,14 @@ extension PartitionReader {
             // The reader may have noticed by itself.
             guard resets.now != state.life.knownResets else { return }
             let news = resets.news(since: state.life.knownResets)
-            let start = state.position ?? startingOffset
+            let start = state.position.next ?? startingOffset
             state.life.note(news, next: nil, start: start, isFetched: queue.count > 0)
         }
     }
 
     /// Whether the partition was reset after something was read, and nothing was read since.
     var isUnresolved: Bool {
-        state.withLock { $0.phase == .reading && $0.life.isUnresolved }
+        state.withLock { $0.gate.phase == .reading && $0.life.isUnresolved }
     }
 
     /// Whether an offset is committed, or does not have to be any more.
@@ -213,7 +199,7 @@ extension PartitionReader {
     func didCommit(_ target: Committer.Target) {
         let isAwaited = state.withLock { state in
             guard state.run == target.run else { return false }
-            state.tracker.didCommit(target.offset)
+            state.tracker.didCommit(target.offset, settled: target.settled)
             return noteCommitted(target, &state)
         }
         if isAwaited { core.signal(self) }

@@ -7,8 +7,7 @@ extension PartitionReader {
     /// Whether a message that was read for the first time may be handed out now.
     func mayHandOut(_ offset: Int64, _ state: inout State, _ asksThread: inout Bool) -> Bool {
         guard state.detector != nil else { return true }
-        let uncommitted = state.tracker.nextSequence - state.committedSequence
-        switch state.detector?.offer(offset, uncommitted: uncommitted) {
+        switch state.detector?.offer(offset, uncommitted: state.tracker.uncommittedSequences) {
         case .handOut, nil: return true
         case .wait: return false
         case .ask:
@@ -28,12 +27,12 @@ extension PartitionReader {
 
     /// Whether the thread waits until nothing of this partition is in hand, and that is so.
     func isWaitedFor(_ state: inout State) -> Bool {
-        (state.phase == .stopped || state.detector?.isOneAtATime == true) && state.tracker.heldCount == 0
+        (state.gate.phase == .stopped || state.detector?.isOneAtATime == true) && state.tracker.heldCount == 0
     }
 
     func commitTarget(_ state: State) -> Committer.Target? {
         // Nothing waits for this one any more, and in another log the offset would skip messages.
-        let isHeld = state.phase != .reading && state.holdsProgress
+        let isHeld = state.gate.phase != .reading && state.holdsProgress
         let progress = isHeld ? nil : state.tracker.commitTarget
         guard let detector = state.detector else {
             return progress.map {
@@ -44,7 +43,7 @@ extension PartitionReader {
             progress: progress,
             committed: state.tracker.committed,
             isHeld: isHeld,
-            isCleanEnd: state.phase == .stopped && state.tracker.heldCount == 0
+            isCleanEnd: state.gate.phase == .stopped && state.tracker.heldCount == 0
         )
         return target.map {
             Committer.Target(
@@ -61,9 +60,8 @@ extension PartitionReader {
     ///
     /// - Returns: Whether handing out may have waited for it.
     func noteCommitted(_ target: Committer.Target, _ state: inout State) -> Bool {
-        state.committedSequence = max(state.committedSequence, target.settled)
         guard state.detector != nil else { return false }
-        state.detector?.didCommit(target.offset, target.note, settled: state.committedSequence)
+        state.detector?.didCommit(target.offset, target.note, settled: state.tracker.committedSequence)
         return state.pending != nil
     }
 
@@ -71,7 +69,7 @@ extension PartitionReader {
     func noteTransaction(at offset: Int64, _ state: inout State) {
         guard state.detector != nil else { return }
         if state.tracker.windowCount == 0 { state.detector?.settledAll() }
-        state.detector?.didCommit(offset, .none, settled: state.committedSequence)
+        state.detector?.didCommit(offset, .none, settled: state.tracker.committedSequence)
     }
 
     // MARK: For the consumer's thread
@@ -135,12 +133,12 @@ extension PartitionReader {
 /// What ``CrashCounting`` looks at.
 extension PartitionReader: ProbedPartition {
     var needsProbing: Bool {
-        state.withLock { $0.phase == .reading && $0.detector?.needsProbing == true }
+        state.withLock { $0.gate.phase == .reading && $0.detector?.needsProbing == true }
     }
 
     var wantsTurn: Bool {
         state.withLock { state in
-            guard state.phase == .reading, case .wanted = state.detector?.turn else { return false }
+            guard state.gate.phase == .reading, case .wanted = state.detector?.turn else { return false }
             return true
         }
     }
@@ -155,9 +153,9 @@ extension PartitionReader: ProbedPartition {
 
     func endTurnIfOver() -> Bool {
         state.withLock { state in
-            guard state.phase == .reading else { return state.tracker.heldCount == 0 }
+            guard state.gate.phase == .reading else { return state.tracker.heldCount == 0 }
             // No loop can take it meanwhile, and the other partitions would wait. It asks again.
-            if state.isPaused || state.pendingSeeks > 0 { state.detector?.returnTurn() }
+            if state.gate.isHeld { state.detector?.returnTurn() }
             switch state.detector?.turn {
             case .taken where state.tracker.heldCount == 0:
                 state.detector?.endTurn()

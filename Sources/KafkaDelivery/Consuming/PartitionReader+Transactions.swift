@@ -18,15 +18,12 @@ extension PartitionReader {
 
     func claim(_ message: ReceivedMessage, for transaction: UInt64) -> Claim {
         state.withLock { state in
-            guard state.phase != .ended else { return .ended }
-            guard state.transaction ?? transaction == transaction else { return .otherTransaction }
+            guard state.gate.phase != .ended else { return .ended }
+            guard state.transaction.admits(transaction) else { return .otherTransaction }
             // Of an attempt that has its verdict the application may hold the next one, which is the same to the tracker.
             guard !message.hasVerdict, state.tracker.claim(message.sequence) == .settled else { return .repeated }
             _ = message.give(.claimed)
-            if state.transaction == nil {
-                state.transaction = transaction
-                state.transactionRun = state.run
-            }
+            state.transaction.join(transaction, run: state.run)
             return .taken
         }
     }
@@ -65,7 +62,7 @@ extension PartitionReader {
     /// The transaction has committed.
     func settleClaims(at offset: Int64) {
         endTransaction { state in
-            state.committedSequence = max(state.committedSequence, state.tracker.settleClaims(at: offset))
+            state.tracker.settleClaims(at: offset)
             noteTransaction(at: offset, &state)
         }
     }
@@ -75,7 +72,7 @@ extension PartitionReader {
         let now = core.backoff.now
         endTransaction { state in
             state.tracker.rejectClaims()
-            for message in messages { state.keep(Rejected(message: message, due: now, holdsPartition: true)) }
+            for message in messages { state.keep(message, due: now, holdsPartition: true) }
         }
     }
 
@@ -88,7 +85,7 @@ extension PartitionReader {
     private func endTransaction(_ body: (inout State) -> Void) {
         let (isDrained, isUncommitted) = state.withLock { state in
             if state.mayEndTransaction { body(&state) }
-            state.transaction = nil
+            state.transaction.end()
             state.isWindowFull = false
             return (isWaitedFor(&state), state.tracker.commitTarget != nil)
         }
@@ -102,5 +99,5 @@ extension PartitionReader {
 
 extension PartitionReader.State {
     /// Whether what the transaction had is still there to be settled: the partition is ours, and did not begin again.
-    fileprivate var mayEndTransaction: Bool { phase != .ended && run == transactionRun }
+    fileprivate var mayEndTransaction: Bool { gate.phase != .ended && transaction.belongs(to: run) }
 }

@@ -10,7 +10,7 @@ extension PartitionReader {
         var asksThread = false
         let verdict = state.withLock { state in
             if let later = message.give(.acknowledged) { return later }
-            guard state.phase != .ended else {
+            guard state.gate.phase != .ended else {
                 isDrained = state.letGo(of: sequence)
                 return VerdictEffect.ended
             }
@@ -43,7 +43,7 @@ extension PartitionReader {
         var isDrained = false
         let verdict = state.withLock { state in
             if let later = message.give(new) { return later }
-            guard state.phase != .ended else {
+            guard state.gate.phase != .ended else {
                 isDrained = state.letGo(of: message.sequence)
                 return VerdictEffect.ended
             }
@@ -51,7 +51,7 @@ extension PartitionReader {
                 return state.afterthought(on: message.sequence)
             }
             isDrained = isWaitedFor(&state)
-            state.keep(Rejected(message: message, due: due, holdsPartition: holdsPartition))
+            state.keep(message, due: due, holdsPartition: holdsPartition)
             return .settled
         }
         switch verdict {
@@ -82,22 +82,22 @@ extension PartitionReader {
         }
     }
 
-    var isReading: Bool { state.withLock { $0.phase == .reading } }
+    var isReading: Bool { state.withLock { $0.gate.phase == .reading } }
 
     /// Whether the partition is still ours, so that something can be committed.
-    var isOurs: Bool { state.withLock { $0.phase != .ended } }
+    var isOurs: Bool { state.withLock { $0.gate.phase != .ended } }
 
     /// Whether everything that the partition held was handed out.
-    var isAtEnd: Bool { state.withLock { $0.isAtEnd } }
+    var isAtEnd: Bool { state.withLock { $0.position.isAtEnd } }
 
     /// Whether a verdict on a delivery would still count, and more of the partition is handed out.
     func isCurrent(_ sequence: OffsetTracker.Sequence) -> Bool {
-        state.withLock { $0.phase == .reading && !$0.tracker.isOutdated(sequence) }
+        state.withLock { $0.gate.phase == .reading && !$0.tracker.isOutdated(sequence) }
     }
 
     /// Whether a delivery has no verdict yet, or one that hands it out again.
     func isUnsettled(_ sequence: OffsetTracker.Sequence) -> Bool {
-        state.withLock { $0.phase != .ended && $0.tracker.isUnsettled(sequence) }
+        state.withLock { $0.gate.phase != .ended && $0.tracker.isUnsettled(sequence) }
     }
 
     /// The last reference to a delivery went without a verdict.
@@ -118,14 +118,13 @@ extension PartitionReader.State {
     fileprivate mutating func letGo(of sequence: OffsetTracker.Sequence) -> Bool {
         let wasStuck = tracker.stuckCount > 0
         tracker.abandon(sequence)
-        return phase != .reading && wasStuck && tracker.stuckCount == 0
+        return gate.phase != .reading && wasStuck && tracker.stuckCount == 0
     }
 
-    /// Keeps a rejected message until it is handed out again, in the order of the partition.
-    mutating func keep(_ rejected: PartitionReader.Rejected) {
-        guard phase == .reading else { return }
-        let index = self.rejected.firstIndex { $0.message.sequence > rejected.message.sequence }
-        self.rejected.insert(rejected, at: index ?? self.rejected.endIndex)
+    /// Keeps a rejected message until it is handed out again, unless nothing of the partition will be.
+    mutating func keep(_ message: ReceivedMessage, due: ContinuousClock.Instant, holdsPartition: Bool) {
+        guard gate.phase == .reading else { return }
+        rejected.keep(message, message.sequence, due: due, holdsPartition: holdsPartition)
     }
 
     /// What a verdict is that changes nothing.

@@ -18,71 +18,37 @@ final class PartitionReader: ReadyPartition {
         case failed(KafkaError)
     }
 
-    enum Phase {
-        case reading
-        /// Nothing more is handed out; verdicts still count.
-        case stopped
-        /// Not ours any more: verdicts change nothing.
-        case ended
-    }
-
-    struct Rejected {
-        let message: ReceivedMessage
-        let due: ContinuousClock.Instant
-        /// Whether nothing else of the partition is handed out before it.
-        let holdsPartition: Bool
-    }
-
+    /// What the duties of a reader know, each a value of its own.
     struct State {
-        var phase = Phase.reading
-        /// Nothing is handed out until the application resumes.
-        var isPaused = false
-        /// How many seeks are under way: nothing is handed out until the last of them is over.
-        var pendingSeeks = 0
-        /// The offset from which the next message is read; nil until that is known.
-        var position: Int64?
+        var gate = HandOutGate()
+        var position = ReadPosition()
         var tracker = OffsetTracker()
-        /// The transaction that some of the deliveries are part of.
-        var transaction: UInt64?
-        /// Which run of offsets those belong to.
-        var transactionRun = 0
+        var transaction = PartitionTransaction()
         /// What was read, as far as it tells what a message is that does not come after it.
         var life: LogLife
         /// How often the partition began again, see ``OffsetTracker/restart()``.
         var run = 0
+        /// Whether loops were told that there is no room, and are to be told when there is.
         var isWindowFull = false
-        /// Whether nothing was read since librdkafka said that the partition is at its end.
-        var isAtEnd = false
-        var failure: KafkaError?
-        /// Whether librdkafka does not fetch the partition any more.
-        var isFetchStopped = false
-        /// Negatively acknowledged and to be handed out again, in the order of the partition.
-        var rejected: [Rejected] = []
+        var rejected = RejectedMessages<ReceivedMessage>()
         /// Looks for messages that kill processes, where that is asked for; see ``PoisonDetector``.
         var detector: PoisonDetector?
         /// Read, and not to be handed out before the guard says so.
         var pending: FetchedMessage?
-        /// How many of the messages that were handed out are committed.
-        var committedSequence: OffsetTracker.Sequence = 0
-        /// Read since the broker threads were woken last.
-        var readMessages = 0
-        var readBytes = 0
+        var prefetched = PrefetchUse()
 
         /// The partition goes on at another offset: what was handed out before counts no longer.
         ///
         /// - Returns: What was kept to be handed out again, to be let go of outside of the lock: each owns a C object.
-        mutating func beginAgain() -> [Rejected] {
+        mutating func beginAgain() -> [ReceivedMessage] {
             tracker.restart()
             detector?.restart()
-            committedSequence = tracker.nextSequence
             pending = nil
             life.beginAgain()
             run += 1
             isWindowFull = false
-            failure = nil
-            isFetchStopped = false
-            defer { rejected = [] }
-            return rejected
+            gate.beginAgain()
+            return rejected.removeAll()
         }
     }
 
@@ -141,7 +107,7 @@ final class PartitionReader: ReadyPartition {
     private struct Findings {
         var problems: [KafkaError] = []
         /// To be let go of outside of the lock: each owns a C object.
-        var outdated: [Rejected] = []
+        var outdated: [ReceivedMessage] = []
         var isAtEnd = false
         var isHungry = false
         var asksThread = false
@@ -171,9 +137,9 @@ final class PartitionReader: ReadyPartition {
     }
 
     private func take(_ state: inout State, _ findings: inout Findings) -> Taken {
-        guard state.phase == .reading else { return .ended }
-        guard !state.isPaused, state.pendingSeeks == 0 else { return .empty }
-        if let failure = state.failure { return .failed(failure) }
+        guard state.gate.phase == .reading else { return .ended }
+        guard !state.gate.isHeld else { return .empty }
+        if let failure = state.gate.failure { return .failed(failure) }
         if !state.rejected.isEmpty, let taken = takeRejected(&state) { return taken }
         guard state.tracker.windowCount < window else {
             if !state.isWindowFull, state.tracker.heldCount == 0, state.rejected.isEmpty {
@@ -190,18 +156,13 @@ final class PartitionReader: ReadyPartition {
     /// What was negatively acknowledged comes first, when its time has come.
     private func takeRejected(_ state: inout State) -> Taken? {
         guard state.detector?.mayHandOutAgain ?? true else { return .empty }
-        let now = core.backoff.now
-        for (index, rejected) in state.rejected.enumerated() {
-            if rejected.due <= now {
-                state.rejected.remove(at: index)
-                state.tracker.handOutAgain(rejected.message.sequence, at: core.stamp)
-                return .delivery(KafkaConsumer.Delivery(ReceivedMessage(after: rejected.message)))
-            }
-            // What failed after one that holds the partition comes after it, though its own time may have come: they fail
-            // together in a batch, and wait the longer the more often they have failed.
-            if rejected.holdsPartition { return .empty }
+        switch state.rejected.next(at: core.backoff.now) {
+        case .message(let message):
+            state.tracker.handOutAgain(message.sequence, at: core.stamp)
+            return .delivery(KafkaConsumer.Delivery(ReceivedMessage(after: message)))
+        case .wait: return .empty
+        case .none: return state.detector?.isOneAtATime == true ? .empty : nil
         }
-        return state.detector?.isOneAtATime == true ? .empty : nil
     }
 
     private func read(_ state: inout State, _ findings: inout Findings) -> Taken {
@@ -221,7 +182,7 @@ final class PartitionReader: ReadyPartition {
             if resets.now != state.life.knownResets { noteResets(before: offset, &state) }
             if offset <= state.life.last, !beginsAgain(at: view, &state, &findings) {
                 // It may be on its way elsewhere.
-                guard state.pendingSeeks == 0 else { return .empty }
+                guard !state.gate.isSeeking else { return .empty }
                 continue
             }
             noteRead(view, &state)
@@ -235,11 +196,9 @@ final class PartitionReader: ReadyPartition {
     }
 
     private func noteRead(_ message: RdKafkaMessage.View, _ state: inout State) {
-        state.isAtEnd = false
         state.life.read(message.offset, epoch: leaderEpoch(message))
-        state.position = OffsetTracker.nextToRead(after: message.offset)
-        state.readMessages += 1
-        state.readBytes += message.size
+        state.position.read(message.offset)
+        state.prefetched.read(bytes: message.size)
     }
 
     /// Whether a seek is safe, or in vain: librdkafka has fetched since it was told of the partition, or failed, or the partition ended.
@@ -251,13 +210,15 @@ final class PartitionReader: ReadyPartition {
     func mayBeSought() -> Bool {
         var findings = Findings()
         let isSafe = state.withLock { state in
-            guard state.phase == .reading, state.position == nil, state.failure == nil else { return true }
+            guard state.gate.phase == .reading, state.gate.failure == nil, state.position.next == nil else {
+                return true
+            }
             // Its length says nothing: there are markers in it.
             while let message = queue.consume() {
                 let view = message.view
                 if view.isPartitionEnd {
                     // Not told: where it is sought to, it may be at its end or not.
-                    state.position = view.offset
+                    state.position.move(to: view.offset)
                     return true
                 }
                 guard view.isMessage else {
@@ -308,10 +269,9 @@ final class PartitionReader: ReadyPartition {
         _ findings: inout Findings
     ) -> KafkaError? {
         if message.isPartitionEnd {
-            state.position = message.offset
+            state.position.reachedEnd(at: message.offset)
             findings.isAtEnd = true
             state.detector?.reachedEnd(isEmpty: state.tracker.windowCount == 0)
-            state.isAtEnd = true
             return nil
         }
         let error = message.error(of: partition)
@@ -321,8 +281,7 @@ final class PartitionReader: ReadyPartition {
             findings.problems.append(error)
             return nil
         }
-        state.failure = error
-        state.isFetchStopped = true
+        state.gate.fail(error, isFetchStopped: true)
         return error
     }
 
@@ -345,10 +304,7 @@ final class PartitionReader: ReadyPartition {
         let missing = relation == .doubtful ? state.tracker.firstUnsettled.map(\.offset) : nil
         findings.outdated += state.beginAgain()
         core.noteRestart()
-        if let missing, missing < offset {
-            state.pendingSeeks += 1
-            findings.missing = missing
-        }
+        if let missing, missing < offset, state.gate.beginSeek() { findings.missing = missing }
         findings.problems.append(
             KafkaError(
                 .offsetOutOfRange,
@@ -362,25 +318,18 @@ final class PartitionReader: ReadyPartition {
 
     @inline(never)
     private func noteResets(before offset: Int64, _ state: inout State) {
-        let start = state.position ?? startingOffset
+        let start = state.position.next ?? startingOffset
         state.life.note(resets.news(since: state.life.knownResets), next: offset, start: start, isFetched: true)
     }
 
-    /// Whether the fetcher, which stops at a full queue and looks again only when something wakes it, should be woken:
-    /// when half of what it may prefetch was read since the last time, and when all was read and there is more.
     private func mayFetchMore(_ state: inout State, after taken: Taken) -> Bool {
-        guard state.readMessages > 0 else { return false }
-        let isHalfRead =
-            state.readMessages * 2 >= prefetch.maximumMessages || state.readBytes * 2 >= prefetch.maximumBytes
-        let isAllRead =
-            if case .empty = taken {
-                OffsetTracker.nextToRead(after: state.life.last) < queue.client?.cachedEnd(of: partition) ?? -1
-            } else {
-                false
-            }
-        guard isHalfRead || isAllRead else { return false }
-        state.readMessages = 0
-        state.readBytes = 0
-        return true
+        let last = state.life.last
+        return state.prefetched.takeRefill(of: prefetch, isAllRead: isAllRead(after: taken, last))
+    }
+
+    /// Whether nothing more is in the queue, and the partition goes on.
+    private func isAllRead(after taken: Taken, _ last: Int64) -> Bool {
+        guard case .empty = taken else { return false }
+        return OffsetTracker.nextToRead(after: last) < queue.client?.cachedEnd(of: partition) ?? -1
     }
 }
