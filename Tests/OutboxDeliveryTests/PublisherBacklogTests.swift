@@ -105,4 +105,20 @@ struct PublisherBacklogTests {
         #expect(settlement.accepted.map(\.id.number) == [2, 4])
         #expect(settlement.parked.map(\.event.id.number) == [1])
     }
+
+    @Test func anIdlePublisherLooksAgainBeforeEachPollIntervalAndTheIntervalGrowsToItsMaximum() throws {
+        var (state, first) = opened([0, 1])
+        var waits: [Duration] = []
+        var actions = state.advance(.read(try #require(first.first).0, []), at: start)
+        for _ in 0..<10 {
+            // The wait ends without a notification: all is read at once.
+            actions += state.advance(.waited(false, session: 0), at: start)
+            waits += actions.compactMap { if case .wait(let time) = $0 { time } else { nil } }
+            let (ticket, request) = try #require(reads(actions).last)
+            #expect(request.slots == [0, 1])
+            actions = state.advance(.read(ticket, []), at: start)
+        }
+        #expect(waits.prefix(4) == [.milliseconds(40), .milliseconds(80), .milliseconds(160), .milliseconds(320)])
+        #expect(waits.last == .seconds(1) && waits.allSatisfy { $0 <= .seconds(1) })
+    }
 }

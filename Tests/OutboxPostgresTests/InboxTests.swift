@@ -1,7 +1,8 @@
 import OutboxDelivery
-import OutboxPostgres
 import Synchronization
 import Testing
+
+@testable import OutboxPostgres
 
 @Suite(.timeLimit(.minutes(2))) struct PostgresInboxTests {
     private struct Failure: Error {}
@@ -224,6 +225,23 @@ import Testing
         await inbox.close()
         let closed = await #expect(throws: OutboxError.self) { try await inbox.nextOffset(of: place) }
         #expect(closed?.kind == .closed)
+    }
+
+    // A restart ends what is idle, and no message should have to fail for it.
+    @Test func aConnectionThatEndedWhileItWasIdleIsNotHandedOut() async throws {
+        let database = try await TestDatabase.make()
+        let connection = try await database.connect()
+        let pool = LibpqPool(database.settings, maximum: 1)
+        let pid = OutboxStatement("SELECT pg_backend_pid()::bigint")
+        let (first, core) = try await pool.withConnection { connection in
+            (try await connection.query(pid).integer(0, 0), connection.core)
+        }
+        try await connection.query(OutboxStatement("SELECT pg_terminate_backend($1::int)", [.integer(first ?? 0)]))
+        await core.waitForEnd()
+        let second = try await pool.withConnection { try await $0.query(pid).integer(0, 0) }
+        #expect(second != nil && second != first)
+        await pool.close()
+        await connection.close()
     }
 
     @Test func keysAreForgottenAfterTheirTime() async throws {

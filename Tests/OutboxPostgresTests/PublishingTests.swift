@@ -1,6 +1,7 @@
 import Foundation
 import OutboxDelivery
 import OutboxPostgres
+import Synchronization
 import Testing
 
 @Suite(.timeLimit(.minutes(2)))
@@ -154,13 +155,31 @@ struct PublishingTests {
         await test.close()
     }
 
+    // How long an interval may be is PublisherBacklogTests' to say, by a clock of its own.
     @Test func aLostNotificationCostsAPollIntervalAndNoMore() async throws {
         let test = try await TestOutbox.make()
-        let recorder = Recorder()
-        let publisher = test.publisher(recorder) { $0.maximumPollInterval = .milliseconds(100) }
+        let store = CountingStore(test.outbox)
+        // How many reads had begun when an event arrived: none begins while it is at its destination.
+        let arrivals = Mutex<[Int]>([])
+        let recorder = Recorder { _ in
+            arrivals.withLock { $0.append(store.counts.reads) }
+            return nil
+        }
+        let publisher = OutboxPublisher(store: store, destinations: ["kafka": recorder])
         try await running(publisher) {
             try await test.write(OutboxMessage(topic: "1", key: "k", payload: ""))
             await recorder.wait(for: 1)
+            for number in 2...4 {
+                // Nothing tells of it, and the publisher is idle: the next read after the commit finds the row.
+                while try await test.count() > 0 { await Task.yield() }
+                let (waits, reads) = store.counts
+                while store.counts.waits < waits + 2 { await Task.yield() }
+                #expect(store.counts.reads > reads)
+                try await test.write(OutboxMessage(topic: "\(number)", key: "k", payload: ""))
+                let before = store.counts.reads
+                await recorder.wait(for: number)
+                #expect(arrivals.withLock { $0.last ?? .max } <= before + 1)
+            }
         }
         await test.close()
     }

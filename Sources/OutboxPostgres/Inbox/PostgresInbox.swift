@@ -207,12 +207,7 @@ public final class PostgresInbox: AsyncInbox {
         } catch let error as OutboxError {
             throw error
         } catch {
-            throw OutboxError(
-                kind: .cancelled,
-                persistence: .notPersisted,
-                recovery: .retry,
-                reason: "the task was cancelled"
-            )
+            throw LibpqFailure.cancelled
         }
     }
 

@@ -33,6 +33,14 @@ enum LibpqFailure {
         )
     }
 
+    /// The task was cancelled before anything was done for good.
+    static let cancelled = OutboxError(
+        kind: .cancelled,
+        persistence: .notPersisted,
+        recovery: .retry,
+        reason: "the task was cancelled"
+    )
+
     /// The connection is gone, or was never there.
     static func connection(_ message: String, persistence: DeliveryPersistence?) -> OutboxError {
         OutboxError(

@@ -45,7 +45,7 @@ struct PostgresCheck {
         try await connection.run(
             OutboxStatement(
                 "SELECT pg_advisory_lock_shared($1::bigint::int, $2::int)",
-                [.integer(Int64(Int32(truncatingIfNeeded: oid))), .integer(Int64(PostgresSession.memberLock))]
+                [.integer(Int64(Int32(truncatingIfNeeded: oid))), .integer(Int64(PostgresSlots.memberLock))]
             )
         )
         try await connection.run(OutboxStatement("LISTEN \(table.quoted(table.channel))"))

@@ -8,28 +8,27 @@ struct PostgresLocks {
     /// Publishers that do not close.
     private var members = 0
 
+    /// The locks of an outbox, whose number is the first value.
+    static let held = """
+        FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2 AND classid = $1::oid AND granted
+            AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+        """
+
     static func statement(relation: Int64) -> OutboxStatement {
-        OutboxStatement(
-            """
-            SELECT objid::bigint, pid = pg_backend_pid() FROM pg_locks
-            WHERE locktype = 'advisory' AND objsubid = 2 AND classid = $1::oid AND granted
-                AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-            """,
-            [.integer(relation)]
-        )
+        OutboxStatement("SELECT objid::bigint, pid = pg_backend_pid() \(held)", [.integer(relation)])
     }
 
     init(_ rows: LibpqRows) {
         for row in 0..<rows.count {
             guard let object = rows.integer(row, 0).flatMap({ Int(exactly: $0) }) else { continue }
-            if object == PostgresSession.memberLock { members += 1 }
+            if object == PostgresSlots.memberLock { members += 1 }
             if rows.boolean(row, 1) == true { mine.insert(object) }
             taken.insert(object)
         }
     }
 
     /// Whether this session counts among the publishers.
-    var isMember: Bool { mine.contains(PostgresSession.memberLock) }
+    var isMember: Bool { mine.contains(PostgresSlots.memberLock) }
 
     /// How many publishers share the slots, this one included.
     var publishers: Int { isMember ? members : members + 1 }

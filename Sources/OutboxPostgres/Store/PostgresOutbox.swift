@@ -23,7 +23,8 @@ public final class PostgresOutbox: OutboxStore, OutboxAdministration {
         public var table: OutboxTable
 
         /// After how long a publisher that stands still loses its slots to others, 1 second to an hour. PostgreSQL ends its session
-        /// then (`idle_session_timeout`, `statement_timeout`, `tcp_user_timeout`); the publisher says a word at a third of it.
+        /// then (`idle_session_timeout`, `statement_timeout`, `tcp_user_timeout`), or other publishers do, where it stands still in the middle
+        /// of a read; the publisher says a word at a third of it.
         public var sessionTimeout: Duration = .seconds(10)
 
         /// How often to look for rows where none can be, as a safety net; more than zero.
@@ -172,12 +173,7 @@ public final class PostgresOutbox: OutboxStore, OutboxAdministration {
         } catch let error as OutboxError {
             throw error
         } catch {
-            throw OutboxError(
-                kind: .cancelled,
-                persistence: .notPersisted,
-                recovery: .retry,
-                reason: "it was cancelled"
-            )
+            throw LibpqFailure.cancelled
         }
     }
 
@@ -237,12 +233,7 @@ public final class PostgresOutbox: OutboxStore, OutboxAdministration {
         } catch let error as OutboxError {
             throw error
         } catch {
-            throw OutboxError(
-                kind: .cancelled,
-                persistence: .notPersisted,
-                recovery: .retry,
-                reason: "it was cancelled"
-            )
+            throw LibpqFailure.cancelled
         }
         // It is decided; without this publishers find it a poll interval later.
         try? await wake()

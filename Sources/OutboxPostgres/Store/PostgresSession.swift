@@ -10,27 +10,19 @@ public final class PostgresSession: OutboxSession {
     private struct State {
         var owned: Set<Int> = []
         var floor = PostgresFloor()
-        /// Slots with parked rows, where reading has to look for keys that are held back.
-        var parkedSlots: Set<Int> = []
-        /// Slots with parked rows about which a person decided.
-        var decidedSlots: Set<Int> = []
+        var parkedSlots = PostgresParkedSlots()
         var destinations: Set<String> = []
+        /// Those whose rows are read slot by slot, for all at once took longer than a statement may.
+        var long: Set<String?> = []
         var lastSweep: ContinuousClock.Instant
-        /// Counts what was parked; and when that was in each slot.
-        var parkings = 0
-        var lastParking: [Int: Int] = [:]
     }
-
-    /// Held by every publisher that does not close, to be counted.
-    static let memberLock = 32
 
     private let outbox: PostgresOutbox.Configuration
     private let connection: LibpqConnection
     private let reading: PostgresReading
     private let upkeep: PostgresUpkeep
     private let archive: PostgresArchive.Upkeep
-    /// The table's number in `pg_class`, which is the first half of the locks' names.
-    private let relation: Int64
+    private let slots: PostgresSlots
     // Calls of the publisher, which may overlap, meet here. Not held while anything waits.
     private let state: Mutex<State>
 
@@ -46,7 +38,7 @@ public final class PostgresSession: OutboxSession {
     ) {
         self.outbox = outbox
         self.connection = connection
-        self.relation = relation
+        self.slots = PostgresSlots(connection: connection, relation: relation)
         self.reading = PostgresReading(table: outbox.table)
         self.upkeep = upkeep
         self.archive = archive
@@ -66,12 +58,14 @@ public final class PostgresSession: OutboxSession {
     public func leave(busy: Set<Int>) async throws(OutboxError) -> OutboxShare {
         let locks = try await lookAtLocks()
         let share = try await share(0, locks, busy: busy)
-        if locks.isMember { try await lock("pg_advisory_unlock_shared", [Self.memberLock]) }
+        if locks.isMember { try await slots.leave() }
         return share
     }
 
     private func lookAtLocks() async throws(OutboxError) -> PostgresLocks {
-        PostgresLocks(try await connection.query(PostgresLocks.statement(relation: relation)))
+        let locks = try await slots.look()
+        if locks.publishers > 1 { await slots.endThoseThatStandStill(for: outbox.sessionTimeout) }
+        return locks
     }
 
     /// Gives slots back, or takes some, until it has so many.
@@ -80,14 +74,14 @@ public final class PostgresSession: OutboxSession {
         guard owned.isSubset(of: locks.mine) else { throw PostgresLocks.fenced }
         let surplus = owned.subtracting(busy).shuffled().prefix(max(0, owned.count - count))
         if !surplus.isEmpty {
-            try await lock("pg_advisory_unlock", surplus)
+            try await slots.giveBack(surplus)
             owned.subtract(surplus)
         }
         let free = Set(0..<OutboxEvent.slotCount).subtracting(locks.taken).shuffled()
         let wanted = free.prefix(max(0, count - owned.count))
         var new: Set<Int> = []
         if !wanted.isEmpty {
-            new = try await lock("pg_try_advisory_lock", wanted)
+            new = try await slots.take(wanted)
             owned.formUnion(new)
         }
         let now = owned
@@ -100,24 +94,6 @@ public final class PostgresSession: OutboxSession {
         return OutboxShare(slots: now, publishers: locks.publishers)
     }
 
-    /// Calls a function of advisory locks for slots.
-    ///
-    /// - Returns: Those for which it returned true.
-    @discardableResult
-    private func lock(_ function: String, _ slots: some Sequence<Int>) async throws(OutboxError) -> Set<Int> {
-        let statement = OutboxStatement(
-            "SELECT slot::bigint, \(function)($1::bigint::int, slot) FROM unnest($2::int[]) AS slot",
-            [
-                .integer(Int64(Int32(truncatingIfNeeded: relation))),
-                .text(PostgresArray.integers(slots.map(Int64.init))),
-            ]
-        )
-        let rows = try await connection.query(statement)
-        return Set(
-            (0..<rows.count).filter { rows.boolean($0, 1) == true }.compactMap { rows.integer($0, 0).map(Int.init) }
-        )
-    }
-
     // MARK: Rows
 
     /// Reads the first rows of slots: those that a person resumed first.
@@ -126,8 +102,8 @@ public final class PostgresSession: OutboxSession {
             state.destinations.insert(request.destination)
             return (
                 request.slots.map { state.floor.of(PostgresFloor.Lane(slot: $0, destination: request.destination)) },
-                !state.parkedSlots.isDisjoint(with: request.slots),
-                !state.decidedSlots.isDisjoint(with: request.slots)
+                !state.parkedSlots.parked.isDisjoint(with: request.slots),
+                !state.parkedSlots.decided.isDisjoint(with: request.slots)
             )
         }
         var events: [OutboxEvent] = []
@@ -137,14 +113,7 @@ public final class PostgresSession: OutboxSession {
         }
         // Rows of keys that are held back are moved out of the way, and then what is behind them is read.
         while true {
-            let statement = reading.rows(request, floors: floors, looksForHeld: looksForHeld)
-            let rows = try await connection.query(statement)
-            var held: [OutboxEvent.ID] = []
-            events.reserveCapacity(events.count + rows.count)
-            for row in 0..<rows.count {
-                let event = try PostgresReading.event(rows, row, origin: .outbox, after: events.last)
-                if rows.boolean(row, 9) == true { held.append(event.id) } else { events.append(event) }
-            }
+            let held = try await append(request, floors, looksForHeld: looksForHeld, to: &events)
             if held.isEmpty { break }
             try await connection.query(PostgresSettling(table: outbox.table).follow(held))
             // All of it again: an answer with fewer rows than were asked for says that there are no more.
@@ -157,6 +126,55 @@ public final class PostgresSession: OutboxSession {
         }
         if !zip(events, events.dropFirst()).allSatisfy({ order($0, $1) }) { events.sort(by: order) }
         return events
+    }
+
+    /// Reads the first rows of slots.
+    ///
+    /// - Returns: Those whose key is held back, which are not appended.
+    private func append(
+        _ request: OutboxReadRequest,
+        _ floors: [Int64],
+        looksForHeld: Bool,
+        to events: inout [OutboxEvent]
+    ) async throws(OutboxError) -> [OutboxEvent.ID] {
+        var held: [OutboxEvent.ID] = []
+        let lanes = Array(zip(request.slots, floors))
+        let answers = try await inParts(lanes, of: request.destination) { lanes throws(OutboxError) in
+            var part = request
+            part.slots = lanes.map(\.0)
+            if lanes.count < request.slots.count { part.maximumBytes /= max(request.slots.count, 1) }
+            return try await connection.query(
+                reading.rows(part, floors: lanes.map(\.1), looksForHeld: looksForHeld)
+            )
+        }
+        for rows in answers {
+            events.reserveCapacity(events.count + rows.count)
+            for row in 0..<rows.count {
+                let event = try PostgresReading.event(rows, row, origin: .outbox, after: events.last)
+                if rows.boolean(row, 9) == true { held.append(event.id) } else { events.append(event) }
+            }
+        }
+        return held
+    }
+
+    /// Asks about lanes of a destination, all at once, or one after another where that takes longer than the server lets a statement run:
+    /// a first read may have to go past millions of rows of another destination, or of dead ones.
+    private func inParts<Lane, Answer>(
+        _ lanes: [Lane],
+        of destination: String?,
+        _ ask: ([Lane]) async throws(OutboxError) -> Answer
+    ) async throws(OutboxError) -> [Answer] {
+        if lanes.count < 2 || !state.withLock({ $0.long.contains(destination) }) {
+            do throws(OutboxError) {
+                return [try await ask(lanes)]
+            } catch {
+                guard error.code == "57014", lanes.count > 1 else { throw error }
+                state.withLock { _ = $0.long.insert(destination) }
+            }
+        }
+        var answers: [Answer] = []
+        for lane in lanes { answers.append(try await ask([lane])) }
+        return answers
     }
 
     /// Deletes and parks rows.
@@ -175,22 +193,11 @@ public final class PostgresSession: OutboxSession {
             } catch let error as OutboxError {
                 throw error
             } catch {
-                throw OutboxError(
-                    kind: .cancelled,
-                    persistence: .notPersisted,
-                    recovery: .retry,
-                    reason: "it was cancelled"
-                )
+                throw LibpqFailure.cancelled
             }
         }
         if !settlement.parked.isEmpty {
-            state.withLock { state in
-                state.parkings += 1
-                for parking in settlement.parked {
-                    state.parkedSlots.insert(parking.event.id.slot)
-                    state.lastParking[parking.event.id.slot] = state.parkings
-                }
-            }
+            state.withLock { $0.parkedSlots.notePark(settlement.parked.map(\.event.id.slot)) }
         }
         return settlement.parked.count
     }
@@ -231,16 +238,18 @@ public final class PostgresSession: OutboxSession {
         }
         if isSweepDue { found.foundBelowFloor = try await sweep() }
         try await moveFloor()
-        let heads = try await upkeep.heads(lanes(nil), of: nil)
+        let heads = try await heads(of: nil)
         found.oldestAge = heads.compactMap(\.age).max()
         found.destinations = Set(heads.compactMap(\.destination))
-        if let days = outbox.archiveDays { await maintainArchive(days: days, at: now) }
+        if let days = outbox.archiveDays {
+            await archive.maintain(PostgresArchive(table: outbox.table, days: days), outbox.connection, at: now)
+        }
         return found
     }
 
     /// Which slots have parked rows, and carries out what is to be discarded.
     private func lookAtParked() async throws(OutboxError) {
-        let (owned, begun) = state.withLock { ($0.owned, $0.parkings) }
+        let (owned, look) = state.withLock { ($0.owned, $0.parkedSlots.begin(of: $0.owned)) }
         guard !owned.isEmpty else { return }
         let parked = outbox.table.name("_parked")
         let slots = OutboxValue.text(PostgresArray.integers(owned.map(Int64.init)))
@@ -258,13 +267,7 @@ public final class PostgresSession: OutboxSession {
         let decided = Set(
             (0..<rows.count).filter { rows.boolean($0, 1) == true }.compactMap { rows.integer($0, 0).map(Int.init) }
         )
-        state.withLock { state in
-            // Answers are taken in any order: this one says nothing of slots that it did not ask about, nor of those that something was
-            // parked in since. A slot that is looked at for nothing costs little; one that is not lets followers overtake.
-            let gone = owned.subtracting(all).filter { state.lastParking[$0, default: 0] <= begun }
-            state.parkedSlots = state.parkedSlots.union(all).subtracting(gone)
-            state.decidedSlots = state.decidedSlots.subtracting(owned).union(decided)
-        }
+        state.withLock { $0.parkedSlots.note(look, parked: all, decided: decided) }
         if (0..<rows.count).contains(where: { rows.boolean($0, 2) == true }) {
             try await connection.query(
                 OutboxStatement(
@@ -283,7 +286,7 @@ public final class PostgresSession: OutboxSession {
         }
         guard let number else { return }
         for destination in destinations.map(Optional.some) + [nil] {
-            let heads = try await upkeep.heads(lanes(destination), of: destination)
+            let heads = try await heads(of: destination)
             state.withLock { state in
                 for head in heads where state.owned.contains(head.slot) {
                     let lane = PostgresFloor.Lane(slot: head.slot, destination: destination)
@@ -291,6 +294,12 @@ public final class PostgresSession: OutboxSession {
                 }
             }
         }
+    }
+
+    private func heads(of destination: String?) async throws(OutboxError) -> [PostgresUpkeep.Head] {
+        try await inParts(lanes(destination), of: destination) { lanes throws(OutboxError) in
+            try await upkeep.heads(lanes, of: destination)
+        }.flatMap(\.self)
     }
 
     private func lanes(_ destination: String?) -> [(slot: Int, floor: Int64)] {
@@ -302,18 +311,17 @@ public final class PostgresSession: OutboxSession {
     /// Looks below the floor, where no row can be; what is found there is read again from the beginning.
     private func sweep() async throws(OutboxError) -> Int {
         let lanes = state.withLock { state in state.floor.lanes.map { (lane: $0, floor: state.floor.of($0)) } }
-        let rows = try await upkeep.below(lanes)
-        guard let rows else { return 0 }
+        let answers = try await inParts(lanes, of: nil) { lanes throws(OutboxError) in
+            try await upkeep.below(lanes)
+        }
         var count = 0
-        for row in 0..<rows.count {
-            count += Int(rows.integer(row, 1) ?? 0)
-            if let slot = rows.integer(row, 0) { state.withLock { $0.floor.forget(slot: Int(slot)) } }
+        for rows in answers.compactMap(\.self) {
+            for row in 0..<rows.count {
+                count += Int(rows.integer(row, 1) ?? 0)
+                if let slot = rows.integer(row, 0) { state.withLock { $0.floor.forget(slot: Int(slot)) } }
+            }
         }
         return count
-    }
-
-    private func maintainArchive(days: Int, at now: ContinuousClock.Instant) async {
-        await archive.maintain(PostgresArchive(table: outbox.table, days: days), outbox.connection, at: now)
     }
 
     /// For tests: a statement of the session's.

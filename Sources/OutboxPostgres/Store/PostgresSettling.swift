@@ -46,6 +46,20 @@ struct PostgresSettling {
         )
     }
 
+    /// What is stored of a moved row: its columns, and its number. Another row may have that, parked before numbers began anew (`TRUNCATE …
+    /// RESTART IDENTITY`): then it is one of its own, far below, so that what follows with its key is behind it all the same.
+    private var moved: String {
+        let number = "moved.id - n * 4398046511104"
+        let free = """
+            (
+                SELECT \(number) FROM generate_series(0, 30) n WHERE NOT EXISTS (
+                    SELECT FROM \(table.name("_parked")) p WHERE p.slot = moved.slot AND p.id = \(number)
+                ) ORDER BY n LIMIT 1
+            )
+            """
+        return Self.columns.replacing("slot, id", with: "slot, \(free)")
+    }
+
     /// Moves rows behind the parked ones of their key. They are to be sent with them where those were resumed, and where
     /// none of those is left.
     func follow(_ rows: [OutboxEvent.ID]) -> OutboxStatement {
@@ -57,7 +71,7 @@ struct PostgresSettling {
                 RETURNING \(Self.columns.split(separator: ", ").map { "o.\($0)" }.joined(separator: ", "))
             )
             INSERT INTO \(table.name("_parked")) (\(Self.columns), attempts, reason, holds, action)
-            SELECT \(Self.columns), 0, 'it follows a parked event with its key', true, nullif(coalesce((
+            SELECT \(moved), 0, 'it follows a parked event with its key', true, nullif(coalesce((
                 SELECT CASE WHEN p.action IS NULL THEN 'wait' ELSE 'resume' END FROM \(table.name("_parked")) p
                 WHERE p.slot = moved.slot AND sha256(p.key) = sha256(moved.key) AND p.key = moved.key
                     AND p.destination = moved.destination AND p.id < moved.id AND p.holds
@@ -85,7 +99,7 @@ struct PostgresSettling {
                         DELETE FROM \(table.name()) o WHERE o.slot = $1::smallint AND o.id = $2::bigint RETURNING \(columns)
                     )
                     INSERT INTO \(table.name("_parked")) (\(Self.columns), attempts, reason, holds)
-                    SELECT \(Self.columns), $3::int, $4::text, \(parking.withFollowers) FROM moved
+                    SELECT \(moved), $3::int, $4::text, \(parking.withFollowers) FROM moved
                     """,
                     about
                 )
