@@ -25,7 +25,7 @@ struct TransactionEndTests {
             settings.answerTimeout = .seconds(4)
             settings.cancelTimeout = .seconds(100)
             let connection = try await LibpqConnection.open(settings)
-            try await connection.query(OutboxStatement("CREATE TABLE t (id int)"))
+            try await observer.query(OutboxStatement("CREATE TABLE t (id int)"))
             let process = try await observer.query(
                 OutboxStatement("SELECT split_part(pg_read_file('postmaster.pid'), E'\\n', 1)::bigint")
             ).integer(0, 0)
