@@ -30,6 +30,22 @@ struct StartingOffsetTests {
         #expect(asked.value.map(\.partition.topic) == [topic, topic])
     }
 
+    // librdkafka gives the partition up, for nothing is committed, before the application has answered.
+    @Test func aPartitionBeginsAtTheOffsetOfTheApplicationAlsoWhereAMissingOneIsAFailure() async throws {
+        let cluster = try TestCluster()
+        let topic = try await cluster.makeTopic(partitions: 2)
+        try await cluster.fill(topic, partitions: 2, count: 10)
+        var configuration = cluster.quickConsumer(topic)
+        configuration.autoOffsetReset = .failure
+        configuration.startingOffset = { _ in 7 }
+        try await withKafkaConsumer(configuration, logger: .test) { consumer in
+            let taken = try await consumer.take(6)
+            for partition in 0..<2 {
+                #expect(taken.filter { $0.partition == partition }.map(\.offset) == [7, 8, 9])
+            }
+        }
+    }
+
     @Test func nilBeginsWhereThePartitionWouldBeginAnyway() async throws {
         let cluster = try TestCluster()
         let topic = try await cluster.makeTopic()

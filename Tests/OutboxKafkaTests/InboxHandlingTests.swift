@@ -150,6 +150,69 @@ struct InboxHandlingTests {
 
     // MARK: Databases that are away
 
+    // Given up first, the later one would move the offset past the earlier one, which has had one attempt less.
+    @Test func aMessageOfABatchIsNotGivenUpBeforeAnEarlierOneThatComesAgain() async throws {
+        let inbox = MemoryInbox()
+        let place = try await Place.make(2, inbox)
+        let handled = Counter()
+        let consumer = try place.consumer()
+        async let loop: Void = consumer.forEachBatch(
+            inbox: inbox,
+            maximumCount: 2,
+            maximumWait: .seconds(1),
+            retry: .fixed(.zero, maximumAttempts: 2),
+            deadLetters: place.letters(),
+            logger: ExactlyOnceFixture.logger
+        ) { deliveries, transaction in
+            for delivery in deliveries { transaction.note(delivery.offset) }
+            switch handled.next() {
+            case 1: deliveries.last?.negativelyAcknowledge(after: .zero)
+            case 2: throw Failure()
+            default: break
+            }
+        }
+        try await waitUntil { inbox.next(place.partition) == 2 }
+        #expect(inbox.effects == [0])
+        await consumer.close(within: .seconds(10))
+        try await loop
+        #expect(try await place.letterCount() == 1)
+        await place.close()
+    }
+
+    @Test func aHandlerThatAcknowledgesAndFailsEndsTheLoopAndNoMessageIsPassedOver() async throws {
+        let inbox = MemoryInbox()
+        let place = try await Place.make(2, inbox)
+        for isBatch in [true, false] {
+            let consumer = try place.consumer()
+            let error = await #expect(throws: OutboxError.self) {
+                if isBatch {
+                    try await consumer.forEachBatch(
+                        inbox: inbox,
+                        maximumCount: 2,
+                        maximumWait: .seconds(1),
+                        retry: .none,
+                        deadLetters: place.letters(),
+                        logger: ExactlyOnceFixture.logger
+                    ) { deliveries, _ in
+                        deliveries.first?.acknowledge()
+                        deliveries.last?.negativelyAcknowledge(after: .zero)
+                    }
+                } else {
+                    let logger = ExactlyOnceFixture.logger
+                    try await consumer.forEach(inbox: inbox, retry: .none, logger: logger) { delivery, _ in
+                        delivery.acknowledge()
+                        throw Failure()
+                    }
+                }
+            }
+            #expect(error?.kind == .invalidMessage)
+            await consumer.close(within: .seconds(10))
+        }
+        #expect(inbox.next(place.partition) == nil && inbox.effects == [])
+        #expect(try await place.letterCount() == 0)
+        await place.close()
+    }
+
     @Test(arguments: [true, false], [KafkaRetryPolicy.none, .exponential(maximumAttempts: nil)])
     func closingEndsTheWaitForADatabaseThatIsAway(hasLetters: Bool, retry: KafkaRetryPolicy) async throws {
         let inbox = MemoryInbox { _ in Self.error(.unavailable) }

@@ -108,13 +108,10 @@ package struct FailureHandling<Host: HandlingHost>: Sendable {
     /// - Throws: The error where the message is given up and there is nowhere to put it, and the one of ``HandlingStop/endLoop(_:)``.
     @usableFromInline
     package func failed(_ delivery: Delivery, _ error: any Error) throws -> Step {
+        if case .endLoop(let error) = error as? HandlingStop { throw error }
         // The handler has said what becomes of it. It is not to be given up as well.
         if let outcome = delivery.settlement { return .ended(outcome) }
-        if Task.isCancelled { return .ended(.left) }
-        if let stop = error as? HandlingStop {
-            guard case .endLoop(let error) = stop else { return .ended(.left) }
-            throw error
-        }
+        if Task.isCancelled || error is HandlingStop { return .ended(.left) }
         switch retry.decide(attempt: delivery.attempt, error: error) {
         case .retry(let delay):
             delivery.negativelyAcknowledge(error, after: delay, holdingOthers: holdsOthers)

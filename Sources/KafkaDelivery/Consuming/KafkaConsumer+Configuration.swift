@@ -90,7 +90,8 @@ extension KafkaConsumer {
         ///
         /// There is one fetch at a time to each broker. While it is held back because the partitions in it have nothing
         /// new, a busy partition of that broker whose prefetch was full when it was sent waits for it. So it is short;
-        /// an idle consumer asks each broker this often.
+        /// an idle consumer asks each broker this often. A partition for which the group has committed nothing is sought, by
+        /// `seek` or a ``Start`` that has to be looked up, when the answer to its first fetch is there.
         public var maximumFetchWait: Duration = .milliseconds(40)
 
         /// How many deliveries of one partition may be waiting for their verdict, or be settled behind one that waits, 1 or

@@ -166,6 +166,7 @@ final class PartitionReader: ReadyPartition {
     }
 
     private func read(_ state: inout State, _ findings: inout Findings) -> Taken {
+        if state.position.takeUntoldEnd() { noteEnd(&state, &findings) }
         if let pending = state.pending {
             guard mayHandOut(pending.offset, &state, &findings.asksThread) else { return .empty }
             state.pending = nil
@@ -210,21 +211,24 @@ final class PartitionReader: ReadyPartition {
     func mayBeSought() -> Bool {
         var findings = Findings()
         let isSafe = state.withLock { state in
-            guard state.gate.phase == .reading, state.gate.failure == nil, state.position.next == nil else {
-                return true
-            }
+            guard state.gate.phase == .reading, state.gate.failure == nil, state.position.next == nil,
+                startingOffset < 0
+            else { return true }
             // Its length says nothing: there are markers in it.
             while let message = queue.consume() {
                 let view = message.view
                 if view.isPartitionEnd {
-                    // Not told: where it is sought to, it may be at its end or not.
-                    state.position.move(to: view.offset)
+                    // Where it is sought to, it may be at its end or not.
+                    state.position.reachedEndBeforeSeek(at: view.offset)
                     return true
                 }
                 guard view.isMessage else {
-                    if noteError(view, &state, &findings) != nil { return true }
+                    // What was fetched and cannot be read has an offset; librdkafka's question for one has a logical one, or none.
+                    let wasFetched = view.offset >= 0 && !view.error(of: partition).isLocallyUnknown
+                    if noteError(view, &state, &findings) != nil || wasFetched { return true }
                     continue
                 }
+                if resets.now != state.life.knownResets { noteResets(before: view.offset, &state) }
                 noteRead(view, &state)
                 // Handed out where the seek fails.
                 if let client = queue.client { state.pending = FetchedMessage(message, client: client) }
@@ -270,8 +274,7 @@ final class PartitionReader: ReadyPartition {
     ) -> KafkaError? {
         if message.isPartitionEnd {
             state.position.reachedEnd(at: message.offset)
-            findings.isAtEnd = true
-            state.detector?.reachedEnd(isEmpty: state.tracker.windowCount == 0)
+            noteEnd(&state, &findings)
             return nil
         }
         let error = message.error(of: partition)
@@ -283,6 +286,12 @@ final class PartitionReader: ReadyPartition {
         }
         state.gate.fail(error, isFetchStopped: true)
         return error
+    }
+
+    @inline(never)
+    private func noteEnd(_ state: inout State, _ findings: inout Findings) {
+        findings.isAtEnd = true
+        state.detector?.reachedEnd(isEmpty: state.tracker.windowCount == 0)
     }
 
     /// Looks at a message that does not come after the last one.

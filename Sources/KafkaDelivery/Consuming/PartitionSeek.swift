@@ -21,11 +21,11 @@ struct PartitionSeek {
             Result { () throws(KafkaError) -> ([KafkaTopicPartition: Int64], [PartitionReader], KafkaError?) in
                 let offsets = try offsets(of: seek.readers.map(\.partition), at: start, until: deadline)
                 var stopped: [PartitionReader] = []
-                var failure: KafkaError?
-                if let reader = waitUntilFetched(seek.readers, until: deadline).first {
-                    throw KafkaError(.timedOut, recovery: .retry, reason: "\(reader.partition) was not fetched yet")
+                let early = waitUntilSeekable(seek.readers, until: deadline)
+                var failure = early.first.map { reader in
+                    KafkaError(.timedOut, recovery: .retry, reason: "\(reader.partition) was not fetched yet")
                 }
-                for reader in seek.readers {
+                for reader in seek.readers where !early.contains(where: { $0 === reader }) {
                     guard let offset = offsets[reader.partition] else { continue }
                     guard !reader.isFetchStopped else {
                         stopped.append(reader)
@@ -53,16 +53,24 @@ struct PartitionSeek {
     /// Waits until partitions may be sought, see ``PartitionReader/mayBeSought()``. Blocks.
     ///
     /// - Returns: Those that may not be by the deadline.
-    private func waitUntilFetched(
+    private func waitUntilSeekable(
         _ readers: [PartitionReader],
         until deadline: ContinuousClock.Instant
     ) -> [PartitionReader] {
-        while true {
-            let waiting = readers.filter { !$0.mayBeSought() }
-            if waiting.isEmpty || .now >= deadline { return waiting }
+        var waiting = readers.filter { !$0.mayBeSought() }
+        // Where the group has committed an offset librdkafka begins there, and asks for none: there may be nothing to fetch.
+        let unasked = waiting.filter { $0.startingOffset == PartitionOffset.none }.map(\.partition)
+        if !unasked.isEmpty, core.configuration.hasGroup,
+            let committed = try? core.usableClient().committed(unasked, until: deadline)
+        {
+            waiting.removeAll { committed[$0.partition] != nil }
+        }
+        while !waiting.isEmpty, .now < deadline {
             // Its queue tells the loops, which this thread is none of.
             RdKafkaClient.pause(milliseconds: 5)
+            waiting.removeAll { $0.mayBeSought() }
         }
+        return waiting
     }
 
     /// Reads partitions again that librdkafka has given up.
@@ -169,26 +177,24 @@ struct PartitionSeek {
             let current = readers.filter(\.isReading)
             do throws(KafkaError) {
                 let offsets = try offsets(of: current.map(\.partition), at: start, until: deadline)
-                late = waitUntilFetched(current, until: deadline)
+                late = waitUntilSeekable(current, until: deadline)
+                var stopped: [(PartitionReader, Int64)] = []
                 for reader in current where !late.contains(where: { $0 === reader }) {
                     guard let offset = offsets[reader.partition] else {
                         late.append(reader)
                         continue
                     }
+                    guard !reader.isFetchStopped else {
+                        stopped.append((reader, offset))
+                        continue
+                    }
                     guard let error = move(reader, to: offset, until: deadline) else {
-                        // Said before anything is handed out: the next generation does not start here again.
-                        core.send(.started(reader))
-                        if case .offset(let wanted) = start, offset != wanted {
-                            core.report(
-                                .startOutOfRange(reader.partition, wanted: wanted, found: offset),
-                                of: reader.partition
-                            )
-                        }
-                        reader.finishSeek()
+                        started(reader, at: offset, toldTo: start)
                         continue
                     }
                     if error.kind != .assignmentEnded { late.append(reader) }
                 }
+                if !stopped.isEmpty { bringStopped(stopped, to: start) }
             } catch {
                 core.report(error, of: current.first?.partition)
                 if error.recovery == .retry {
@@ -203,6 +209,30 @@ struct PartitionSeek {
             if !late.isEmpty { core.send(.start(late, start, at: .now.advanced(by: .seconds(1)))) }
         }
         if !core.blocking.add(job) { core.send(.start(readers, start, at: .now.advanced(by: .seconds(1)))) }
+    }
+
+    /// Brings partitions there that librdkafka has given up, because nothing is committed or it is not there any more.
+    private func bringStopped(_ readers: [(PartitionReader, Int64)], to start: KafkaConsumer.Configuration.Start) {
+        Task.detached { [self] in
+            if await restart(readers, until: .now.advanced(by: .seconds(5))) == nil {
+                for (reader, offset) in readers { started(reader, at: offset, toldTo: start) }
+            } else {
+                core.send(.start(readers.map(\.0), start, at: .now.advanced(by: .seconds(1))))
+            }
+        }
+    }
+
+    private func started(
+        _ reader: PartitionReader,
+        at offset: Int64,
+        toldTo start: KafkaConsumer.Configuration.Start
+    ) {
+        // Said before anything is handed out: the next generation does not start here again.
+        core.send(.started(reader))
+        if case .offset(let wanted) = start, offset != wanted {
+            core.report(.startOutOfRange(reader.partition, wanted: wanted, found: offset), of: reader.partition)
+        }
+        reader.finishSeek()
     }
 }
 

@@ -5,9 +5,13 @@ struct ReadPosition {
     /// Whether nothing was read since librdkafka said that the partition is at its end.
     private(set) var isAtEnd = false
 
+    /// Whether the end was met and not told, because a seek had begun.
+    private var isEndUntold = false
+
     mutating func read(_ offset: Int64) {
         next = OffsetTracker.nextToRead(after: offset)
         isAtEnd = false
+        isEndUntold = false
     }
 
     mutating func reachedEnd(at offset: Int64) {
@@ -15,7 +19,22 @@ struct ReadPosition {
         isAtEnd = true
     }
 
+    /// The end was met before a seek: whether it is one is to be told where the seek fails.
+    mutating func reachedEndBeforeSeek(at offset: Int64) {
+        next = offset
+        isEndUntold = true
+    }
+
+    /// Whether an end is to be told now.
+    mutating func takeUntoldEnd() -> Bool {
+        guard isEndUntold else { return false }
+        isEndUntold = false
+        isAtEnd = true
+        return true
+    }
+
     mutating func move(to offset: Int64) {
         next = offset
+        isEndUntold = false
     }
 }

@@ -187,19 +187,23 @@ extension KafkaConsumer {
                     }
                     batch.append(next)
                 }
-                // Whether one backs off because its copy was not published: it holds back the others, whose copies would wait for
-                // the same broker, one after the other.
+                // Whether one comes again, and so all behind it.
                 var isHeld = false
                 do {
                     try await handler(batch)
                     for delivery in batch where !delivery.hasVerdict { delivery.acknowledge() }
                 } catch {
-                    for delivery in batch where !delivery.hasVerdict {
-                        guard case .givenUp(let givenUp) = try handling.failed(delivery, error) else { continue }
-                        if isHeld {
-                            handling.putBack(givenUp, delivery)
-                        } else {
-                            isHeld = try await handling.finish(givenUp, delivery) == .backsOff
+                    if case .endLoop(let reason) = error as? HandlingStop { throw reason }
+                    for delivery in batch {
+                        if delivery.hasVerdict {
+                            isHeld = isHeld || delivery.isRejected
+                            continue
+                        }
+                        // Behind one that comes again none is given up: an inbox would have its offset behind both.
+                        switch try handling.failed(delivery, error) {
+                        case .ended(let outcome): isHeld = isHeld || outcome == .backsOff
+                        case .givenUp(let givenUp) where isHeld: handling.putBack(givenUp, delivery)
+                        case .givenUp(let givenUp): isHeld = try await handling.finish(givenUp, delivery) == .backsOff
                         }
                     }
                 }

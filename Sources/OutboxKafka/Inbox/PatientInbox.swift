@@ -37,7 +37,7 @@ struct PatientInbox {
                 try Self.check(deliveries)
             } catch {
                 state.store(.failed, ordering: .releasing)
-                throw error
+                throw Self.error(error, of: deliveries)
             }
             state.store(.returned, ordering: .releasing)
         }
@@ -48,9 +48,22 @@ struct PatientInbox {
                 try Self.check(deliveries)
             } catch {
                 state.store(.failed, ordering: .releasing)
-                throw error
+                throw Self.error(error, of: deliveries)
             }
             state.store(.returned, ordering: .releasing)
+        }
+
+        /// What an attempt fails with whose transaction is rolled back. What the handler has acknowledged loses its effect, and no later
+        /// message may take the offset past it: the loop ends, and the next one begins there.
+        private static func error(_ error: any Error, of deliveries: [KafkaConsumer.Delivery]) -> any Error {
+            guard let settled = deliveries.first(where: { $0.settlement == .settled }) else { return error }
+            if case .endLoop = error as? HandlingStop { return error }
+            return HandlingStop.endLoop(
+                OutboxError.invalidMessage(
+                    "\(settled) was acknowledged by the handler of an inbox, which then failed (\(error)): its effect is undone. "
+                        + "Acknowledge nothing in it, the inbox does when the transaction is committed"
+                )
+            )
         }
 
         /// Where the handler has said that a delivery comes again, nothing of its transaction may stay: what comes again would find the
@@ -84,7 +97,7 @@ struct PatientInbox {
                 case .doubtful:
                     if isDoubted { throw error }
                     isDoubted = true
-                case .databaseIsAway: break
+                case .databaseIsAway: isDoubted = false
                 }
                 failures += 1
                 try await wait(after: failures, error, deliveries)
@@ -139,7 +152,7 @@ struct PatientInbox {
         // Time is what is waited for: a database that is away does not say when it is back. In steps, because neither a consumer that
         // closes nor a partition that goes to another member cancels the task.
         while true {
-            guard deliveries.allSatisfy(\.isCurrent) else { throw HandlingStop.leave }
+            guard deliveries.isEmpty || deliveries.contains(where: \.isCurrent) else { throw HandlingStop.leave }
             guard delay > .zero else { return }
             let step = min(delay, Self.step)
             try await Task.sleep(for: step)
