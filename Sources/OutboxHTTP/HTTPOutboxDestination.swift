@@ -38,8 +38,9 @@
     /// up to 30 seconds; what else is for it waits, and keeps no place from others. An answer with 401, 403 or 429 is about one sender or
     /// address, so only its event, and what follows with its key, waits. That holds for as long as fewer than
     /// ``OutboxPublisher/Configuration/maximumWithheldKeys`` keys of a slot wait (some 30,000 keys in all): a backlog that is larger
-    /// holds the others up until the server is back. Where that may be, give such a server a destination of its own. Where no server
-    /// answers any more the publisher says so, too, after ten batches.
+    /// holds the others up until the server is back. Where that may be, give such a server a destination of its own. The publisher tells of
+    /// each server that has said nothing for half a minute, and when it is back
+    /// (``OutboxPublisher/Event/placeUnavailable(_:destination:reason:)``).
     ///
     /// A batch is four times ``maximumConcurrentRequests``, for its rows are deleted when all of it has an answer: that is what is sent
     /// again after a crash.
@@ -57,6 +58,11 @@
         /// Whether a closure decides where a request goes.
         public var hasManyPlaces: Bool { origins != nil }
 
+        /// The server that a closure chose (scheme, host and port).
+        public func place(of event: OutboxEvent) -> String? {
+            origins == nil ? nil : (try? request(event))?.url.origin
+        }
+
         private var concurrency: Int { min(max(maximumConcurrentRequests, 1), 10_000) }
 
         private let http: HTTPDestination
@@ -64,7 +70,8 @@
         private let origins: OriginWatch?
         private let request: @Sendable (OutboxEvent) throws -> HTTPMessage
 
-        /// Events as the requests that a closure makes of them.
+        /// Events as the requests that a closure makes of them. For an event whose server gives no verdict it is called once more, to tell where
+        /// that is.
         ///
         /// The message's idempotency key and its key for the order become the event's, whatever the closure says.
         ///

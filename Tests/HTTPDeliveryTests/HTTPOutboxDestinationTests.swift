@@ -146,6 +146,7 @@
             }
             destination.maximumConcurrentRequests = 1
             #expect(destination.hasManyPlaces)
+            #expect(destination.place(of: event(5)) == away.url && destination.place(of: event(10)) == there.url)
             let outcomes = await destination.publish((5..<15).map { event($0) })
             #expect(outcomes.map(\.isAccepted) == (5..<15).map { $0 >= 10 })
             // Three were sent and had no answer; nothing was sent for the others.
@@ -160,6 +161,7 @@
                 #expect(reason == "\(away.url) is away" && wait > .zero && wait <= .milliseconds(100))
             }
             #expect(try !self.destination(there).hasManyPlaces)
+            #expect(try self.destination(there).place(of: event(5)) == nil)
         }
 
         // Of many webhooks on one server, those of a customer whose token has expired, or who gets too much, wait, and no others.

@@ -233,19 +233,26 @@ struct PublisherStateTests {
         var told: [Int] = []
         for number in 1...30 {
             let ticket = try #require(next.first).0
-            _ = state.advance(.read(ticket, [event(Int64(number), "\(number)")]), at: start)
-            let actions = state.advance(.published(ticket, [.unavailable(reason: "\(number) is away")]), at: start)
-            for case .tell(.destinationUnavailable("hooks", let reason)) in actions {
+            let now = start.advanced(by: .seconds(number))
+            _ = state.advance(.read(ticket, [event(Int64(number), "\(number)")]), at: now)
+            _ = state.advance(.balanced(share, session: 0), at: now)
+            let outcomes = [OutboxOutcome.unavailable(reason: "\(number) is away")]
+            let actions = state.advance(.published(ticket, outcomes, places: ["x"]), at: now)
+            for case .tell(.placeUnavailable("x", destination: "hooks", let reason)) in actions {
                 told.append(number)
                 #expect(reason == "\(number) is away")
             }
             next = reads(actions, &state)
+            #expect(state.destinations.watchesPlaces(of: "hooks"))
         }
-        #expect(told == [10])
+        #expect(told.isEmpty)
         let ticket = try #require(next.first).0
-        _ = state.advance(.read(ticket, [event(31, "31")]), at: start)
-        let there = state.advance(.published(ticket, [.accepted(OutboxReceipt(place: "t"))]), at: start)
-        #expect(there.contains { if case .tell(.destinationAvailable("hooks")) = $0 { true } else { false } })
+        let now = start.advanced(by: .seconds(31))
+        _ = state.advance(.read(ticket, [event(31, "31"), event(32, "32")]), at: now)
+        let mixed = [OutboxOutcome.unknown(reason: "no answer"), .accepted(OutboxReceipt(place: "t"))]
+        let actions = state.advance(.published(ticket, mixed, places: ["x", "y"]), at: now)
+        let isTold = actions.contains { if case .tell(.placeUnavailable("x", _, _)) = $0 { true } else { false } }
+        #expect(isTold && !actions.contains { if case .tell(.destinationUnavailable) = $0 { true } else { false } })
     }
 
     @Test func anEventWithoutAPlaceIsTriedForItsTimeAndOneRefusalLaterIsTheFirst() throws {

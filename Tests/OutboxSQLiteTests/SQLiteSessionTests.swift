@@ -1,4 +1,5 @@
 #if SQLite
+    import Dispatch
     import GRDB
     import OutboxDelivery
     import OutboxSQLite
@@ -190,6 +191,43 @@
             }
             await long.close()
             #expect(try await short.balance(busy: []).slots.count == 32)
+        }
+
+        // GRDB's default does not wait for another process's transaction.
+        @Test func aSessionThatEndedWhileTheDatabaseWasBusyLeavesItsLeaseToTheNextOneOfItsOutbox() async throws {
+            let service = try await Service()
+            let outbox = try SQLiteOutbox(service.file.open { $0.busyMode = .immediateError })
+            let session = try await outbox.openSession()
+            #expect(try await session.balance(busy: []).slots.count == 32)
+            let standby = try await service.outbox.openSession()
+            let writer = try service.file.open { $0.allowsUnsafeTransactions = true }
+            try await writer.writeWithoutTransaction { try $0.beginTransaction(.immediate) }
+            let error = await #expect(throws: OutboxError.self) { try await session.balance(busy: []) }
+            #expect(error?.kind == .unavailable)
+            await session.close()
+            try await writer.writeWithoutTransaction { try $0.rollback() }
+            // Of another process it is not known whether it is over.
+            #expect(try await standby.balance(busy: []).slots.isEmpty)
+            let next = try await outbox.openSession()
+            #expect(try await next.leave(busy: []).slots.isEmpty)
+            #expect(try await next.balance(busy: []).slots.count == 32)
+            #expect(try await next.all().isEmpty)
+            #expect(try await outbox.openSession().balance(busy: []).slots.isEmpty)
+        }
+
+        @Test func aCallThatIsOnItsWayWhenItsSessionIsClosedTakesNoLease() async throws {
+            let service = try await Service { $0.pollInterval = nil }
+            let session = try await service.outbox.openSession()
+            let isOver = DispatchSemaphore(value: 0)
+            service.database.asyncWriteWithoutTransaction { _ in isOver.wait() }
+            let share = Task { try await session.balance(busy: []) }
+            async let closing: Void = session.close()
+            // Closing ends the wait.
+            _ = await session.waitForWork(atMost: .seconds(60))
+            isOver.signal()
+            await closing
+            await #expect(throws: OutboxError.self) { try await share.value }
+            #expect(try await service.outbox.status().publishers.isEmpty)
         }
 
         // MARK: Exactly once, and the archive

@@ -33,9 +33,14 @@ public protocol OutboxDestination: Sendable {
 
     /// Whether events go to places that are away independently of each other, as webhooks of many hosts; false where a destination
     /// does not say. A batch without any verdict then says nothing about other events: those of it wait, each key for itself, and the
-    /// destination as a whole does not count as away. Ten batches in a row without one are told as
+    /// destination as a whole does not count as away. Ten batches in a row without one, over half a minute, are told as
     /// ``OutboxPublisher/Event/destinationUnavailable(_:reason:)``, and stop nothing.
     var hasManyPlaces: Bool { get }
+
+    /// Where an event goes, in few words for a person and without secrets, where there are many places; nil where a destination does not say.
+    /// Asked while a place gives no verdict, so that the publisher tells when that is away
+    /// (``OutboxPublisher/Event/placeUnavailable(_:destination:reason:)``) and when it is back.
+    func place(of event: OutboxEvent) -> String?
 }
 
 extension OutboxDestination {
@@ -44,4 +49,7 @@ extension OutboxDestination {
 
     /// False.
     public var hasManyPlaces: Bool { false }
+
+    /// Nil.
+    public func place(of event: OutboxEvent) -> String? { nil }
 }

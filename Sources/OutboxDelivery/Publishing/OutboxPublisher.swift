@@ -247,11 +247,17 @@ extension OutboxPublisher {
         case sessionLost(OutboxError)
         /// An event was given up and parked.
         case parked(OutboxEvent, reason: String, attempts: Int)
-        /// A destination is away; its rows wait. Of one with many places (``OutboxDestination/hasManyPlaces``): ten batches in a row had no
-        /// verdict, so that no place is there of those that were asked; each is asked again by itself.
+        /// A destination is away; its rows wait. Of one with many places (``OutboxDestination/hasManyPlaces``): ten batches in a row, and for
+        /// half a minute or longer, had no verdict, so that no place is there of those that were asked; each is asked again by itself.
         case destinationUnavailable(String, reason: String)
         /// It is there again.
         case destinationAvailable(String)
+        /// A place of a destination with many is away, as far as that names them (``OutboxDestination/place(of:)``): ten batches in a row with
+        /// events for it, and for half a minute or longer, had no verdict on any. What is for it waits, each key for itself. Of a thousand
+        /// places at a time.
+        case placeUnavailable(String, destination: String, reason: String)
+        /// It is there again: one of its events had a verdict.
+        case placeAvailable(String, destination: String)
         /// There are rows for a destination that this publisher does not have; it does not publish them.
         case unknownDestination(String)
         /// What looking after the store found; about every second, and four times as often while there are rows.

@@ -7,13 +7,9 @@ struct PublisherDestinations {
         var backoff: OutboxBackoff
         /// Nil while it is there; then when it is tried again.
         var availableAgain: Instant?
-        /// Where it has many places: how many batches in a row had no verdict.
-        var fruitless = 0
+        /// Where it has many.
+        var places = PublisherPlaces()
     }
-
-    /// So many batches in a row without a verdict are told where a destination has many places: one of them may be for a place that is
-    /// away by itself.
-    static let toldFruitless = 10
 
     /// In their order.
     let names: [String]
@@ -48,6 +44,9 @@ struct PublisherDestinations {
     /// Whether it is an ``ExactlyOnceDestination``.
     func storesOnce(_ name: String) -> Bool { exactlyOnce.contains(name) }
 
+    /// Whether the places of a batch's events are asked for although all had a verdict.
+    func watchesPlaces(of name: String) -> Bool { destinations[name]?.places.areWatched ?? false }
+
     func maximumBatchCount(of name: String) -> Int { destinations[name]?.maximumBatchCount ?? 1 }
 
     /// How many batches may be under way: none while it is away, and then one that tries whether it is there again.
@@ -56,35 +55,20 @@ struct PublisherDestinations {
         return again > now ? 0 : 1
     }
 
-    /// Nothing waits for what is told here but each key for itself.
-    private mutating func noteFruit(
-        _ outcomes: [OutboxOutcome],
-        of name: String,
-        _ tell: (OutboxPublisher.Event) -> Void
-    ) {
-        guard !outcomes.isEmpty, let before = destinations[name]?.fruitless else { return }
-        if outcomes.contains(where: \.isVerdict) {
-            destinations[name]?.fruitless = 0
-            if before >= Self.toldFruitless { tell(.destinationAvailable(name)) }
-        } else if before < Self.toldFruitless {
-            destinations[name]?.fruitless = before + 1
-            guard before + 1 == Self.toldFruitless else { return }
-            tell(.destinationUnavailable(name, reason: outcomes.lazy.compactMap(\.reason).first ?? ""))
-        }
-    }
-
     /// Takes note of a batch's outcomes. Where nothing of it had a verdict the destination itself is away, and all its rows wait for it,
     /// unless it has many places.
     ///
+    /// - Parameter places: Of each event, where it has many and they are known.
     /// - Returns: Whether it is away.
     mutating func note(
         _ outcomes: [OutboxOutcome],
+        _ places: [String?] = [],
         of name: String,
         at now: Instant,
         _ tell: (OutboxPublisher.Event) -> Void
     ) -> Bool {
         if manyPlaces.contains(name) {
-            noteFruit(outcomes, of: name, tell)
+            destinations[name]?.places.note(outcomes, places, of: name, at: now, tell)
             return false
         }
         var asked: Duration?
@@ -108,15 +92,5 @@ struct PublisherDestinations {
         }
         destinations[name]?.availableAgain = now.advanced(by: wait)
         return true
-    }
-}
-
-extension OutboxOutcome {
-    /// Whether it says something about the event, and so that the destination is there.
-    fileprivate var isVerdict: Bool {
-        switch self {
-        case .accepted, .rejected, .unroutable: true
-        case .unavailable, .unknown: false
-        }
     }
 }

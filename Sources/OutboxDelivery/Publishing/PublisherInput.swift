@@ -13,7 +13,8 @@ enum PublisherInput {
     case notTakenOver(Int, OutboxError)
     /// A batch is noted in the database.
     case noted(Int)
-    case published(Int, [OutboxOutcome])
+    /// A batch's outcomes, and where its events went, as far as that is known.
+    case published(Int, [OutboxOutcome], places: [String?] = [])
     case publishedOnce(Int, ExactlyOnceResult)
     case settled(Int)
     /// Waiting for work ended: something came, or the time was over.

@@ -14,7 +14,7 @@ struct PublisherState {
     }
 
     private let configuration: OutboxPublisher.Configuration
-    private var destinations: PublisherDestinations
+    private(set) var destinations: PublisherDestinations
     private var phase = Phase.opening
     private(set) var session = 0
     private var hasEverOpened = false
@@ -75,7 +75,8 @@ struct PublisherState {
         case .tookOver(let ticket, let writer, let last): noteTakeover(ticket, writer, last, &actions)
         case .notTakenOver(let ticket, let error): notTaken(ticket, error, at: now, &actions)
         case .noted(let ticket): publishOnce(ticket, at: now, &actions)
-        case .published(let ticket, let outcomes): notePublished(ticket, .init(outcomes), at: now, &actions)
+        case .published(let ticket, let outcomes, let places):
+            notePublished(ticket, .init(outcomes), places, at: now, &actions)
         case .publishedOnce(let ticket, let result): notePublished(ticket, result, at: now, &actions)
         case .settled(let ticket): free(traffic.end(ticket), &actions)
         case .waited(let hasCome, let session):
@@ -189,6 +190,7 @@ struct PublisherState {
     private mutating func notePublished(
         _ ticket: Int,
         _ result: ExactlyOnceResult,
+        _ places: [String?] = [],
         at now: Instant,
         _ actions: inout [Action]
     ) {
@@ -198,7 +200,7 @@ struct PublisherState {
         if result.isFaultOfBatch {
             lanes.holdBack(batch.lanes, configuration.retry, at: now)
         } else {
-            isAway = destinations.note(all, of: batch.destination, at: now) { actions.append(.tell($0)) }
+            isAway = destinations.note(all, places, of: batch.destination, at: now) { actions.append(.tell($0)) }
         }
         if let once = batch.once, let id = batch.lanes.first {
             let stored = all.allSatisfy(\.isAccepted) ? once.inflight.number : nil

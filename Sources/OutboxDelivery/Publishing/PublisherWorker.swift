@@ -66,7 +66,7 @@ final class PublisherWorker {
         let now = ContinuousClock.now
         if case .opened = next { takeSession() }
         switch next {
-        case .published(let ticket, _), .publishedOnce(let ticket, _), .tookOver(let ticket, _, _),
+        case .published(let ticket, _, _), .publishedOnce(let ticket, _), .tookOver(let ticket, _, _),
             .notTakenOver(let ticket, _):
             publishing[ticket] = nil
         default: break
@@ -159,8 +159,14 @@ final class PublisherWorker {
 
     private func publish(_ ticket: Int, _ name: String, _ batch: [OutboxEvent]) {
         guard let destination = destinations[name] else { return }
+        let watchesPlaces = state.destinations.watchesPlaces(of: name)
         publishing[ticket] = Task.detached { [input] in
-            input.yield(.published(ticket, await destination.publish(batch)))
+            let outcomes = await destination.publish(batch)
+            var places: [String?] = []
+            if destination.hasManyPlaces, watchesPlaces || outcomes.contains(where: { !$0.isVerdict }) {
+                places = batch.map(destination.place(of:))
+            }
+            input.yield(.published(ticket, outcomes, places: places))
         }
     }
 
@@ -232,6 +238,13 @@ final class PublisherWorker {
             logger.notice("outbox destination away", metadata: ["destination": "\(name)", "reason": "\(reason)"])
         case .destinationAvailable(let name):
             logger.info("outbox destination back", metadata: ["destination": "\(name)"])
+        case .placeUnavailable(let place, let name, let reason):
+            logger.notice(
+                "outbox destination's place away",
+                metadata: ["destination": "\(name)", "place": "\(place)", "reason": "\(reason)"]
+            )
+        case .placeAvailable(let place, let name):
+            logger.info("outbox destination's place back", metadata: ["destination": "\(name)", "place": "\(place)"])
         case .unknownDestination(let name):
             logger.error(
                 "outbox rows for a destination that this publisher does not have",

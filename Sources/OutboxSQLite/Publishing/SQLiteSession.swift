@@ -27,6 +27,8 @@
     public final class SQLiteSession: OutboxSession {
         private struct State {
             var dataVersion: Int?
+            /// It was this session's when it was asked for last.
+            var holdsLease = false
             var isClosed = false
         }
 
@@ -61,6 +63,20 @@
         /// A third of the lease.
         public var keepAlive: Duration { outbox.configuration.lease / 3 }
 
+        /// A transaction of a session that may still change something.
+        ///
+        /// Whether it is closed is looked at on the connection, too: a call that was on its way when it was closed would take the lease for a
+        /// session that renews it no more.
+        private func transaction<Value: Sendable>(
+            _ body: @escaping @Sendable (Database) throws -> Value
+        ) async throws(OutboxError) -> Value {
+            try checkOpen()
+            return try await outbox.database.transaction { [self] db in
+                try checkOpen()
+                return try body(db)
+            }
+        }
+
         private func checkOpen() throws(OutboxError) {
             guard state.withLock({ !$0.isClosed }) else {
                 throw OutboxError(
@@ -74,7 +90,8 @@
 
         // MARK: The lease
 
-        /// Takes the lease where it is free, or was not renewed for its time, and renews it where it is this session's.
+        /// Takes the lease where it is free, was not renewed for its time, or belongs to a session of this outbox that was closed and could not
+        /// give it back, and renews it where it is this session's.
         ///
         /// A lease that ends later than one of its length that began now could was written by a clock that has been set back since: it
         /// is free. Its length is its holder's, which may be another than this session's.
@@ -89,21 +106,27 @@
 
         /// - Parameter takes: Whether it is taken where it is free.
         private func renewLease(takes: Bool) async throws(OutboxError) -> OutboxShare {
-            try checkOpen()
-            let lease = table.name("_lease")
+            let (lease, orphans) = (table.name("_lease"), outbox.orphans)
             let (owner, name, time) = (
                 owner, outbox.configuration.publisherName, outbox.configuration.lease.milliseconds
             )
-            return try await outbox.database.transaction { db in
+            return try await transaction { [self] db in
                 try db.cachedStatement(
                     sql: """
                         UPDATE \(lease) SET owner = ?1, name = ?2, until = \(Database.now) + ?3, length = ?3,
                         since = CASE WHEN owner IS ?1 THEN since ELSE \(Database.now) END
                         WHERE owner IS ?1 OR ?4 AND (owner IS NULL OR until IS NULL OR until < \(Database.now)
-                            OR until > \(Database.now) + 2 * coalesce(length, ?3))
+                            OR until > \(Database.now) + 2 * coalesce(length, ?3)
+                            OR owner IN (SELECT value FROM json_each(?5)))
                         """
-                ).execute(arguments: [owner, name, time, takes])
-                return db.changesCount == 1
+                ).execute(arguments: [owner, name, time, takes, orphans.list])
+                let holdsLease = db.changesCount == 1
+                // On the connection, so that a session that closes knows it.
+                db.afterNextTransaction { [self] _ in
+                    state.withLock { $0.holdsLease = holdsLease }
+                    if holdsLease { orphans.removeAll() }
+                }
+                return holdsLease
                     ? OutboxShare(slots: Set(0..<OutboxEvent.slotCount), publishers: 1)
                     : OutboxShare(slots: [], publishers: 2)
             }
@@ -129,9 +152,8 @@
         /// Reads the first rows of slots, parked ones that are to be sent again before the others. Rows that follow a parked one of
         /// their key are parked on the way, and so are rows whose headers cannot be read.
         public func read(_ request: OutboxReadRequest) async throws(OutboxError) -> [OutboxEvent] {
-            try checkOpen()
             let (table, owner) = (table, owner)
-            return try await outbox.database.transaction { db in
+            return try await transaction { db in
                 try Self.checkLease(db, table, owner)
                 return try SQLiteReading(db, table, request).run()
             }
@@ -142,9 +164,8 @@
         /// - Throws: ``OutboxError``: `fenced` where the lease is another session's; nothing has changed then.
         @discardableResult
         public func settle(_ settlement: OutboxSettlement) async throws(OutboxError) -> Int {
-            try checkOpen()
             let (table, owner, archives) = (table, owner, outbox.configuration.archiveDays != nil)
-            return try await outbox.database.transaction { db in
+            return try await transaction { db in
                 try Self.checkLease(db, table, owner)
                 let done = SQLiteDeletion(db, table, archives: archives)
                 for (origin, suffix) in [(OutboxEvent.Origin.outbox, ""), (.parked, "_parked")] {
@@ -163,9 +184,8 @@
 
         /// The note of a slot's last batch.
         public func lastInflight(slot: Int, destination: String) async throws(OutboxError) -> OutboxInflight? {
-            try checkOpen()
             let (table, owner) = (table, owner)
-            return try await outbox.database.transaction { db in
+            return try await transaction { db in
                 try Self.checkLease(db, table, owner)
                 return try SQLiteInflight(db, table).last(slot: slot, destination: destination)
             }
@@ -175,9 +195,8 @@
         ///
         /// - Throws: ``OutboxError``: `fenced` where the lease is another session's, or the last batch is a later one.
         public func note(_ inflight: OutboxInflight) async throws(OutboxError) {
-            try checkOpen()
             let (table, owner) = (table, owner)
-            try await outbox.database.transaction { db in
+            try await transaction { db in
                 try Self.checkLease(db, table, owner)
                 try SQLiteInflight(db, table).note(inflight)
             }
@@ -185,9 +204,8 @@
 
         /// Deletes a batch's rows, wherever they are.
         public func conclude(_ inflight: OutboxInflight) async throws(OutboxError) {
-            try checkOpen()
             let (table, owner, archives) = (table, owner, outbox.configuration.archiveDays != nil)
-            try await outbox.database.transaction { db in
+            try await transaction { db in
                 try Self.checkLease(db, table, owner)
                 let done = SQLiteDeletion(db, table, archives: archives)
                 for suffix in ["", "_parked"] { try done.delete(inflight.rows, from: suffix) }
@@ -274,7 +292,8 @@
             }
         }
 
-        /// Gives the lease back, so that the next publisher need not wait for its end.
+        /// Gives the lease back, so that the next publisher need not wait for its end. Where the database does not let it, the next
+        /// session of this outbox takes it over.
         public func close() async {
             let isFirst = state.withLock { state in
                 defer { state.isClosed = true }
@@ -282,12 +301,14 @@
             }
             guard isFirst else { return }
             watch.wake()
-            let (lease, owner) = (table.name("_lease"), owner)
-            _ = try? await outbox.database.transaction { db in
-                try db.execute(
-                    sql: "UPDATE \(lease) SET owner = NULL, name = NULL, since = NULL, until = NULL WHERE owner = ?",
-                    arguments: [owner]
-                )
+            let owner = owner
+            let giveBack = """
+                UPDATE \(table.name("_lease")) SET owner = NULL, name = NULL, since = NULL, until = NULL WHERE owner = ?
+                """
+            do {
+                try await outbox.database.transaction { db in try db.execute(sql: giveBack, arguments: [owner]) }
+            } catch {
+                if state.withLock({ $0.holdsLease }) { outbox.orphans.insert(owner) }
             }
         }
     }

@@ -57,6 +57,9 @@
         let database: any DatabaseWriter
         let configuration: Configuration
 
+        /// Closed sessions of this outbox that still hold the lease.
+        let orphans = OrphanedLeases()
+
         /// The names of its tables.
         public let table: OutboxTable
 

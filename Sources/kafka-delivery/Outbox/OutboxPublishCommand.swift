@@ -101,6 +101,9 @@ struct OutboxPublishCommand: AsyncParsableCommand {
             case .destinationUnavailable(let name, let reason):
                 StandardError.say("\(name) is away, trying again: \(reason)")
             case .destinationAvailable(let name): StandardError.say("\(name) is there again")
+            case .placeUnavailable(let place, let name, let reason):
+                StandardError.say("\(place) of \(name) is away, trying again: \(reason)")
+            case .placeAvailable(let place, let name): StandardError.say("\(place) of \(name) is there again")
             case .parked(let event, let reason, let attempts):
                 StandardError.say(
                     "parked event \(event.id.slot)/\(event.id.number) to \(event.message.topic.withoutControls) after "
