@@ -132,6 +132,39 @@ struct HandOverTests {
         await producer.close()
     }
 
+    @Test func aClosureThatSaysSoOfAPartitionThatWasSoughtMeanwhileHasNotTakenItOver() async throws {
+        let cluster = try TestCluster()
+        let topic = try await Self.topic(cluster, 1)
+        let producer = try Self.narrowProducer(cluster)
+        let attempts = Shared(0)
+        try await withKafkaConsumer(cluster.quickConsumer(topic), logger: .silent) { consumer in
+            let events = consumer.events
+            let handling = Task {
+                try await consumer.forEach(
+                    retry: .none,
+                    deadLetters: KafkaDeadLetters(
+                        producer: producer,
+                        onRefusal: .handOver { delivery, _, _ in
+                            try await consumer.seek(delivery.topicPartition, to: .beginning)
+                            delivery.negativelyAcknowledge(after: .zero)
+                        }
+                    )
+                ) { _ in
+                    attempts.change { $0 += 1 }
+                    if attempts.value == 1 { throw Failure() }
+                }
+            }
+            try await attempts.wait { $0 == 2 }
+            let summary = await consumer.close()
+            try await handling.value
+            #expect(summary.unsettled == 0)
+            for await event in events {
+                if case .handedOver = event { Issue.record("it was not") }
+            }
+        }
+        await producer.close()
+    }
+
     @Test func whatAClosureThrewIsInTheEvent() async throws {
         let cluster = try TestCluster()
         let topic = try await Self.topic(cluster, 1)

@@ -37,16 +37,19 @@ struct FailureHandlingTests {
         let hasDeadLetters: Bool
         let handsOverRefusedLetters: Bool
         let routes: [String]
+        let handOver: @Sendable (TestDelivery) throws -> Void
 
         init(
             deadLetters: Bool = true,
             routes: [String] = [],
             handsOver: Bool = false,
-            outcomes: [CopyOutcome<String, String, Refusal>] = []
+            outcomes: [CopyOutcome<String, String, Refusal>] = [],
+            handOver: @escaping @Sendable (TestDelivery) throws -> Void = { _ in }
         ) {
             self.hasDeadLetters = deadLetters
             self.handsOverRefusedLetters = handsOver
             self.routes = routes
+            self.handOver = handOver
             state.withLock { $0.outcomes = outcomes }
         }
 
@@ -75,6 +78,7 @@ struct FailureHandlingTests {
         }
         func handOver(_ letter: String, of delivery: TestDelivery, _ error: Refusal) async throws {
             state.withLock { $0.handedOver.append(letter) }
+            try handOver(delivery)
         }
         func note(_ note: HandlingNote<Host>, of delivery: TestDelivery) {
             let text =
@@ -199,6 +203,36 @@ struct FailureHandlingTests {
         #expect(host.state.withLock { $0.handedOver } == ["letter"])
         #expect(host.state.withLock { $0.notes } == ["refused for retry", "no dead letter ever", "handed over"])
         #expect(source.acknowledged == [0])
+    }
+
+    @Test func aClosureThatSendsAMessageBackTooLateHasNotTakenItOver() async throws {
+        let host = Host(
+            handsOver: true,
+            outcomes: [.refused(Refusal(recovery: .fixRequest), "letter")],
+            handOver: { delivery in
+                delivery.source.end()
+                delivery.negativelyAcknowledge(Failure(), after: .zero, holdingOthers: true)
+            }
+        )
+        let source = try await handle(host, .none) { _ in throw Failure() }
+        #expect(host.state.withLock { $0.handedOver } == ["letter"])
+        #expect(host.state.withLock { $0.notes } == ["no dead letter ever"])
+        #expect(source.acknowledged == [])
+    }
+
+    @Test func aClosureThatEndsTheLoopLeavesItsMessageUnsettled() async throws {
+        let host = Host(
+            handsOver: true,
+            outcomes: [.refused(Refusal(recovery: .fixRequest), "letter")],
+            handOver: { _ in throw HandlingStop.endLoop(Unreadable()) }
+        )
+        let source = TestSource(keys: ["a", "b"])
+        source.close()
+        await #expect(throws: Unreadable.self) {
+            try await FailureHandling(host: host, retry: .none, holdsOthers: true).run(source) { _ in throw Failure() }
+        }
+        #expect(source.acknowledged == [])
+        #expect(host.state.withLock { $0.notes } == ["no dead letter ever"])
     }
 
     @Test func withoutDeadLettersTheErrorEndsTheLoopAndTheMessageStaysUnsettled() async throws {

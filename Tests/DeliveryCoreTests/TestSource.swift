@@ -27,9 +27,18 @@ final class TestSource: DeliverySource {
 
     func isCurrent(_ sequence: DeliverySequence) -> Bool { state.withLock { !$0.isEnded } }
 
+    /// Hands out nothing more, and verdicts change nothing.
+    func end() {
+        state.withLock { state in
+            state.isEnded = true
+            state.waiting = []
+        }
+    }
+
     /// Hands one out again, to the reader that waits.
     func put(_ delivery: TestDelivery) {
         let reader = state.withLock { state -> CheckedContinuation<TestDelivery?, Never>? in
+            if state.isEnded { return nil }
             if let reader = state.readers.popLast() { return reader }
             state.waiting.insert(delivery, at: 0)
             return nil
@@ -94,7 +103,7 @@ final class TestDelivery: SettleableDelivery {
     var deliverySource: any DeliverySource { source }
     var isCurrent: Bool { source.isCurrent(deliverySequence) }
     var settlement: HandlingOutcome? {
-        verdict.withLock { $0.map { $0 == .acknowledged ? .settled : .backsOff } }
+        verdict.withLock { $0.map { $0 == .acknowledged ? .settled : isCurrent ? .backsOff : .left } }
     }
 
     func acknowledge() {

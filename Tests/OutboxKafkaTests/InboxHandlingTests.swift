@@ -1,9 +1,6 @@
 import KafkaDelivery
-import KafkaDeliveryTesting
-import Logging
 import OutboxDelivery
 import OutboxKafka
-import Synchronization
 import Testing
 
 /// Consuming through an inbox whose database fails, or whose messages are given up.
@@ -11,53 +8,7 @@ import Testing
 struct InboxHandlingTests {
     private struct Failure: Error {}
 
-    /// A topic of one partition with messages, its dead letters, and a consumer that begins at an inbox.
-    private struct Place {
-        let cluster: MockCluster
-        let inbox: MemoryInbox
-        let producer: KafkaProducer
-        let partition = InboxPlace(topic: "orders", partition: 0)
-
-        /// - Parameter size: How many bytes a message has; dead letters have 10,000 at most.
-        static func make(_ count: Int, size: Int = 1, _ inbox: MemoryInbox) async throws -> Place {
-            let cluster = try MockCluster()
-            for topic in ["orders", "orders-dlt"] { try cluster.createTopic(topic, partitions: 1) }
-            let writer = try KafkaProducer(.init(bootstrapServers: cluster.bootstrapServers))
-            for _ in 0..<count {
-                let value = KafkaBytes([UInt8](repeating: 1, count: size))
-                try await writer.send(KafkaMessage(topic: "orders", partition: 0, key: "a", value: value))
-            }
-            await writer.close()
-            var configuration = KafkaProducer.Configuration(bootstrapServers: cluster.bootstrapServers)
-            configuration.maximumMessageBytes = 10_000
-            return Place(cluster: cluster, inbox: inbox, producer: try KafkaProducer(configuration))
-        }
-
-        func consumer() throws -> KafkaConsumer {
-            var configuration = KafkaConsumer.Configuration(
-                bootstrapServers: cluster.bootstrapServers,
-                partitions: [KafkaTopicPartition(topic: "orders", partition: 0)]
-            )
-            configuration.maximumFetchWait = .milliseconds(10)
-            configuration.autoOffsetReset = .beginning
-            configuration.begin(at: inbox)
-            return try KafkaConsumer(configuration, logger: ExactlyOnceFixture.logger)
-        }
-
-        func letters(_ onRefusal: KafkaDeadLetters.Refusal = .hold) -> KafkaDeadLetters {
-            KafkaDeadLetters(producer: producer, onRefusal: onRefusal)
-        }
-
-        /// How many dead letters there are.
-        func letterCount() async throws -> Int {
-            try await TopicReader.all("orders-dlt", partitions: 1, servers: cluster.bootstrapServers).count
-        }
-
-        func close() async {
-            await producer.close()
-            await cluster.shutdown()
-        }
-    }
+    private typealias Place = MemoryInboxFixture
 
     private static func error(
         _ kind: OutboxError.Kind,
@@ -306,18 +257,74 @@ struct InboxHandlingTests {
         #expect(try await place.letterCount() == 0)
         await place.close()
     }
-}
-
-private final class Counter: Sendable {
-    // A handler's task, a closure's, and the test that looks.
-    private let count = Mutex(0)
-
-    var value: Int { count.withLock { $0 } }
-
-    func next() -> Int {
-        count.withLock { count in
-            count += 1
-            return count
+    // Waited for, the loop would never end; left and gone on, the second message would move the offset past the first.
+    @Test(arguments: [true, false], [true, false])
+    func anInboxThatIsClosedBehindADeadLetterEndsTheLoopAndNothingIsAcknowledged(
+        isBatch: Bool,
+        isHandedOver: Bool
+    ) async throws {
+        // The first attempt reaches the handler.
+        let inbox = MemoryInbox { $0 == 1 ? nil : Self.error(.closed, nil, .recreateClient) }
+        let place = try await Place.make(2, size: isHandedOver ? 20_000 : 1, inbox)
+        let letters = place.letters(isHandedOver ? .handOver { _, _, _ in } : .hold)
+        let logger = ExactlyOnceFixture.logger
+        let handled = Counter()
+        let consumer = try place.consumer()
+        let error = await #expect(throws: OutboxError.self) {
+            if isBatch {
+                try await consumer.forEachBatch(
+                    inbox: inbox,
+                    maximumCount: 2,
+                    maximumWait: .seconds(60),
+                    retry: .none,
+                    deadLetters: letters,
+                    logger: logger
+                ) { _, _ in
+                    _ = handled.next()
+                    throw Failure()
+                }
+            } else {
+                try await consumer.forEach(inbox: inbox, retry: .none, deadLetters: letters, logger: logger) { _, _ in
+                    _ = handled.next()
+                    throw Failure()
+                }
+            }
         }
+        #expect(error?.kind == .closed)
+        #expect(handled.value == 1 && inbox.calls == 2)
+        #expect(inbox.next(place.partition) == nil)
+        let summary = await consumer.close(within: .seconds(30))
+        #expect(summary.unsettled == (isBatch ? 2 : 1))
+        #expect(try await place.letterCount() == (isHandedOver ? 0 : 1))
+        await place.close()
+    }
+
+    // MARK: Seeks
+
+    @Test func aBatchThatWaitsWhileItsPartitionIsSoughtHasNothingFromBefore() async throws {
+        let inbox = MemoryInbox()
+        let place = try await Place.make(3, inbox)
+        let consumer = try place.consumer()
+        async let loop: Void = consumer.forEachBatch(
+            inbox: inbox,
+            maximumCount: 5,
+            maximumWait: .seconds(60),
+            retry: .none,
+            deadLetters: place.letters(),
+            logger: ExactlyOnceFixture.logger
+        ) { deliveries, transaction in
+            for delivery in deliveries { transaction.note(delivery.offset) }
+        }
+        // All three are in the batch, or on their way into it, and with the two that come again it is full.
+        let partition = KafkaTopicPartition(topic: "orders", partition: 0)
+        try await waitUntil { consumer.position(of: partition) == 3 }
+        try await consumer.seek(partition, to: .offset(1))
+        try await waitUntil { inbox.next(place.partition) == 3 }
+        #expect(inbox.effects == [1, 2])
+        let summary = await consumer.close(within: .seconds(30))
+        try await loop
+        #expect(summary.unsettled == 0)
+        #expect(try await place.letterCount() == 0)
+        await place.close()
     }
 }

@@ -42,14 +42,14 @@ final class MemoryInbox: AsyncInbox {
             return state.calls
         }
         if let error = failure(call) { throw error }
-        guard let last = messages.last else { return [] }
-        let next = next(last.place) ?? .min
+        guard let place = try place(of: messages), let last = messages.last else { return [] }
+        let next = next(place) ?? .min
         let new = messages.indices.filter { messages[$0].offset >= next }
         let transaction = Transaction()
         if !new.isEmpty { try await effect(transaction, new) }
         let effects = transaction.effects.withLock { $0 }
         state.withLock { state in
-            state.next[last.place] = max(next, last.offset + 1)
+            state.next[place] = max(next, last.offset + 1)
             state.effects += effects
         }
         return new

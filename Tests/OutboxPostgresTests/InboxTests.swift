@@ -150,6 +150,27 @@ import Testing
         await writer.close()
     }
 
+    @Test func anEffectIsNotStoredWhereThePartitionsRowIsGoneAndTheNextAttemptMakesItAnew() async throws {
+        let (inbox, connection) = try await make()
+        // As where a person deletes the row that another member has stored first, between two statements of this one.
+        for statement in [
+            "CREATE FUNCTION pass() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
+            "CREATE TRIGGER pass BEFORE INSERT ON inbox_offset FOR EACH ROW EXECUTE FUNCTION pass()",
+        ] {
+            try await connection.query(OutboxStatement(statement))
+        }
+        let error = await #expect(throws: OutboxError.self) { try await receive(inbox, messages(0...0, key: "k")) }
+        #expect(error?.kind == .fenced && error?.recovery == .retry && error?.persistence == .notPersisted)
+        #expect(error?.reason.contains("t [3]") == true)
+        #expect(try await effects(connection) == [])
+        #expect(try await inbox.nextOffset(of: place) == nil)
+        try await connection.query(OutboxStatement("DROP TRIGGER pass ON inbox_offset"))
+        #expect(try await receive(inbox, messages(0...0, key: "k")) == [0])
+        #expect(try await effects(connection) == [0])
+        #expect(try await inbox.nextOffset(of: place) == 1)
+        await inbox.close()
+    }
+
     @Test func whatComesAgainHasNoSecondEffect() async throws {
         let (inbox, connection) = try await make()
         #expect(try await receive(inbox, messages(0...4)) == [0, 1, 2, 3, 4])

@@ -26,6 +26,31 @@
             #expect(try await receive(short, 4, "k"))
         }
 
+        @Test func anEffectIsNotStoredWithoutItsOffset() async throws {
+            let file = try TemporaryDatabase()
+            let database = try file.open()
+            let inbox = try SQLiteInbox(database, consumer: "c")
+            try await inbox.migrate()
+            try await database.write { db in
+                try db.execute(sql: "CREATE TABLE effect (number INTEGER)")
+                try db.execute(
+                    sql: "CREATE TRIGGER hold BEFORE INSERT ON inbox_offset BEGIN SELECT RAISE(IGNORE); END"
+                )
+            }
+            let place = InboxPlace(topic: "t", partition: 3)
+            let receive = {
+                try await inbox.receive([InboxMessage(place: place, offset: 0, idempotencyKey: [1])]) { db, _ in
+                    try db.execute(sql: "INSERT INTO effect VALUES (0)")
+                }
+            }
+            let error = await #expect(throws: OutboxError.self) { try await receive() }
+            #expect(error?.kind == .fenced && error?.recovery == .retry && error?.persistence == .notPersisted)
+            #expect(try await database.read { try Int.fetchOne($0, sql: "SELECT count(*) FROM effect") } == 0)
+            try await database.write { try $0.execute(sql: "DROP TRIGGER hold") }
+            #expect(try await receive() == [0])
+            #expect(try await inbox.nextOffset(of: place) == 1)
+        }
+
         @Test func anInboxOfTheFirstVersionKeepsWhatItKnows() async throws {
             let file = try TemporaryDatabase()
             let database = try file.open()

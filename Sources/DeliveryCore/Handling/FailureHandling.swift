@@ -76,7 +76,7 @@ package struct FailureHandling<Host: HandlingHost>: Sendable {
     package func finish(_ copy: Copy, _ delivery: Delivery) async throws -> HandlingOutcome {
         switch try await publish(copy, delivery) {
         case .ended(let outcome): outcome
-        case .refused(let refused): await handOver(refused, delivery)
+        case .refused(let refused): try await handOver(refused, delivery)
         }
     }
 
@@ -137,7 +137,7 @@ extension FailureHandling {
     /// Publishes a copy of a delivery, once. Only when that is confirmed is the original settled; otherwise it is handed out
     /// again after a while, for the next attempt at this: it waits as a message that failed does, held by no task.
     ///
-    /// - Throws: The handler's error where there is nowhere to put the message.
+    /// - Throws: The handler's error where there is nowhere to put the message; the error of ``HandlingStop/endLoop(_:)``.
     @usableFromInline
     package func publish(_ copy: Copy, _ delivery: Delivery) async throws -> Publication {
         guard delivery.isCurrent else { return .ended(.left) }
@@ -161,12 +161,12 @@ extension FailureHandling {
             }
         case .deadLetters:
             guard host.hasDeadLetters else { throw copy.record.error }
-            return await publishDeadLetter(copy, delivery)
+            return try await publishDeadLetter(copy, delivery)
         }
     }
 
-    private func publishDeadLetter(_ copy: Copy, _ delivery: Delivery) async -> Publication {
-        switch await host.publishDeadLetter(copy.record, of: delivery) {
+    private func publishDeadLetter(_ copy: Copy, _ delivery: Delivery) async throws -> Publication {
+        switch try await host.publishDeadLetter(copy.record, of: delivery) {
         case .cancelled: return .ended(.left)
         case .stored(let receipt):
             delivery.acknowledge()
@@ -189,19 +189,23 @@ extension FailureHandling {
 
     /// Hands a delivery whose dead letter can never be stored over to the application. Where that says itself what becomes of the
     /// delivery, that counts.
+    ///
+    /// - Throws: The error of ``HandlingStop/endLoop(_:)``.
     @usableFromInline
-    package func handOver(_ refused: RefusedLetter, _ delivery: Delivery) async -> HandlingOutcome {
+    package func handOver(_ refused: RefusedLetter, _ delivery: Delivery) async throws -> HandlingOutcome {
         guard delivery.isCurrent, !Task.isCancelled else { return .left }
         if let outcome = delivery.settlement { return outcome }
         do {
             try await host.handOver(refused.letter, of: delivery, refused.error)
         } catch {
+            if case .endLoop(let error) = error as? HandlingStop { throw error }
             if let outcome = delivery.settlement { return outcome }
             if Task.isCancelled || error is HandlingStop { return .left }
             host.note(.handOverFailed(refused.error, error), of: delivery)
             return backOff(refused.copy, delivery, error)
         }
-        if delivery.settlement == .backsOff { return .backsOff }
+        // Also where that was too late to count: the closure has not taken it.
+        if let outcome = delivery.settlement, outcome != .settled { return outcome }
         delivery.acknowledge()
         host.note(.handedOver, of: delivery)
         return .settled

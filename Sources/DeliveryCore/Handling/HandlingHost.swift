@@ -40,12 +40,17 @@ package protocol HandlingHost: Sendable {
         -> CopyOutcome<Receipt, Letter, Failure>
 
     /// Publishes the dead letter of a message, and waits for the confirmation.
-    func publishDeadLetter(_ record: Record, of delivery: Delivery) async -> CopyOutcome<Receipt, Letter, Failure>
+    ///
+    /// - Throws: What ends the loop, although the letter may be stored; the message is left unsettled.
+    func publishDeadLetter(_ record: Record, of delivery: Delivery) async throws
+        -> CopyOutcome<Receipt, Letter, Failure>
 
     /// Whether the application stores dead letters that can never be published.
     var handsOverRefusedLetters: Bool { get }
 
     /// Has the application store a dead letter that can never be published.
+    ///
+    /// - Throws: Why it is not stored; ``HandlingStop``.
     func handOver(_ letter: Letter, of delivery: Delivery, _ error: Failure) async throws
 
     /// Something happened that the application may want to know.

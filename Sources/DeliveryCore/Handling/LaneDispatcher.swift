@@ -163,7 +163,7 @@ package final class LaneDispatcher<Host: HandlingHost>: Sendable {
                             isParked ? await unpark(key, delivery, outcome) : next(key, delivery, outcome)
                     case .refused(let refused):
                         if isParked, await !enter(key) { return }
-                        current = next(key, delivery, await handling.handOver(refused, delivery))
+                        current = next(key, delivery, try await handling.handOver(refused, delivery))
                     }
                 }
             }

@@ -30,7 +30,7 @@ package protocol SettleableDelivery: Sendable {
     /// Which key's order it belongs to; nil where it is independent of all others.
     var orderKey: OrderKey? { get }
 
-    /// What the verdict that was given came to; nil where there is none yet.
+    /// What the verdict that was given came to; nil where there is none yet. One that it comes again is `left` where that came too late.
     var settlement: HandlingOutcome? { get }
 
     /// Whether it is part of a transaction, whose end is its verdict.

@@ -95,6 +95,11 @@ extension PartitionReader {
         state.withLock { $0.gate.phase == .reading && !$0.tracker.isOutdated(sequence) }
     }
 
+    /// Whether a verdict on a delivery would still count, also where nothing more of the partition is handed out.
+    func takesVerdict(on sequence: OffsetTracker.Sequence) -> Bool {
+        state.withLock { $0.gate.phase != .ended && !$0.tracker.isOutdated(sequence) }
+    }
+
     /// Whether a delivery has no verdict yet, or one that hands it out again.
     func isUnsettled(_ sequence: OffsetTracker.Sequence) -> Bool {
         state.withLock { $0.gate.phase != .ended && $0.tracker.isUnsettled(sequence) }

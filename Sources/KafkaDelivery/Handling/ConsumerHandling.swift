@@ -67,7 +67,7 @@ struct ConsumerHandling: HandlingHost {
 
     var hasDeadLetters: Bool { deadLetters != nil }
 
-    func publishDeadLetter(_ record: Record, of delivery: Delivery) async -> ConfirmedCopy.Outcome {
+    func publishDeadLetter(_ record: Record, of delivery: Delivery) async throws -> ConfirmedCopy.Outcome {
         // Asked only where there are dead letters.
         guard let deadLetters, let copies = deadLetters.copies else { return .cancelled }
         let group = core.configuration.group
@@ -75,6 +75,8 @@ struct ConsumerHandling: HandlingHost {
         if case .stored = outcome {
             do {
                 try await deadLetters.beforeSettling?(delivery)
+            } catch HandlingStop.endLoop(let error) {
+                throw error
             } catch {
                 return .cancelled
             }
@@ -209,11 +211,15 @@ extension KafkaConsumer.Delivery: SettleableDelivery {
         switch content {
         case .received(let received):
             guard received.hasVerdict else { return nil }
-            return received.reader.isUnsettled(received.sequence) ? .backsOff : .settled
+            if received.reader.isUnsettled(received.sequence) { return .backsOff }
+            return received.isRejected ? .left : .settled
         case .made(let made):
             return made.verdict.map { if case .acknowledged = $0 { .settled } else { .backsOff } }
         }
     }
+
+    /// Whether a verdict on it would count: its partition is still ours, and was not sought elsewhere since.
+    var takesVerdict: Bool { received.map { $0.reader.takesVerdict(on: $0.sequence) } ?? true }
 
     /// Whether this attempt was said to come again, also where that was too late to count.
     package var isRejected: Bool {

@@ -132,7 +132,8 @@ extension KafkaConsumer {
     ///
     /// The handler may settle deliveries one by one, and what it has not settled when it ends is settled as a whole:
     /// returning acknowledges it, throwing hands it over again in order, each by the policy. Those that are given up are published
-    /// one after the other; where that fails for one, the rest waits behind it.
+    /// one after the other; where that fails for one, the rest waits behind it. What waited in a batch when its partition was sought
+    /// elsewhere, or given up, is not given to the handler.
     ///
     /// - Parameters:
     ///   - maximumCount: How many deliveries a batch has at most, 1 or more.
@@ -187,10 +188,13 @@ extension KafkaConsumer {
                     }
                     batch.append(next)
                 }
+                // What was received before a seek of the partition is read anew where that leads there, and passed over where not: the
+                // batch is what came since.
+                if !first.takesVerdict { batch.removeAll { !$0.takesVerdict } }
                 // Whether one comes again, and so all behind it.
                 var isHeld = false
                 do {
-                    try await handler(batch)
+                    if !batch.isEmpty { try await handler(batch) }
                     for delivery in batch where !delivery.hasVerdict { delivery.acknowledge() }
                 } catch {
                     if case .endLoop(let reason) = error as? HandlingStop { throw reason }

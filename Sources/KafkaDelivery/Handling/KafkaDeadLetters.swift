@@ -43,7 +43,8 @@ public struct KafkaDeadLetters: Sendable {
     public var onRefusal: Refusal
 
     /// Called when a message is about to be settled because its dead letter is stored, or the application has taken it. Waited for; may
-    /// be called again for the same one. Throws ``HandlingStop`` or `CancellationError` where the message is to be left unsettled.
+    /// be called again for the same one. Throws ``HandlingStop`` or `CancellationError` where the message is to be left unsettled; with
+    /// ``HandlingStop/endLoop(_:)`` the loop ends, so that nothing behind it is handled.
     package var beforeSettling: (@Sendable (KafkaConsumer.Delivery) async throws -> Void)?
 
     /// Publishes through a producer, which stays the caller's to close.

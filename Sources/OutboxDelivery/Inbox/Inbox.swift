@@ -67,3 +67,17 @@ extension InboxStore {
         return first.place
     }
 }
+
+extension OutboxError {
+    /// The error of a transaction whose effect would be stored without its offset: the partition's row was deleted meanwhile, or a
+    /// trigger keeps it as it is. The same call makes the row anew.
+    package static func offsetNotMoved(of place: InboxPlace) -> OutboxError {
+        OutboxError(
+            kind: .fenced,
+            persistence: .notPersisted,
+            recovery: .retry,
+            reason: "the inbox's offset of \(place.topic) [\(place.partition)] was not moved: its row is gone, "
+                + "or a trigger holds it"
+        )
+    }
+}

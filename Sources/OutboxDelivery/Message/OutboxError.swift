@@ -15,7 +15,8 @@ public struct OutboxError: DeliveryError, Sendable, Hashable {
         case unavailable
         /// The database did not answer in time.
         case timedOut
-        /// The session that owned the slots is gone, and another publisher may own them: what this one does counts no more.
+        /// The session that owned the slots is gone, and another publisher may own them: what this one does counts no more. Of an inbox:
+        /// the row of the partition's offset is gone, and nothing was changed.
         case fenced
         /// The database answered with an error; `code` names it.
         case database

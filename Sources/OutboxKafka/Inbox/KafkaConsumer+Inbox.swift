@@ -44,7 +44,9 @@ extension KafkaConsumer {
     /// answer a statement of the handler's in time, or has ended a transaction in which none came for too long.
     ///
     /// The transaction's end is the verdict. A handler that says itself that a delivery comes again
-    /// (``Delivery/negativelyAcknowledge(_:after:)``) has its transaction rolled back.
+    /// (``Delivery/negativelyAcknowledge(_:after:)``) has its transaction rolled back. Acknowledge nothing in the handler: one that
+    /// acknowledges and then throws, or that acknowledges a delivery of a batch and sends another back, ends the loop with an error,
+    /// because the effect of what it has acknowledged is undone. The next loop begins there.
     ///
     /// What is outside of the database has no part in the transaction: call other systems through an outbox, not in the handler.
     ///
@@ -55,8 +57,9 @@ extension KafkaConsumer {
     ///   - logger: Where it says that the database is waited for, as warnings.
     ///   - handler: Handles one delivery, with the transaction.
     /// - Throws: As ``forEach(concurrency:retry:retryTopics:deadLetters:deduplicating:_:)``; ``OutboxError`` where the inbox will not
-    ///   work until a person has changed something (a table or a right is missing, the inbox is closed), and the message stays unsettled;
-    ///   ``KafkaError`` of the kind `invalidConfiguration` where the consumer does not begin at an inbox.
+    ///   work until a person has changed something (a table or a right is missing, the inbox is closed), and where the handler acknowledges
+    ///   and fails (`invalidMessage`): the message stays unsettled. Behind a dead letter that is stored, what a person may mend is waited
+    ///   for, and an inbox that was closed ends the loop; ``KafkaError`` of the kind `invalidConfiguration` where the consumer does not begin at an inbox.
     public func forEach<Store: Inbox>(
         inbox: Store,
         retry: KafkaRetryPolicy = .exponential(maximumAttempts: nil),
@@ -99,7 +102,9 @@ extension KafkaConsumer {
     /// Handles deliveries of one partition in batches, each in one transaction: for databases whose commits are slower than what
     /// the messages do.
     ///
-    /// The handler gets the deliveries that are new, in order, and is not called where none is. Throwing rolls back all of them.
+    /// The handler gets the deliveries that are new, in order, and is not called where none is. Throwing rolls back all of them, and so
+    /// does sending one of them back (``Delivery/negativelyAcknowledge(_:after:)``). Acknowledge none of them: a handler that acknowledges
+    /// one and sends another back ends the loop with an error, see ``forEach(inbox:retry:deadLetters:logger:_:)-(_,_,_,_,(_,_)throws->_)``.
     ///
     /// - Parameters:
     ///   - inbox: Where offsets and keys are stored; the consumer's configuration has to begin at it.

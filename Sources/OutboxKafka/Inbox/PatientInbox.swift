@@ -107,7 +107,8 @@ struct PatientInbox {
 
     /// Dead letters that move the stored offset past their message once they are stored: otherwise the partition would begin at it
     /// again, all its attempts would be made again, and another letter. Where it cannot be moved, because the consumer closes
-    /// meanwhile, the message is left unsettled, and there is one more letter.
+    /// meanwhile or the inbox was closed, the message is left unsettled, and there is one more letter. What is behind it is not to be
+    /// handled: that would move the offset past both.
     func letters(
         _ letters: KafkaDeadLetters?,
         _ move: @escaping @Sendable (InboxMessage) async throws -> Void
@@ -122,8 +123,11 @@ struct PatientInbox {
             while true {
                 do {
                     return try await move(message)
+                } catch let error as OutboxError where error.recovery == .recreateClient {
+                    // It was closed: the same call fails for as long as it is made.
+                    throw HandlingStop.endLoop(error)
                 } catch {
-                    // Whatever it is: no message is to blame, and the letter is stored.
+                    // Whatever else it is: no message is to blame, the letter is stored, and a person may mend it meanwhile.
                     failures += 1
                     try await patient.wait(after: failures, error, [delivery])
                 }

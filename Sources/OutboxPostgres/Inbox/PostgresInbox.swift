@@ -269,17 +269,21 @@ public final class PostgresInbox: AsyncInbox {
         ).affected == 1
     }
 
+    /// Moves a partition's offset.
+    ///
+    /// - Throws: ``OutboxError``: `fenced` where there is no row to move, so that no effect is stored without its offset.
     private func move(
         _ place: InboxPlace,
         to next: Int64,
         _ transaction: LibpqConnection.Transaction
     ) async throws(OutboxError) {
-        try await transaction.query(
+        let moved = try await transaction.query(
             OutboxStatement(
                 "UPDATE \(table.name("_offset")) SET next = $4 WHERE consumer = $1 AND topic = $2 AND part = $3",
                 [.text(consumer), .text(place.topic), .integer(Int64(place.partition)), .integer(next)]
             )
         )
+        guard moved.affected == 1 else { throw .offsetNotMoved(of: place) }
     }
 
     /// Notes the keys of messages, and forgets two old ones for each.

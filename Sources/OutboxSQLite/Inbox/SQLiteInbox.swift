@@ -185,6 +185,8 @@
                     ON CONFLICT (consumer, topic, part) DO UPDATE SET next = excluded.next
                     """
             ).execute(arguments: [consumer, place.topic, place.partition, last.offset + 1])
+            // No effect is stored without its offset.
+            guard db.changesCount == 1 else { throw OutboxError.offsetNotMoved(of: place) }
             var new: [Int] = []
             for (index, message) in messages.enumerated() where message.offset >= next {
                 if let key = message.idempotencyKey, try !isFirst(key, db) { continue }
