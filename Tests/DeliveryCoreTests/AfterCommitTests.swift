@@ -1,6 +1,7 @@
-import DeliveryCore
 import Synchronization
 import Testing
+
+@testable import DeliveryCore
 
 @Suite struct AfterCommitTests {
     struct Failure: DeliveryError, Equatable {
@@ -108,6 +109,13 @@ import Testing
         #expect(error?.number == 2)
         #expect(clock.pauses == [.milliseconds(700)])
         #expect(destination.messages.count == 2)
+    }
+
+    @Test func aPauseBeyondWhatAClockCanCountIsOneOfDecades() async throws {
+        let destination = Scripted(Failure(retryAfter: .seconds(Int64.max)))
+        let longest = Duration.seconds(Int64.max)
+        #expect(try await destination.sendAfterCommit("m", pause: longest, maximumPause: longest, clock: clock) == 2)
+        #expect(clock.pauses == [longest.asWait])
     }
 
     @Test(arguments: [0, -5, 1]) func atLeastOneAttemptIsMade(attempts: Int) async {

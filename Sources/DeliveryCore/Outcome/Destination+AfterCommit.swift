@@ -44,7 +44,7 @@ extension Destination {
             do {
                 return try await send(message)
             } catch {
-                let wait = max(pause, error.retryAfter ?? .zero)
+                let wait = max(pause, error.retryAfter ?? .zero).asWait
                 let isWorthIt = error.recovery == .retry && attempt < attempts && wait <= max(pause, maximumPause)
                 guard isWorthIt, !Task.isCancelled else { throw error }
                 // Time is what is waited for: a destination that is away does not say when it is back.

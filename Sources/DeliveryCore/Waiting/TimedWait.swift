@@ -15,7 +15,9 @@ package final class TimedWait<Value: Sendable>: Sendable {
 
     /// Waits. To be called once.
     ///
-    /// - Parameter onWait: Called once the task waits.
+    /// - Parameters:
+    ///   - deadline: Until when; however far off it is.
+    ///   - onWait: Called once the task waits.
     /// - Returns: The value; nil where it did not come in time.
     package func value(
         until deadline: ContinuousClock.Instant,
@@ -24,7 +26,7 @@ package final class TimedWait<Value: Sendable>: Sendable {
     ) async -> Value? {
         let timer = Task.detached { [self] in
             // Time is what is waited for: a call that is late does not say so.
-            try? await Task.sleep(until: deadline, clock: .continuous)
+            try? await Task.sleep(until: deadline.asDeadline, clock: .continuous)
             resume(nil)
         }
         defer { timer.cancel() }
