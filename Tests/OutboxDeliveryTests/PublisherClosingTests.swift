@@ -102,10 +102,25 @@ struct PublisherClosingTests {
         #expect(settled(state.advance(.published(ticket, [accepted, accepted]), at: start)) == [1, 2])
         #expect(abandoned(state.advance(.settled(ticket), at: start)) == 0)
 
-        // Where nothing is under way there is nothing to open it for.
-        (state, ticket) = try closing()
-        _ = state.advance(.published(ticket, [accepted, accepted]), at: start)
-        let actions = state.advance(.failed(lost, session: 0), at: start)
+    }
+
+    @Test func whatIsBeingDeletedWhenTheSessionIsLostIsDeletedByAnotherOneOnce() throws {
+        let lost = OutboxError(kind: .unavailable, persistence: nil, recovery: .retry, reason: "gone")
+        var (state, ticket) = try closing()
+        let refused = OutboxOutcome.rejected(reason: "no", isRetriable: false)
+        #expect(settled(state.advance(.published(ticket, [accepted, refused]), at: start)) == [1])
+        var actions = state.advance(.failed(lost, session: 0), at: start)
+        #expect(!finishes(actions) && actions.contains { if case .open(session: 1, _) = $0 { true } else { false } })
+        actions = state.advance(.opened(keepAlive: .seconds(3)), at: start)
+        #expect(settled(actions) == [1])
+        // To park is the slot's owner's.
+        let parked = actions.flatMap { if case .settle(_, let some) = $0 { some.parked } else { [] } }
+        #expect(parked.isEmpty)
+        var other = state
+        #expect(abandoned(state.advance(.settled(ticket), at: start)) == 0)
+
+        // Where that is lost, too, it ends: the next publisher sends them again.
+        actions = other.advance(.failed(lost, session: 1), at: start)
         #expect(finishes(actions) && !actions.contains { if case .open = $0 { true } else { false } })
     }
 

@@ -137,6 +137,23 @@
             #expect(try await service.outbox.status().parkedCount == 0)
         }
 
+        // It lost its session while it closes, and takes no lease any more.
+        @Test func whatIsConfirmedIsDeletedAlsoByASessionThatTakesNoLeaseWhileNoOtherHasIt() async throws {
+            let service = try await Service()
+            let session = try await service.publishing()
+            try await service.store(.of("a", "1"), .of("b", "2"), .of("c", "3"))
+            let events = try await session.all()
+            await session.close()
+            let closing = try await service.outbox.openSession()
+            #expect(try await closing.leave(busy: []).slots.isEmpty)
+            try await closing.accept([events[0]])
+            #expect(await #expect(throws: OutboxError.self) { try await closing.park(events[1]) }?.kind == .fenced)
+            let next = try await SQLiteOutbox(service.file.open()).openSession()
+            #expect(try await next.balance(busy: []).slots.count == 32)
+            #expect(await #expect(throws: OutboxError.self) { try await closing.accept(events) }?.kind == .fenced)
+            #expect(try await next.all().texts == ["2", "3"])
+        }
+
         @Test func aPublisherThatEndsHandsOverToTheOneThatStandsBy() async throws {
             let service = try await Service()
             let (first, second) = (Recorder(), Recorder())

@@ -128,7 +128,8 @@ public final class OutboxPublisher: Service, Sendable {
 
     /// Reads nothing more, waits for what is under way, gives its slots back and ends.
     ///
-    /// Meanwhile the session with the database is kept, so that what is confirmed is deleted. When the time is over the tasks of
+    /// Meanwhile the session with the database is kept, so that what is confirmed is deleted; where it is lost, another one is opened for
+    /// that, once. When the time is over the tasks of
     /// destinations are cancelled, and have a second to say what arrived; where one does not its events count as abandoned: they are
     /// still in the outbox, and are sent again by the next publisher. Closing again is allowed; the earliest deadline counts.
     ///

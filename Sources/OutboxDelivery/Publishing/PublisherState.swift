@@ -65,7 +65,7 @@ struct PublisherState {
         var actions: [Action] = []
         switch input {
         case .begin: actions.append(.open(session: session, after: .zero))
-        case .opened(let keepAlive): open(keepAlive, at: now)
+        case .opened(let keepAlive): open(keepAlive, at: now, &actions)
         case .failed(let error, let session): fail(error, session, &actions)
         case .balanced(let share, let session):
             if session == self.session { take(share, at: now, &actions) }
@@ -95,13 +95,14 @@ struct PublisherState {
 
     // MARK: Sessions
 
-    private mutating func open(_ keepAlive: Duration, at now: Instant) {
+    private mutating func open(_ keepAlive: Duration, at now: Instant, _ actions: inout [Action]) {
         hasEverOpened = true
         isOpen = true
         if phase == .opening { phase = .running }
         reopening.reset()
         poll = configuration.minimumPollInterval
         beats.begin(keepAlive, at: now)
+        actions += traffic.confirmed.map { .settle($0.ticket, $0.settlement) }
     }
 
     private mutating func fail(_ error: OutboxError, _ failed: Int, _ actions: inout [Action]) {
@@ -117,14 +118,14 @@ struct PublisherState {
 
     private mutating func leave(_ error: OutboxError, for time: Duration, _ actions: inout [Action]) {
         // Batches at their destinations go on: their lanes stay busy, so that nothing of them is sent beside itself.
-        for batch in traffic.endSession() { free(batch, &actions) }
+        for batch in traffic.endSession(keepingConfirmedOf: phase == .closing ? session : nil) { free(batch, &actions) }
         release(lanes.endSession(), &actions)
         session += 1
         isOpen = false
         isWaiting = false
         actions.append(.tell(.sessionLost(error)))
         actions.append(.closeSession)
-        // While it closes what destinations still confirm is to be deleted, or it would be sent again.
+        // While it closes what is confirmed, now or yet, is to be deleted, or it would be sent again.
         if phase != .closing || !traffic.isEmpty { actions.append(.open(session: session, after: time)) }
     }
 
@@ -182,7 +183,7 @@ struct PublisherState {
                 actions.append(.tell(.parked(event, reason: event.defect ?? "", attempts: 1)))
             }
             for id in batch.lanes { lanes[id]?.isDue = true }
-            traffic.set(.settling, ticket)
+            traffic.set(.settling([]), ticket)
             actions.append(.settle(ticket, settlement))
         }
     }
@@ -217,7 +218,7 @@ struct PublisherState {
         if settlement.isEmpty || !isOpen || phase == .finished {
             free(traffic.end(ticket), &actions)
         } else {
-            traffic.set(.settling, ticket)
+            traffic.set(.settling(settlement.accepted), ticket)
             actions.append(.settle(ticket, settlement))
         }
         // Others may have a way to the destination that this publisher has not.

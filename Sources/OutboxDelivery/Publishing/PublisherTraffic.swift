@@ -12,7 +12,8 @@ struct PublisherTraffic {
         case takingOver
         case noting([OutboxEvent])
         case publishing([OutboxEvent])
-        case settling
+        /// With those of its events that are confirmed.
+        case settling([OutboxEvent])
     }
 
     struct Batch {
@@ -108,14 +109,30 @@ struct PublisherTraffic {
         return overdue
     }
 
+    /// What is being settled: in a new session, what is still to be deleted of the one before.
+    var confirmed: [(ticket: Int, settlement: OutboxSettlement)] {
+        batches.sorted { $0.key < $1.key }.compactMap { ticket, batch in
+            guard case .settling(let events) = batch.step else { return nil }
+            var settlement = OutboxSettlement()
+            settlement.accepted = events
+            return (ticket, settlement)
+        }
+    }
+
     mutating func end(_ ticket: Int) -> Batch? {
         batches.removeValue(forKey: ticket)
     }
 
     /// The session is gone, and with it what was being read or settled; what is at a destination stays.
-    mutating func endSession() -> [Batch] {
+    ///
+    /// - Parameter kept: Of batches of this session what is confirmed stays too: it is to be deleted by the next one.
+    mutating func endSession(keepingConfirmedOf kept: Int?) -> [Batch] {
         let gone = batches.filter { entry in
-            if case .publishing = entry.value.step { false } else { true }
+            switch entry.value.step {
+            case .publishing: false
+            case .settling(let confirmed): confirmed.isEmpty || entry.value.session != kept
+            case .reading, .takingOver, .noting: true
+            }
         }
         for ticket in gone.keys { batches[ticket] = nil }
         return Array(gone.values)

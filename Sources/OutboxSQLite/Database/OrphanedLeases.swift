@@ -13,6 +13,10 @@
             owners.withLock { _ = $0.insert(owner) }
         }
 
+        func contains(_ owner: String) -> Bool {
+            owners.withLock { $0.contains(owner) }
+        }
+
         func removeAll() {
             owners.withLock { $0 = [] }
         }

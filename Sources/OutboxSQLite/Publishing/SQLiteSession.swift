@@ -132,12 +132,13 @@
             }
         }
 
+        private static func holder(_ db: Database, _ table: OutboxTable) throws -> String? {
+            try String.fetchOne(db.cachedStatement(sql: "SELECT owner FROM \(table.name("_lease")) WHERE id = 1"))
+        }
+
         /// Fails where the lease is another session's.
         private static func checkLease(_ db: Database, _ table: OutboxTable, _ owner: String) throws {
-            let holder = try String.fetchOne(
-                db.cachedStatement(sql: "SELECT owner FROM \(table.name("_lease")) WHERE id = 1")
-            )
-            guard holder == owner else {
+            guard try holder(db, table) == owner else {
                 throw OutboxError(
                     kind: .fenced,
                     persistence: .notPersisted,
@@ -159,14 +160,19 @@
             }
         }
 
-        /// Deletes and parks rows, in one transaction.
+        /// Deletes and parks rows, in one transaction. Rows that are confirmed are deleted also while no session has the lease: by a publisher
+        /// that lost its session while it closes.
         ///
         /// - Throws: ``OutboxError``: `fenced` where the lease is another session's; nothing has changed then.
         @discardableResult
         public func settle(_ settlement: OutboxSettlement) async throws(OutboxError) -> Int {
             let (table, owner, archives) = (table, owner, outbox.configuration.archiveDays != nil)
+            let orphans = outbox.orphans
             return try await transaction { db in
-                try Self.checkLease(db, table, owner)
+                let holder = try Self.holder(db, table)
+                if !settlement.parked.isEmpty || holder.map(orphans.contains) == false {
+                    try Self.checkLease(db, table, owner)
+                }
                 let done = SQLiteDeletion(db, table, archives: archives)
                 for (origin, suffix) in [(OutboxEvent.Origin.outbox, ""), (.parked, "_parked")] {
                     try done.delete(
