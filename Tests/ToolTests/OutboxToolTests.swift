@@ -57,7 +57,29 @@ struct OutboxToolTests {
         let object = try #require(try JSONSerialization.jsonObject(with: Data(line.utf8)) as? [String: Any])
         #expect(object["event"] as? String == "2/1002" && object["key_base64"] as? String == "/w==")
         #expect(OutboxReport.text([], columns: 80) == "nothing is parked")
-        #expect(OutboxReport.text([parked], columns: nil).contains("0xff"))
+    }
+
+    @Test(arguments: [#"a\n"b'"#, "é\n\u{1B}[31m\u{202E}", "", "42", nil])
+    func aKeyIsShownAsTheOptionTakesIt(_ text: String?) throws {
+        let key: [UInt8] = text.map { Array($0.utf8) } ?? [0xFF, 0, 0x31]
+        let message = OutboxMessage(topic: "t", key: key, payload: [])
+        let event = OutboxEvent(id: .init(slot: 2, number: 1), createdAt: now, message: message)
+        let parked = OutboxParkedEvent(event: event, attempts: 3, reason: "no", parkedAt: now, action: nil)
+        let shown = Escapes.argument(for: key)
+        #expect(OutboxReport.text([parked], columns: nil).contains("2/1    \(shown) "))
+        #expect(try OutboxSelection.bytes(shown) == key)
+    }
+
+    @Test func whereNothingIsTheStatusSaysSo() {
+        let status = OutboxStatus(
+            schemaVersion: 2,
+            waiting: [],
+            publishers: [],
+            parkedCount: 0,
+            parkedKeyCount: 0,
+            readAt: now
+        )
+        #expect(OutboxReport.text(status, columns: nil) == "nothing is waiting; nothing is parked\n\nnobody publishes")
     }
 
     @Test(arguments: [-9_223_372_036_854_775.808, 9_223_372_036_854_775.807, -1e300, 1e300])

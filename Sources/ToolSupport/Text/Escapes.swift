@@ -32,4 +32,32 @@ package enum Escapes {
         }
         return result
     }
+
+    /// An argument that means these bytes, for a terminal: what cannot be seen is escaped.
+    package static func argument(for bytes: [UInt8]) -> String {
+        guard let text = String(validating: bytes, as: UTF8.self) else {
+            return bytes.map { $0 < 0x80 ? escaped(Unicode.Scalar($0)) : hexadecimal($0) }.joined()
+        }
+        return text.unicodeScalars.map(escaped).joined()
+    }
+
+    private static func escaped(_ scalar: Unicode.Scalar) -> String {
+        switch scalar {
+        case "\n": return "\\n"
+        case "\t": return "\\t"
+        case "\r": return "\\r"
+        case "\0": return "\\0"
+        case "\\": return "\\\\"
+        default:
+            switch scalar.properties.generalCategory {
+            case .control, .format, .lineSeparator, .paragraphSeparator:
+                return String(scalar).utf8.map(hexadecimal).joined()
+            default: return String(scalar)
+            }
+        }
+    }
+
+    private static func hexadecimal(_ byte: UInt8) -> String {
+        "\\x" + String(byte >> 4, radix: 16) + String(byte & 0xF, radix: 16)
+    }
 }

@@ -43,10 +43,14 @@ struct OutboxOptions: ParsableArguments {
         return address
     }
 
-    private static let unknownKind = ToolFailure(
-        "the database's address is of no kind that is known: postgres://… or sqlite:PATH are",
-        status: ToolFailure.usageStatus
-    )
+    private static func unusable(_ address: String) -> ToolFailure {
+        ToolFailure(
+            address.hasPrefix("sqlite:")
+                ? "this kafka-delivery was built without SQLite: build it with --traits SQLite"
+                : "the database's address is of no kind that is known: postgres://… or sqlite:PATH are",
+            status: ToolFailure.usageStatus
+        )
+    }
 
     private static func isPostgres(_ address: String) -> Bool {
         address.hasPrefix("postgres://") || address.hasPrefix("postgresql://")
@@ -98,15 +102,8 @@ struct OutboxOptions: ParsableArguments {
                 let outbox = try SQLiteOutbox(DatabaseQueue(path: path, configuration: Self.settings), configuration)
                 return Opened(administration: outbox, store: outbox) {}
             }
-        #else
-            if address.hasPrefix("sqlite:") {
-                throw ToolFailure(
-                    "this kafka-delivery was built without SQLite: build it with --traits SQLite",
-                    status: ToolFailure.usageStatus
-                )
-            }
         #endif
-        throw Self.unknownKind
+        throw Self.unusable(address)
     }
 
     #if SQLite
@@ -137,7 +134,7 @@ struct OutboxOptions: ParsableArguments {
                 return outbox.migrations().map { $0 + ";" }.joined(separator: "\n\n")
             }
         #endif
-        throw Self.unknownKind
+        throw Self.unusable(address)
     }
 }
 

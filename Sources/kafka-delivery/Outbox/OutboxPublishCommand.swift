@@ -48,6 +48,7 @@ struct OutboxPublishCommand: AsyncParsableCommand {
 
     func validate() throws {
         guard attempts >= 1 else { throw ValidationError("--attempts \(attempts): 1 or more is possible.") }
+        guard !destination.isEmpty else { throw ValidationError("--destination: name one, as the rows do.") }
     }
 
     func run() async throws {
@@ -93,11 +94,18 @@ struct OutboxPublishCommand: AsyncParsableCommand {
 
     /// What a person should know, on standard error.
     private func tell(_ publisher: OutboxPublisher) async {
+        // Why there is no session; told once for as long as it stays the same.
+        var trouble: String?
         for await event in publisher.events {
             switch event {
             case .slots(let slots, let publishers):
+                trouble = nil
                 StandardError.say("publishing \(slots.count) of 32 slots, \(count(publishers, "publisher")) in all")
-            case .sessionLost(let error): StandardError.say("the database is away, trying again: \(error.reason)")
+            case .sessionLost(let error):
+                if error.reason != trouble {
+                    StandardError.say("no session with the database, trying again: \(error.reason)")
+                }
+                trouble = error.reason
             case .destinationUnavailable(let name, let reason):
                 StandardError.say("\(name) is away, trying again: \(reason)")
             case .destinationAvailable(let name): StandardError.say("\(name) is there again")

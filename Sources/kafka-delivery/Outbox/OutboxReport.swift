@@ -35,10 +35,14 @@ enum OutboxReport {
     }
 
     static func text(_ status: OutboxStatus, columns: Int?) -> String {
-        var lines = [
-            "\(count(status.backlog, "event")) waiting, the oldest for \(age(status.oldest, at: status.readAt)); "
-                + "\(status.parkedCount.grouped) parked of \(count(status.parkedKeyCount, "key"))"
-        ]
+        let waiting =
+            status.backlog == 0
+            ? "nothing is waiting"
+            : "\(count(status.backlog, "event")) waiting, the oldest for \(age(status.oldest, at: status.readAt))"
+        let parked =
+            status.parkedCount == 0
+            ? "nothing is parked" : "\(status.parkedCount.grouped) parked of \(count(status.parkedKeyCount, "key"))"
+        var lines = ["\(waiting); \(parked)"]
         if !status.waiting.isEmpty {
             lines.append("")
             lines += table(
@@ -102,10 +106,10 @@ enum OutboxReport {
         return String(decoding: json.bytes, as: UTF8.self)
     }
 
+    /// As `--key` takes it, where it is not very long.
     private static func key(_ event: OutboxEvent) -> String {
         guard let key = event.message.key else { return "–" }
-        if let text = String(validating: key, as: UTF8.self) { return text.withoutControls }
-        return "0x" + key.prefix(32).map { String($0 >> 4, radix: 16) + String($0 & 0xF, radix: 16) }.joined()
+        return Escapes.argument(for: Array(key.prefix(200))) + (key.count > 200 ? "…" : "")
     }
 
     static func text(_ events: [OutboxParkedEvent], columns: Int?) -> String {

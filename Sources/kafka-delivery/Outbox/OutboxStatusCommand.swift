@@ -55,7 +55,12 @@ struct OutboxParkedCommand: AsyncParsableCommand {
 
 /// Which parked events a decision is about.
 struct OutboxSelection: ParsableArguments {
-    @Option(help: ArgumentHelp("All with this key; \\n, \\t, \\xNN and \\\\ are escapes.", valueName: "key"))
+    @Option(
+        help: ArgumentHelp(
+            "All with this key, as \"parked\" shows it; \\n, \\t, \\xNN and \\\\ are escapes.",
+            valueName: "key"
+        )
+    )
     var key: String?
 
     @Option(help: ArgumentHelp("This one, as \"parked\" shows it.", valueName: "slot/number"))
@@ -139,6 +144,6 @@ private func decide(
 ) async throws {
     let selection = try which.selection()
     let number = try await options.withOutbox { outbox in try await outbox.administration.decide(action, selection) }
-    StandardOutput.print("\(count(number, "event")) \(what)")
     if number == 0 { throw ToolFailure("nothing that is parked was meant") }
+    StandardOutput.print("\(count(number, "event")) \(what)")
 }
