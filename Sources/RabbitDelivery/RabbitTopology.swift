@@ -168,7 +168,8 @@ public struct RabbitTopology: Sendable, Hashable {
             /// To another exchange, which is RabbitMQ's extension.
             case exchange(String)
 
-            var name: String {
+            /// The queue's or the exchange's name.
+            public var name: String {
                 switch self {
                 case .queue(let name), .exchange(let name): name
                 }

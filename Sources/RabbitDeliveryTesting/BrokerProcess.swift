@@ -6,14 +6,8 @@ internal import Synchronization
 
 /// RabbitMQ's processes, and the shell that ends them: with a pipe's end, which comes when this process is gone.
 final class BrokerProcess: Sendable {
-    struct Ports: Sendable {
-        let plain: Int
-        let encrypted: Int?
-        let distribution: Int
-        let nodeNames: Int
-    }
-
-    let ports: Ports
+    let ports: BrokerPorts
+    let hasTLS: Bool
     private let directory: URL
     /// One call at a time: two of them would have the same name as nodes.
     private let calls = BlockingQueue("erl-call")
@@ -27,16 +21,8 @@ final class BrokerProcess: Sendable {
         let flag = Atomic(false)
     }
 
-    init(_ options: RabbitServer.Options) throws {
+    init(_ options: RabbitServer.Options, ports: BrokerPorts) throws {
         let program = try Self.program()
-        var free = try Self.freePorts(4)
-        let spare = free.removeLast()
-        let ports = Ports(
-            plain: free[0],
-            encrypted: options.hasTLS ? spare : nil,
-            distribution: free[1],
-            nodeNames: free[2]
-        )
         let directory = FileManager.default.temporaryDirectory.appending(path: "rabbit-\(UUID().uuidString.prefix(8))")
         let home = directory.appending(path: "home")
         try FileManager.default.createDirectory(at: home, withIntermediateDirectories: true)
@@ -56,6 +42,7 @@ final class BrokerProcess: Sendable {
         )
         let hasEnded = Shared()
         self.ports = ports
+        hasTLS = options.hasTLS
         self.directory = directory
         self.shell = shell
         self.hasEnded = hasEnded
@@ -67,7 +54,13 @@ final class BrokerProcess: Sendable {
 
     func path(_ name: String) -> String { directory.appending(path: name).path }
 
-    var isRunning: Bool { !hasEnded.flag.load(ordering: .acquiring) }
+    /// Whether the broker, which may be starting, has not ended by itself. The shell goes on without it.
+    var isRunning: Bool {
+        guard !hasEnded.flag.load(ordering: .acquiring) else { return false }
+        let text = try? String(contentsOf: directory.appending(path: "program"), encoding: .utf8)
+        guard let process = pid_t((text ?? "").filter(\.isNumber)), process > 1 else { return true }
+        return !SignalledProcess(identifier: process).hasEnded
+    }
 
     /// The last lines that the broker wrote.
     var lastWords: String {
@@ -81,6 +74,8 @@ final class BrokerProcess: Sendable {
     }
 
     func startAgain() throws {
+        // It names the one that was killed until the shell has started another.
+        try? FileManager.default.removeItem(at: directory.appending(path: "program"))
         try shell.input.write(contentsOf: Data("start\n".utf8))
     }
 
@@ -131,7 +126,8 @@ final class BrokerProcess: Sendable {
 
     /// Starts RabbitMQ and its register of nodes, again for each line that says so, and ends them with its input. `epmd` runs in
     /// the foreground: otherwise a daemon would outlive the broker; and is killed, for it inherits from a thread of Swift's pool that
-    /// other signals are blocked. `$1` is the program, `$2` the directory.
+    /// other signals are blocked. `$1` is the program, `$2` the directory. A broker that ended is there, as a zombie, until another is
+    /// started.
     private static let script = """
         trap '' INT HUP
         epmd -address 127.0.0.1 -port "$ERL_EPMD_PORT" >/dev/null 2>&1 &
@@ -139,6 +135,7 @@ final class BrokerProcess: Sendable {
         start() {
             rm -f "$2/pid"
             "$1" >>"$2/output" 2>&1 &
+            echo $! >"$2/program"
         }
         start "$1" "$2"
         while read -r line; do
@@ -155,7 +152,7 @@ final class BrokerProcess: Sendable {
         """
 
     /// As `env` takes it, beside what this process has.
-    private static func environment(_ ports: Ports, _ directory: URL) -> [String] {
+    private static func environment(_ ports: BrokerPorts, _ directory: URL) -> [String] {
         func path(_ name: String) -> String { directory.appending(path: name).path }
         return [
             "HOME": path("home"),
@@ -177,7 +174,8 @@ final class BrokerProcess: Sendable {
         ].map { "\($0)=\($1)" }
     }
 
-    private static func configuration(_ ports: Ports, _ directory: URL, _ options: RabbitServer.Options) -> String {
+    private static func configuration(_ ports: BrokerPorts, _ directory: URL, _ options: RabbitServer.Options) -> String
+    {
         var lines = [
             "listeners.tcp.1 = 127.0.0.1:\(ports.plain)",
             "log.console = false",
@@ -187,7 +185,8 @@ final class BrokerProcess: Sendable {
             "auth_mechanisms.2 = AMQPLAIN",
             "auth_mechanisms.3 = EXTERNAL",
         ]
-        if let port = ports.encrypted {
+        if options.hasTLS {
+            let port = ports.encrypted
             lines += [
                 "listeners.ssl.1 = 127.0.0.1:\(port)",
                 "ssl_options.cacertfile = \(directory.appending(path: "ca.pem").path)",
@@ -219,18 +218,5 @@ final class BrokerProcess: Sendable {
             throw RabbitServerFailure("Install RabbitMQ (apt-get install rabbitmq-server, or brew install rabbitmq).")
         }
         return found
-    }
-
-    /// Ports of loopback that are free now.
-    private static func freePorts(_ count: Int) throws -> [Int] {
-        var sockets: [Int32] = []
-        defer { for socket in sockets { _ = close(socket) } }
-        var ports: [Int] = []
-        for _ in 0..<count {
-            let (descriptor, port) = try Loopback.bindForRestarts()
-            sockets.append(descriptor)
-            ports.append(port)
-        }
-        return ports
     }
 }

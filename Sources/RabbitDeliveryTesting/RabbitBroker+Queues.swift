@@ -3,15 +3,20 @@ package import RabbitDelivery
 
 /// What is in queues, for tests of what sends to them.
 extension RabbitBroker {
-    /// How many messages a queue holds, as a look at it with a connection of its own says.
+    /// How many messages of a queue are ready, whatever their number, as a look at it with a connection of its own says.
     package func messageCount(of queue: String) async throws -> Int {
         let logger = Logger(label: "RabbitBroker") { _ in SwiftLogNoOpLogHandler() }
-        let redrive = RabbitRedrive(.init(self, queue: queue), logger: logger)
-        while true {
-            let summary = try await redrive.preview { _, _ in }
-            // Another consumer took some of those that had been counted.
-            if !summary.isPartial { return summary.redriven + summary.left }
+        let consumer = try RabbitConsumer(.init(self, queue: queue, prefetch: 1), logger: logger)
+        let count: Int
+        do throws(RabbitError) {
+            count = try await consumer.readyCount(within: .seconds(30))
+        } catch {
+            await consumer.close(within: .zero)
+            throw error
         }
+        // The one that it was handed goes back with its channel.
+        await consumer.close()
+        return count
     }
 }
 

@@ -35,7 +35,7 @@ public final class RabbitServer: Sendable {
     /// The process; nil where the broker is another's.
     let process: BrokerProcess?
 
-    private static let sharedServer = SharedServer()
+    private static let sharedServer = SharedServer { try await makeShared() }
     private let counter = Atomic(0)
 
     private init(_ broker: RabbitBroker, process: BrokerProcess?) {
@@ -52,7 +52,7 @@ public final class RabbitServer: Sendable {
         try await sharedServer.server()
     }
 
-    static func makeShared() async throws -> RabbitServer {
+    private static func makeShared() async throws -> RabbitServer {
         if let uri = ProcessInfo.processInfo.environment["RABBITMQ_URL"], !uri.isEmpty {
             return RabbitServer(try RabbitBroker(uri: uri), process: nil)
         }
@@ -63,8 +63,16 @@ public final class RabbitServer: Sendable {
     ///
     /// - Throws: ``RabbitServerFailure`` where RabbitMQ is not installed or does not start within five minutes.
     public static func start(_ options: Options = Options()) async throws -> RabbitServer {
+        try await start(options) { try .free() }
+    }
+
+    /// The same with ports of the caller's choice; asked again where the broker could not have them.
+    package static func start(
+        _ options: Options = Options(),
+        on ports: () throws -> BrokerPorts
+    ) async throws -> RabbitServer {
         for _ in 0..<2 {
-            let server = try makeServer(options)
+            let server = try makeServer(options, try ports())
             do {
                 try await server.waitUntilReady()
                 return server
@@ -73,13 +81,13 @@ public final class RabbitServer: Sendable {
                 if server.process?.isRunning ?? true { throw error }
             }
         }
-        let server = try makeServer(options)
+        let server = try makeServer(options, try ports())
         try await server.waitUntilReady()
         return server
     }
 
-    private static func makeServer(_ options: Options) throws -> RabbitServer {
-        let process = try BrokerProcess(options)
+    private static func makeServer(_ options: Options, _ ports: BrokerPorts) throws -> RabbitServer {
+        let process = try BrokerProcess(options, ports: ports)
         var broker = RabbitBroker(hosts: ["127.0.0.1:\(process.ports.plain)"])
         broker.minimumReconnectDelay = .milliseconds(20)
         broker.maximumReconnectDelay = .milliseconds(500)
@@ -115,9 +123,9 @@ public final class RabbitServer: Sendable {
     ///
     /// - Parameter host: `localhost` or `127.0.0.1`, for both of which the certificate is.
     public func encrypted(_ broker: RabbitBroker, host: String = "localhost") throws -> RabbitBroker {
-        guard let process, let port = process.ports.encrypted else { throw RabbitServerFailure("it has no TLS") }
+        guard let process, process.hasTLS else { throw RabbitServerFailure("it has no TLS") }
         var broker = broker
-        broker.hosts = ["\(host):\(port)"]
+        broker.hosts = ["\(host):\(process.ports.encrypted)"]
         broker.tls = RabbitTLS(certificateAuthority: process.path("ca.pem"))
         return broker
     }
@@ -141,23 +149,5 @@ public final class RabbitServer: Sendable {
             if isOpen { return }
         }
         throw RabbitServerFailure("RabbitMQ does not answer: \(process?.lastWords ?? "")")
-    }
-}
-
-/// Starts the shared broker once.
-private actor SharedServer {
-    private var starting: Task<RabbitServer, any Error>?
-
-    func server() async throws -> RabbitServer {
-        if let starting { return try await starting.value }
-        let starting = Task { try await RabbitServer.makeShared() }
-        self.starting = starting
-        do {
-            return try await starting.value
-        } catch {
-            // The next test tries again.
-            self.starting = nil
-            throw error
-        }
     }
 }

@@ -1,7 +1,7 @@
 internal import DeliverySystem
 internal import Foundation
 
-/// A process that was sent a signal, which it takes in its own time.
+/// A process that was started or sent a signal, which it takes in its own time.
 struct SignalledProcess {
     let identifier: pid_t
 
@@ -30,6 +30,22 @@ struct SignalledProcess {
                 return Int32(process.kp_proc.p_stat) == SSTOP
             #endif
         }
+    }
+
+    /// Whether it has ended, though its parent may not have asked for its status yet.
+    var hasEnded: Bool {
+        guard kill(identifier, 0) == 0 else { return true }
+        #if os(Linux)
+            let path = "/proc/\(identifier)/stat"
+            guard let line = try? String(contentsOfFile: path, encoding: .utf8) else { return true }
+            return Self.state(in: line).map { "ZX".contains($0) } ?? false
+        #else
+            var name: [Int32] = [CTL_KERN, KERN_PROC, KERN_PROC_PID, identifier]
+            var process = kinfo_proc()
+            var size = MemoryLayout<kinfo_proc>.size
+            guard sysctl(&name, UInt32(name.count), &process, &size, nil, 0) == 0, size > 0 else { return true }
+            return Int32(process.kp_proc.p_stat) == SZOMB
+        #endif
     }
 
     /// The letter behind the name, which is in parentheses and may have some itself (`proc(5)`).

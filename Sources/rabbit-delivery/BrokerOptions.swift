@@ -41,10 +41,10 @@ struct BrokerOptions: ParsableArguments {
         return broker
     }
 
-    /// Warnings and errors on standard error where they were asked for; the tool says itself why it fails.
+    /// What happens to the connection on standard error where that was asked for; otherwise why there is none.
     var logger: Logger {
         Logger(label: "rabbit-delivery") { label -> any LogHandler in
-            if verbose { StreamLogHandler.standardError(label: label) } else { SwiftLogNoOpLogHandler() }
+            if verbose { StreamLogHandler.standardError(label: label) } else { TroubleLog() }
         }
     }
 }

@@ -84,9 +84,14 @@ struct RedriveCommand: AsyncParsableCommand {
         configuration.maximumRedrives = maximumRedrives
         let redrive = RabbitRedrive(configuration, logger: options.logger)
         let (logger, dryRun) = (options.logger, dryRun)
+        let showsProgress = StandardError.isTerminal && !options.verbose
         try await withInterruption { interruption in
             let work = Task {
-                try await Self.go(redrive, dryRun ? nil : RabbitPublisher(.init(broker), logger: logger))
+                try await Self.go(
+                    redrive,
+                    dryRun ? nil : RabbitPublisher(.init(broker), logger: logger),
+                    showsProgress: showsProgress
+                )
             }
             interruption.onSignal { work.cancel() }
             do {
@@ -101,13 +106,25 @@ struct RedriveCommand: AsyncParsableCommand {
     /// - Parameter publisher: Who sends the replays; nil to look only.
     private static func go(
         _ redrive: RabbitRedrive,
-        _ publisher: RabbitPublisher?
+        _ publisher: RabbitPublisher?,
+        showsProgress: Bool
     ) async throws(RabbitError) -> RabbitRedrive.Summary {
         guard let publisher else {
-            return try await redrive.preview { letter, decision in StandardOutput.print(line(letter, decision)) }
+            var number = 0
+            return try await redrive.preview { letter, decision in
+                number += 1
+                StandardOutput.print("\(number). \(line(letter, decision))")
+            }
         }
+        defer { if showsProgress { StandardError.show(status: "") } }
         do throws(RabbitError) {
-            let summary = try await redrive.run(through: publisher)
+            var (seen, nextStatus) = (0, ContinuousClock.now)
+            let summary = try await redrive.run(through: publisher) { _, _ in
+                seen += 1
+                guard showsProgress, ContinuousClock.now >= nextStatus else { return }
+                nextStatus = .now.advanced(by: .milliseconds(100))
+                StandardError.show(status: "\(count(seen, "letter")) looked at")
+            }
             await publisher.close()
             return summary
         } catch {
@@ -126,15 +143,19 @@ struct RedriveCommand: AsyncParsableCommand {
             }
         let facts = letter.deadLetter
         let why = facts?.error ?? facts?.deaths.first.map { "\($0.reason)" } ?? "no reason given"
-        return "\(facts?.queue ?? "?"): \(why): \(what)".withoutControls
+        let queue = facts?.queue.map { "\($0): " } ?? ""
+        return "\(queue)\(why): \(what)".withoutControls
     }
 
     private func conclude(_ summary: RabbitRedrive.Summary, _ interruption: Interruption) throws {
         var sentence = "\(count(summary.redriven, "letter")) \(dryRun ? "would be redriven" : "redriven")"
         if summary.left > 0 {
-            sentence +=
-                ", \(summary.left.grouped) left: \(summary.unwanted.grouped) not wanted, \(summary.tooOften.grouped) too often, "
-            sentence += "\(summary.withoutOrigin.grouped) without an origin, \(summary.failed.count.grouped) failed"
+            let reasons = [
+                (summary.unwanted, "not wanted"), (summary.tooOften, "too often"),
+                (summary.withoutOrigin, "without an origin"), (summary.failed.count, "failed"),
+            ]
+            sentence += ", \(summary.left.grouped) left: "
+            sentence += reasons.filter { $0.0 > 0 }.map { "\($0.0.grouped) \($0.1)" }.joined(separator: ", ")
         }
         if let first = summary.failed.first { sentence += " (\(first))" }
         if summary.isPartial { sentence += "; not all were looked at" }

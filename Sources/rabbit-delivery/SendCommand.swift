@@ -66,8 +66,8 @@ struct SendCommand: AsyncParsableCommand {
 
     @Flag(
         help: """
-            Write "exchange key number" for each message to standard output, in the order of the input; \
-            "exchange key -" for one that is not confirmed.
+            Write "exchange key number", or "queue number" with --queue, for each message to standard output, in the order of the \
+            input; with - as the number for one that is not confirmed.
             """
     )
     var printReports = false

@@ -176,7 +176,8 @@ extension SendRun {
 
     private func report(_ routingKey: String, _ number: String) {
         guard job.printsReports else { return }
-        StandardOutput.print("\(job.template.exchange) \(routingKey) \(number)")
+        let exchange = job.template.exchange
+        StandardOutput.print("\(exchange.isEmpty ? "" : "\(exchange) ")\(routingKey) \(number)")
     }
 
     private func show() {

@@ -32,19 +32,23 @@ struct TopologyCommand: AsyncParsableCommand {
     var check = false
 
     func run() async throws {
+        let input = InputName(argument: file)
         let data: Data
         do {
+            _ = try Input.facts(of: input)
             data =
                 file == "-" ? FileHandle.standardInput.readDataToEndOfFile() : try Data(contentsOf: URL(filePath: file))
+        } catch let error as SystemError {
+            throw ToolFailure("\(input): \(error.text)")
         } catch {
-            throw ToolFailure("\(file): \(error.localizedDescription)")
+            throw ToolFailure("\(input): \(error.localizedDescription)")
         }
         let broker = try options.broker()
         var topology: RabbitTopology
         do {
             topology = try JSONDecoder().decode(Definitions.self, from: data).topology(of: broker.virtualHost)
         } catch {
-            throw ToolFailure("\(file) is no definitions in JSON: \(error)")
+            throw ToolFailure("\(input) has no definitions in JSON: \(Definitions.problem(error))")
         }
         topology.isPassive = check
         do throws(RabbitError) {
@@ -63,7 +67,8 @@ struct TopologyCommand: AsyncParsableCommand {
         for queue in topology.queues { StandardOutput.print("queue \(queue.name)") }
         if !check {
             for binding in topology.bindings {
-                StandardOutput.print("binding \(binding.exchange) \(binding.routingKey)")
+                let key = binding.routingKey.isEmpty ? "" : " \(binding.routingKey)"
+                StandardOutput.print("binding \(binding.destination.name) to \(binding.exchange)\(key)")
             }
         }
     }
@@ -123,6 +128,23 @@ struct Definitions: Decodable {
     var exchanges: [Exchange]?
     var queues: [Queue]?
     var bindings: [Binding]?
+
+    /// What is wrong with a file, in words.
+    static func problem(_ error: any Error) -> String {
+        func place(_ context: DecodingError.Context) -> String {
+            let path = context.codingPath.reduce(into: "") { path, key in
+                path += key.intValue.map { "[\($0)]" } ?? (path.isEmpty ? "" : ".") + key.stringValue
+            }
+            return path.isEmpty ? "it" : path
+        }
+        guard let error = error as? DecodingError else { return "\(error)" }
+        switch error {
+        case .keyNotFound(let key, let context): return "\(place(context)) has no \(key.stringValue)"
+        case .typeMismatch(_, let context), .valueNotFound(_, let context):
+            return "\(place(context)) is of another kind than it has to be"
+        default: return "it is not JSON"
+        }
+    }
 
     /// What is of a virtual host, and what does not say of which it is.
     func topology(of virtualHost: String) -> RabbitTopology {

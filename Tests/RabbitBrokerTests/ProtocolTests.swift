@@ -47,6 +47,19 @@ import Testing
         broker.stop()
     }
 
+    @Test func aMessageThatComesBackWhileAConnectionClosesDoesNotEndItBeforeTheBrokerHasAnswered() async throws {
+        // More than a socket's buffers hold: where the client goes early, the broker cannot write it all.
+        let broker = try ScriptedBroker(.init(beforeCloseOk: [.returned(size: 16 << 20)]))
+        // A client waits half a second for the answer, which a busy machine may have for others.
+        for _ in 0..<50 where broker.orderlyCloseCount == 0 {
+            let publisher = try Self.publisher(broker)
+            try await publisher.waitUntilConnected(within: .seconds(60))
+            await publisher.close()
+        }
+        #expect(broker.orderlyCloseCount > 0)
+        broker.stop()
+    }
+
     @Test func aTopologyMayTakeLongerThanOneConnectionAttemptWhereEachAnswerComesInTime() async throws {
         let broker = try ScriptedBroker(.init(latency: .milliseconds(300)))
         let exchanges = (0..<12).map { RabbitTopology.Exchange("orders-\($0)", .fanout) }

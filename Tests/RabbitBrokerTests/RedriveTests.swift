@@ -143,4 +143,39 @@ import Testing
         #expect(replay.headers["CC"] == nil && replay.headers["x-original-cc"] == nil)
         await publisher.close()
     }
+
+    @Test func anExchangeThatIsMissingLeavesItsOwnLettersAndNoOthers() async throws {
+        let (place, dead) = try await Self.letters(0)
+        let publisher = try place.publisher()
+        for number in 0..<20 {
+            var message = RabbitMessage(queue: dead, body: "\(number)")
+            message.properties.headers = [
+                "x-original-exchange": number % 5 == 2 ? "gone" : "", "x-original-routingKey": .string(place.queue),
+            ]
+            try await publisher.send(message)
+        }
+        var configuration = RabbitRedrive.Configuration(place.broker, queue: dead)
+        configuration.maximumWait = .seconds(60)
+        let redrive = RabbitRedrive(configuration, logger: quiet)
+        let summary = try await redrive.run(through: publisher)
+        #expect(summary.redriven == 16 && !summary.isPartial)
+        #expect(summary.failed.map(\.kind) == Array(repeating: .notFound, count: 4))
+        let again = try await redrive.run(through: publisher)
+        #expect(again.redriven == 0 && again.failed.count == 4)
+        await publisher.close()
+        let replays = try await place.drain(16)
+        #expect(replays.map(\.text) == (0..<20).filter { $0 % 5 != 2 }.map { "\($0)" })
+        #expect(try await place.messageCount() == 0)
+    }
+
+    @Test func moreMessagesThanARedriveHoldsAreCounted() async throws {
+        let (place, dead) = try await Self.letters(0)
+        let publisher = try place.publisher()
+        let many = RabbitRedrive.Configuration(place.broker, queue: dead).maximumHeld + 1
+        for result in await publisher.send(contentsOf: (0..<many).map { RabbitMessage(queue: dead, body: "\($0)") }) {
+            _ = try result.get()
+        }
+        await publisher.close()
+        #expect(try await place.messageCount(dead) == many)
+    }
 }

@@ -10,18 +10,24 @@ final class ScriptedBroker: Sendable {
     private let script: Script
     /// The one that is open; -1 for none. The test's tasks and the thread that serves it write to it.
     private let connection = Mutex<Int32>(-1)
+    /// How many connections took everything that was said until their close was answered.
+    private let orderlyCloses = Mutex(0)
 
     struct Script {
         /// How long each answer to a request on the channel takes, as over a network that is far.
         var latency = Duration.zero
         /// What is said after each message that was published; its number is given.
         var afterPublish: @Sendable (UInt64) -> [Frame] = { [.ack($0)] }
+        /// What is said when the client closes the connection, before that is answered.
+        var beforeCloseOk: [Frame] = []
     }
 
     /// What the broker says on its channel.
     enum Frame {
         case ack(UInt64, multiple: Bool = false)
         case flow(isActive: Bool)
+        /// A message comes back, with a body of so many bytes.
+        case returned(size: Int)
     }
 
     struct NoThread: Error {}
@@ -51,9 +57,15 @@ final class ScriptedBroker: Sendable {
     }
 
     /// Says something on the connection that is open.
-    func say(_ frame: Frame) {
+    ///
+    /// - Returns: Whether all of it could be written.
+    @discardableResult
+    func say(_ frame: Frame) -> Bool {
         connection.withLock { Self.write($0, Self.bytes(frame)) }
     }
+
+    /// How many connections took everything that was said until their close was answered.
+    var orderlyCloseCount: Int { orderlyCloses.withLock { $0 } }
 
     // MARK: A connection
 
@@ -68,7 +80,10 @@ final class ScriptedBroker: Sendable {
             switch method {
             case 0x000A_000B: answer(connection, 0x000A_001E, [0, 1] + Self.big(UInt32(131_072)) + [0, 0], channel: 0)
             case 0x000A_0028: answer(connection, 0x000A_0029, [0], channel: 0)
-            case 0x000A_0032: answer(connection, 0x000A_0033, [], channel: 0)
+            case 0x000A_0032:
+                let isOrderly =
+                    script.beforeCloseOk.allSatisfy { say($0) } && answer(connection, 0x000A_0033, [], channel: 0)
+                if isOrderly { orderlyCloses.withLock { $0 += 1 } }
             case 0x0014_000A: answer(connection, 0x0014_000B, [0, 0, 0, 0])
             case 0x003C_0028:
                 published += 1
@@ -80,9 +95,10 @@ final class ScriptedBroker: Sendable {
         }
     }
 
-    private func answer(_ connection: Int32, _ method: UInt32, _ arguments: [UInt8], channel: UInt8 = 1) {
+    @discardableResult
+    private func answer(_ connection: Int32, _ method: UInt32, _ arguments: [UInt8], channel: UInt8 = 1) -> Bool {
         if channel > 0, script.latency > .zero { _ = poll(nil, 0, Int32(script.latency / .milliseconds(1))) }
-        Self.write(connection, Self.method(method, arguments, channel: channel))
+        return Self.write(connection, Self.method(method, arguments, channel: channel))
     }
 
     // MARK: Bytes
@@ -91,11 +107,26 @@ final class ScriptedBroker: Sendable {
         switch frame {
         case .ack(let number, let multiple): method(0x003C_0050, big(number) + [multiple ? 1 : 0])
         case .flow(let isActive): method(0x0014_0014, [isActive ? 1 : 0])
+        case .returned(let size): returned(size)
         }
     }
 
+    /// The method (NO_ROUTE, without names), a header without properties, and bodies.
+    private static func returned(_ size: Int) -> [UInt8] {
+        var bytes = method(0x003C_0032, big(UInt16(312)) + [0, 0, 0])
+        bytes += frame(2, [0, 60, 0, 0] + big(UInt64(size)) + [0, 0], channel: 1)
+        for start in stride(from: 0, to: size, by: 131_064) {
+            bytes += frame(3, Array(repeating: 0, count: min(131_064, size - start)), channel: 1)
+        }
+        return bytes
+    }
+
+    private static func frame(_ kind: UInt8, _ payload: [UInt8], channel: UInt8) -> [UInt8] {
+        [kind, 0, channel] + big(UInt32(payload.count)) + payload + [0xCE]
+    }
+
     private static func method(_ method: UInt32, _ arguments: [UInt8], channel: UInt8 = 1) -> [UInt8] {
-        [1, 0, channel] + big(UInt32(4 + arguments.count)) + big(method) + arguments + [0xCE]
+        frame(1, big(method) + arguments, channel: channel)
     }
 
     private static func big(_ number: some FixedWidthInteger) -> [UInt8] {
@@ -104,13 +135,14 @@ final class ScriptedBroker: Sendable {
 
     private static func long(_ text: String) -> [UInt8] { big(UInt32(text.utf8.count)) + Array(text.utf8) }
 
-    private static func write(_ connection: Int32, _ bytes: [UInt8]) {
+    private static func write(_ connection: Int32, _ bytes: [UInt8]) -> Bool {
         var rest = bytes[...]
         while !rest.isEmpty {
             let count = rest.withUnsafeBytes { StreamSocket.write(connection, $0) }
-            guard count > 0 else { return }
+            guard count > 0 else { return false }
             rest = rest.dropFirst(count)
         }
+        return true
     }
 
     private static func read(_ connection: Int32, _ bytes: inout [UInt8]) -> Bool {

@@ -76,6 +76,23 @@ import Testing
         }
     #endif
 
+    @Test func aBrokerThatIsAwayIsSaidSoAndWaitedFor() async throws {
+        let place = try CommandPlace.nowhere()
+        defer { place.remove() }
+        let process = try ChildProcess(
+            "/bin/sh",
+            ["-c", "exec '\(CommandPlace.program)' receive any --url amqp://user:s3cret@127.0.0.1:1 2>&1"]
+        )
+        var lines = process.lines().makeAsyncIterator()
+        let said = try #require(await lines.next())
+        #expect(said.hasPrefix("rabbit-delivery: no connection: ") && said.hasSuffix("; trying again"))
+        #expect(!said.contains("s3cret"))
+        process.send(signal: SIGINT)
+        // However often it was tried, it is said once.
+        #expect(await lines.next() == nil)
+        #expect(await process.end() == .exit(0))
+    }
+
     @Test func aQueueThatIsMissingIsSaidSo() async throws {
         let place = try await CommandPlace.make()
         defer { place.remove() }
@@ -101,9 +118,9 @@ import Testing
         }
         let preview = try await place.run("redrive", dead, "--error", "Card", "--dry-run")
         #expect(preview.end == .exit(0))
-        #expect(preview.output.count == 2 && preview.output[0].contains("CardDeclined: would go to exchange ''"))
-        #expect(preview.output[1].contains("stays: not wanted"))
-        #expect(preview.errors.contains("1 letter would be redriven, 1 left: 1 not wanted"))
+        #expect(preview.output.count == 2 && preview.output[0].hasPrefix("1. CardDeclined: would go to exchange ''"))
+        #expect(preview.output[1] == "2. Timeout: stays: not wanted")
+        #expect(preview.errors.contains("1 letter would be redriven, 1 left: 1 not wanted\n"))
         #expect(try await place.messageCount() == 0)
         let redriven = try await place.run("redrive", dead, "--error", "Card")
         #expect(redriven.end == .exit(0) && redriven.output.isEmpty)
@@ -184,14 +201,24 @@ import Testing
         #expect(declared.end == .exit(0))
         #expect(
             declared.output == [
-                "exchange \(place.queue)-in", "queue \(place.queue)-q", "binding \(place.queue)-in new.#",
+                "exchange \(place.queue)-in", "queue \(place.queue)-q",
+                "binding \(place.queue)-q to \(place.queue)-in new.#",
             ]
         )
         #expect(try await place.run("topology", "-", "--check", input: definitions(10)).end == .exit(0))
         let differs = try await place.run("topology", place.path("other.json"))
         #expect(differs.end == .exit(1))
         #expect(differs.errors.contains("10") && differs.errors.contains("20"))
-        #expect(try await place.run("topology", "-", input: "{").end == .exit(1))
+        for (text, problem) in [
+            ("{", "it is not JSON"), (#"{"queues": [{"nam": "x"}]}"#, "queues[0] has no name"),
+            (#"{"exchanges": [{"name": 7}]}"#, "exchanges[0].name is of another kind than it has to be"),
+        ] {
+            let wrong = try await place.run("topology", "-", input: text)
+            #expect(wrong.end == .exit(1))
+            #expect(
+                wrong.errors == "rabbit-delivery: standard input has no definitions in JSON: \(problem)\n"
+            )
+        }
         #expect(
             try await place.run("send", "--exchange", "\(place.queue)-in", "--key", "new.fruit", input: "x").end
                 == .exit(0)

@@ -20,7 +20,7 @@ import Testing
             input: "a\nb\r\n\nlast"
         )
         #expect(sent.end == .exit(0))
-        #expect(sent.output == (1...4).map { " \(place.queue) \($0)" })
+        #expect(sent.output == (1...4).map { "\(place.queue) \($0)" })
         #expect(sent.errors == "rabbit-delivery: 4 messages confirmed\n")
         let deliveries = try await place.take(4)
         #expect(deliveries.map(\.text) == ["a", "b", "", "last"])
@@ -45,7 +45,7 @@ import Testing
             place.path("failed.jsonl")
         )
         #expect(sent.end == .exit(1))
-        #expect(sent.output == [" \(place.queue) 1", " nowhere -", " - -"])
+        #expect(sent.output == ["\(place.queue) 1", "nowhere -", "- -"])
         #expect(sent.errors.contains("1 message confirmed, 2 not"))
         #expect(sent.errors.contains("line 2 of ") && sent.errors.contains("failed.jsonl"))
         #expect(try place.text("failed.jsonl") == "{\"to\":\"nowhere\"}\n{}\n")
@@ -83,7 +83,7 @@ import Testing
         for number in 1...3 {
             // The next line is written only when this one is reported.
             try process.input.write(contentsOf: Data("line \(number)\n".utf8))
-            #expect(await reports.next() == " \(place.queue) \(number)")
+            #expect(await reports.next() == "\(place.queue) \(number)")
         }
         try process.input.close()
         #expect(await process.end() == .exit(0))

@@ -104,4 +104,11 @@ import Testing
         #expect(error?.code == 404)
         #expect(error?.reason.contains("looking for queue orders") == true)
     }
+
+    @Test func wordsOfTheBrokerThatEndASentenceEndItOnce() {
+        let error = RabbitError.reply(403, "ACCESS_REFUSED - see the logfile.", closing: .channelClosed)
+        #expect(
+            "\(error)" == "Change the request: the broker says ACCESS_REFUSED - see the logfile. (AMQP: 403)"
+        )
+    }
 }

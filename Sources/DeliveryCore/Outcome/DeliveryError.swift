@@ -57,6 +57,8 @@ extension DeliveryError {
             case nil: ""
             }
         let beginning = isCancelled ? "Cancelled" : isClosed ? "Closed" : advice
-        return "\(beginning): \(reason).\(stored)"
+        // A broker's own words may end with one.
+        let end = reason.hasSuffix(".") ? "" : "."
+        return "\(beginning): \(reason)\(end)\(stored)"
     }
 }

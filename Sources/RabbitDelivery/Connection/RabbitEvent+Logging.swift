@@ -1,14 +1,15 @@
 internal import Logging
 
 extension RabbitEvent {
-    /// Says it in the log: what a person should look at as a warning, the rest as information.
+    /// Says it in the log: what a person should look at as a warning, the rest as information. Of a connection that is made again by the
+    /// client there is nothing to advise.
     func log(to logger: Logger) {
         switch self {
         case .connected(let host, let generation):
             logger.info("connected", metadata: ["host": "\(host)", "generation": "\(generation)"])
-        case .disconnected(let error): logger.warning("the connection ended", metadata: ["error": "\(error)"])
+        case .disconnected(let error): logger.warning("the connection ended", metadata: ["error": "\(error.reason)"])
         case .connectionFailed(let error, let delay):
-            logger.warning("no connection", metadata: ["error": "\(error)", "retry_after": "\(delay)"])
+            logger.warning("no connection", metadata: ["error": "\(error.reason)", "retry_after": "\(delay)"])
         case .channelClosed(let error): logger.warning("the broker closed the channel", metadata: ["error": "\(error)"])
         case .blocked(let reason): logger.warning("the broker takes no messages", metadata: ["reason": "\(reason)"])
         case .unblocked: logger.info("the broker takes messages again")

@@ -63,6 +63,15 @@ public final class RabbitConsumer: Service, Sendable {
         try await core.connected.wait(within: timeout)
     }
 
+    /// How many messages of its queue were ready when its channel was opened, before it was handed any.
+    ///
+    /// - Throws: As ``waitUntilConnected(within:)``.
+    package func readyCount(within timeout: Duration) async throws(RabbitError) -> Int {
+        try core.start()
+        try await core.connected.wait(within: timeout)
+        return core.messageCount(of: core.configuration.queue) ?? 0
+    }
+
     /// How a consumer ended.
     public struct CloseSummary: Sendable, Hashable {
         /// Deliveries that the application held without a verdict; the broker delivers them again.

@@ -14,6 +14,9 @@ public import Logging
 /// `CC`: the queues of those keys had theirs. What is left stays in its queue. The messages that are there at the beginning are looked
 /// at, and no more: those that fail again meanwhile are for another run.
 ///
+/// The broker closes the channel for an exchange that is missing, with all that is under way on it. So the first replay to an exchange goes by
+/// itself, and where there is no such exchange its letters are left, and no others.
+///
 /// Cancelling its task ends a run in good order: what was sent is waited for, within the publisher's `confirmTimeout`, and
 /// acknowledged, and ``Summary/isPartial`` says that there may be more.
 public struct RabbitRedrive: Sendable {

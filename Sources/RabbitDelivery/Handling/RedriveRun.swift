@@ -10,7 +10,13 @@ struct RedriveRun {
     private let publisher: RabbitPublisher?
     private let redrive: RabbitRedrive
     private(set) var summary = RabbitRedrive.Summary()
-    private var underWay: Deque<(RabbitConsumer.Delivery, RabbitPublisher.PendingConfirmation)> = []
+    private var underWay: Deque<Replay> = []
+    /// Exchanges that took a replay, or sent one back. The default one is always there.
+    private var known: Set<String> = [""]
+    /// Exchanges that are not there, and what the broker said.
+    private var missing: [String: RabbitError] = [:]
+    /// Whether each replay goes by itself: the broker has closed the channel for one.
+    private var goesOneByOne = false
     /// Letters that are left, held so that the broker does not send them again.
     private var held: [RabbitConsumer.Delivery] = []
     /// How many were sent, or would be.
@@ -18,6 +24,13 @@ struct RedriveRun {
     /// On which channel of the consumer's the letters were delivered.
     private var generation: Int?
     private var nextSend = ContinuousClock.now
+
+    /// A letter, and its replay that is unconfirmed.
+    private struct Replay {
+        let letter: RabbitConsumer.Delivery
+        let exchange: String
+        let pending: RabbitPublisher.PendingConfirmation
+    }
 
     init(_ configuration: RabbitRedrive.Configuration, _ publisher: RabbitPublisher?, _ redrive: RabbitRedrive) {
         self.configuration = configuration
@@ -29,10 +42,8 @@ struct RedriveRun {
         _ consumer: RabbitConsumer,
         _ observer: (RabbitConsumer.Delivery, RabbitRedrive.Decision) -> Void
     ) async throws(RabbitError) {
-        try consumer.core.start()
         // Not before the queue has said how much it holds: an empty one hands nothing out.
-        try await consumer.core.connected.wait(within: RabbitRedrive.connectionTimeout)
-        let count = consumer.core.messageCount(of: configuration.queue) ?? 0
+        let count = try await consumer.readyCount(within: RabbitRedrive.connectionTimeout)
         for _ in 0..<max(count, 0) {
             // Another consumer may have taken what was counted, or its time was over.
             guard held.count < configuration.maximumHeld, sent < configuration.maximumLetters ?? .max,
@@ -81,16 +92,25 @@ struct RedriveRun {
                 held.append(letter)
                 return true
             }
+            if let error = missing[exchange] {
+                fail(letter, error)
+                return true
+            }
             guard await waitForRate() else { return false }
-            if underWay.count >= Self.window { await settleFirst() }
+            // For an exchange that is missing or not allowed the broker closes the channel. What is under way beside it may be stored, and
+            // its letters would stay.
+            let goesAlone = goesOneByOne || !known.contains(exchange)
+            while underWay.count >= (goesAlone ? 1 : Self.window) { await settleFirst() }
             do throws(RabbitError) {
                 let replay = RabbitRedrive.replay(letter, exchange, routingKey, redrives)
-                underWay.append((letter, try await publisher.enqueue(replay)))
+                let pending = try await publisher.enqueue(replay)
+                underWay.append(Replay(letter: letter, exchange: exchange, pending: pending))
                 sent += 1
             } catch {
                 if error.kind == .cancelled { return false }
                 fail(letter, error)
             }
+            if goesAlone { await settleFirst() }
         }
         return true
     }
@@ -105,13 +125,20 @@ struct RedriveRun {
     }
 
     private mutating func settleFirst() async {
-        guard let (letter, pending) = underWay.popFirst() else { return }
+        guard let replay = underWay.popFirst() else { return }
         do throws(RabbitError) {
-            _ = try await Self.confirmation(of: pending)
-            letter.acknowledge()
+            _ = try await Self.confirmation(of: replay.pending)
+            replay.letter.acknowledge()
             summary.redriven += 1
+            known.insert(replay.exchange)
         } catch {
-            fail(letter, error)
+            fail(replay.letter, error)
+            switch error.kind {
+            case .returned, .nacked: known.insert(replay.exchange)
+            case .notFound where !known.contains(replay.exchange): missing[replay.exchange] = error
+            case .notFound, .authorization, .channelClosed: goesOneByOne = true
+            default: break
+            }
         }
     }
 
