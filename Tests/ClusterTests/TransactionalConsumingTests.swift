@@ -76,6 +76,34 @@ struct TransactionalConsumingTests {
         await producer.close()
     }
 
+    // Part of a transaction that will be aborted, it would get no verdict, and nothing behind it would be committed.
+    @Test func whatIsReadBehindASeekIsNoPartOfTheTransactionFromBefore() async throws {
+        let cluster = try TestCluster()
+        let (input, _, configuration) = try await Self.prepare(cluster, count: 3)
+        let producer = try cluster.transactionalProducer()
+        try await withKafkaConsumer(configuration, logger: .test) { consumer in
+            let before = try await consumer.take(1)
+            var behind: [KafkaConsumer.Delivery] = []
+            do {
+                try await producer.withTransaction { transaction in
+                    try transaction.acknowledge(before, from: consumer)
+                    try await consumer.seek(KafkaTopicPartition(topic: input, partition: 0), to: .beginning)
+                    behind = try await consumer.take(1)
+                    try transaction.acknowledge(behind, from: consumer)
+                }
+                Issue.record("it was committed")
+            } catch let error as KafkaError {
+                #expect(error.kind == .assignmentEnded)
+            }
+            behind += try await consumer.take(2)
+            #expect(behind.map(\.offset) == [0, 1, 2])
+            for delivery in behind { delivery.acknowledge() }
+            let summary = await consumer.close(within: .seconds(30))
+            #expect(summary.unsettled == 0)
+        }
+        await producer.close()
+    }
+
     @Test func nothingIsSkipped() async throws {
         let cluster = try TestCluster()
         let (input, output, configuration) = try await Self.prepare(cluster, count: 5)

@@ -243,6 +243,8 @@ struct FailureHandlingTests {
             try await FailureHandling(host: host, retry: .none, holdsOthers: true).run(source) { _ in throw Failure() }
         }
         #expect(source.acknowledged == [])
+        // What was not read knows its source.
+        source.end()
     }
 
     @Test func lanesKeepTheOrderOfAKeyOverRetriesAndHandleOtherKeysMeanwhile() async throws {

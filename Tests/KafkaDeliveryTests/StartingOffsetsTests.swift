@@ -64,6 +64,20 @@ struct StartingOffsetsTests {
         #expect(delay(offsets.answered(one, .failure(Failure()), at: later(100))) == .milliseconds(200))
     }
 
+    @Test func aFailureThatEndsLoopsIsTheAnswer() {
+        let partition = Partition()
+        var offsets = Offsets()
+        offsets.assigned([(partition, nil)], at: start)
+        _ = offsets.advance(at: start)
+        guard case .fail(let error) = offsets.answered(partition, .failure(HandlingStop.endLoop(Failure())), at: start)
+        else {
+            Issue.record("it is asked about again")
+            return
+        }
+        #expect(error is Failure)
+        #expect(offsets.next == nil)
+    }
+
     @Test func soManyAreAskedAboutAtATime() {
         var offsets = Offsets()
         let partitions = (0..<40).map { _ in Partition() }

@@ -18,12 +18,23 @@ final class MemoryInbox: AsyncInbox {
 
     let consumer = "memory"
     private let failure: @Sendable (_ call: Int) -> OutboxError?
+    private let failureAtCommit: @Sendable (_ call: Int) -> OutboxError?
+    private let failureAtBeginning: OutboxError?
     // Tasks of several partitions, and the test that looks.
     private let state = Mutex(State())
 
-    /// - Parameter failure: What a transaction fails with before it does anything, by its number from 1; nil for nothing.
-    init(failure: @escaping @Sendable (_ call: Int) -> OutboxError? = { _ in nil }) {
+    /// - Parameters:
+    ///   - failure: What a transaction fails with before it does anything, by its number from 1; nil for nothing.
+    ///   - failureAtCommit: What it fails with when its handler has returned.
+    ///   - failureAtBeginning: What the question fails with where a partition begins.
+    init(
+        failure: @escaping @Sendable (_ call: Int) -> OutboxError? = { _ in nil },
+        failureAtCommit: @escaping @Sendable (_ call: Int) -> OutboxError? = { _ in nil },
+        failureAtBeginning: OutboxError? = nil
+    ) {
         self.failure = failure
+        self.failureAtCommit = failureAtCommit
+        self.failureAtBeginning = failureAtBeginning
     }
 
     var calls: Int { state.withLock { $0.calls } }
@@ -31,7 +42,10 @@ final class MemoryInbox: AsyncInbox {
 
     func next(_ place: InboxPlace) -> Int64? { state.withLock { $0.next[place] } }
 
-    func nextOffset(of place: InboxPlace) async throws(OutboxError) -> Int64? { next(place) }
+    func nextOffset(of place: InboxPlace) async throws(OutboxError) -> Int64? {
+        if let failureAtBeginning { throw failureAtBeginning }
+        return next(place)
+    }
 
     func receive(
         _ messages: [InboxMessage],
@@ -47,6 +61,7 @@ final class MemoryInbox: AsyncInbox {
         let new = messages.indices.filter { messages[$0].offset >= next }
         let transaction = Transaction()
         if !new.isEmpty { try await effect(transaction, new) }
+        if let error = failureAtCommit(call) { throw error }
         let effects = transaction.effects.withLock { $0 }
         state.withLock { state in
             state.next[place] = max(next, last.offset + 1)

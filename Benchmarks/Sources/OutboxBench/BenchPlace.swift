@@ -29,11 +29,22 @@ final class BenchPlace: Sendable {
         try kafka?.createTopic(topic, partitions: 4)
     }
 
-    func connect(prepared: Int = 0) async throws -> LibpqConnection {
+    /// - Parameter flushDelay: How much longer each flush of the log takes, in microseconds, as on a slower disk (PostgreSQL's
+    ///   `commit_delay`, which only a superuser sets).
+    func connect(prepared: Int = 0, flushDelay: Int = 0) async throws -> LibpqConnection {
         var settings = LibpqSettings(url)
         settings.maximumPreparedStatements = prepared
         settings.answerTimeout = .seconds(600)
-        return try await LibpqConnection.open(settings)
+        let connection = try await LibpqConnection.open(settings)
+        if flushDelay > 0 {
+            try await connection.query(
+                OutboxStatement(
+                    "SELECT set_config('commit_delay', $1, false), set_config('commit_siblings', '0', false)",
+                    [.text(String(flushDelay))]
+                )
+            )
+        }
+        return connection
     }
 
     func outbox() throws -> PostgresOutbox { try PostgresOutbox(.init(LibpqSettings(url))) }

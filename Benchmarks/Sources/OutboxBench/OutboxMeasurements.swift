@@ -163,13 +163,17 @@ struct OutboxMeasurements {
         let change: @Sendable (Int) -> OutboxStatement = { id in
             OutboxStatement("UPDATE orders SET number = number + 1 WHERE id = $1 RETURNING id", [.integer(Int64(id))])
         }
-        for (name, prepared) in [("one statement", 0), ("one, prepared", 10)] {
+        let loads = [
+            ("one statement", 0, 0), ("one, prepared", 10, 0),
+            ("one, 4 ms a flush", 0, 4_000), ("one, prepared, 4 ms", 10, 4_000),
+        ]
+        for (name, prepared, flushDelay) in loads {
             var with: [Double] = []
             var without: [Double] = []
             for _ in 0..<3 {
-                without.append(try await load(prepared: prepared, change))
+                without.append(try await load(prepared: prepared, flushDelay: flushDelay, change))
                 with.append(
-                    try await load(prepared: prepared) { id in
+                    try await load(prepared: prepared, flushDelay: flushDelay) { id in
                         let payload = String(repeating: "x", count: 200)
                         let message = OutboxMessage(topic: topic, key: "\(id)", payload: payload)
                         return (try? table.insert(message, with: change(id))) ?? change(id)
@@ -186,6 +190,7 @@ struct OutboxMeasurements {
     /// Commits a second of 32 connections.
     private func load(
         prepared: Int,
+        flushDelay: Int,
         _ statement: @escaping @Sendable (Int) -> OutboxStatement
     ) async throws -> Double {
         let deadline = ContinuousClock.now.advanced(by: .seconds(seconds))
@@ -193,7 +198,7 @@ struct OutboxMeasurements {
         let count = try await withThrowingTaskGroup(of: Int.self) { group in
             for id in 0..<32 {
                 group.addTask {
-                    let connection = try await place.connect(prepared: prepared)
+                    let connection = try await place.connect(prepared: prepared, flushDelay: flushDelay)
                     var count = 0
                     while ContinuousClock.now < deadline {
                         try await connection.query(statement(id))

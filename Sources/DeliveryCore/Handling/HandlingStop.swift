@@ -4,6 +4,6 @@
 package enum HandlingStop: Error {
     /// The message is left unsettled: what handed it out is gone, or nothing more of it is handed out.
     case leave
-    /// The message is left unsettled, and the loop ends with this error.
+    /// The message is left unsettled, and the loop ends with this error. Of a closure that says where a partition begins: the partition fails.
     case endLoop(any Error)
 }

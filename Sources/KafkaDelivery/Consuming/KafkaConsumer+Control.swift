@@ -58,7 +58,8 @@ extension KafkaConsumer {
     ///     nothing is committed means what ``Configuration/autoOffsetReset`` says.
     ///   - timeout: How long looking up the offsets and moving may take together.
     /// - Returns: The offsets at which the partitions go on.
-    /// - Throws: ``KafkaError``. Where the offsets could not be looked up (`timedOut`, `brokersUnreachable`, …) the
+    /// - Throws: ``KafkaError``. `timedOut` also where librdkafka has fetched nothing of a partition yet and still asks the brokers where it
+    ///   begins, for then it may not be sought; the others are moved all the same. Where the offsets could not be looked up (`timedOut`, `brokersUnreachable`, …) the
     ///   partitions go on where they were. With `timedOut` from librdkafka itself, which takes a hung client, they
     ///   may still move later. `assignmentEnded` where one is not, or no longer, assigned; `cancelled`, and then it may
     ///   take place all the same; `offsetOutOfRange`; `invalidArgument`; `closed`.

@@ -39,11 +39,16 @@ extension KafkaConsumer {
         }
 
         /// Its partition.
-        var topicPartition: KafkaTopicPartition {
+        package var topicPartition: KafkaTopicPartition {
             switch content {
             case .received(let received): received.reader.partition
             case .made(let made): made.partition
             }
+        }
+
+        /// Hands out nothing more of its partition, whose loops end with the error, before that is sought or assigned anew.
+        package func failPartition(_ error: KafkaError) {
+            received?.reader.fail(error)
         }
 
         /// Whether this attempt has its verdict.

@@ -20,6 +20,8 @@ extension PartitionReader {
         state.withLock { state in
             guard state.gate.phase != .ended else { return .ended }
             guard state.transaction.admits(transaction) else { return .otherTransaction }
+            // Of a partition that was sought since, the transaction will be aborted: what it had from then on would have no end.
+            guard !state.transaction.isOpen || state.transaction.belongs(to: state.run) else { return .ended }
             // Of an attempt that has its verdict the application may hold the next one, which is the same to the tracker.
             guard !message.hasVerdict, state.tracker.claim(message.sequence) == .settled else { return .repeated }
             _ = message.give(.claimed)

@@ -211,7 +211,7 @@ final class PartitionReader: ReadyPartition {
     func mayBeSought() -> Bool {
         var findings = Findings()
         let isSafe = state.withLock { state in
-            guard state.gate.phase == .reading, state.gate.failure == nil, state.position.next == nil,
+            guard state.gate.phase == .reading, state.gate.failure == nil, !state.position.wasFetched,
                 startingOffset < 0
             else { return true }
             // Its length says nothing: there are markers in it.
@@ -223,9 +223,7 @@ final class PartitionReader: ReadyPartition {
                     return true
                 }
                 guard view.isMessage else {
-                    // What was fetched and cannot be read has an offset; librdkafka's question for one has a logical one, or none.
-                    let wasFetched = view.offset >= 0 && !view.error(of: partition).isLocallyUnknown
-                    if noteError(view, &state, &findings) != nil || wasFetched { return true }
+                    if noteError(view, &state, &findings) != nil || state.position.wasFetched { return true }
                     continue
                 }
                 if resets.now != state.life.knownResets { noteResets(before: view.offset, &state) }
@@ -278,6 +276,8 @@ final class PartitionReader: ReadyPartition {
             return nil
         }
         let error = message.error(of: partition)
+        // What was fetched and cannot be read has an offset; librdkafka's question for one has a logical one, or none.
+        if message.offset >= 0, !error.isLocallyUnknown { state.position.fetched() }
         guard error.kind == .offsetOutOfRange else {
             // Of named partitions that do not exist the consumer's thread tells, once.
             if error.isLocallyUnknown, !core.configuration.joinsGroup { return nil }

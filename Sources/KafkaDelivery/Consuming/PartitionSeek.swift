@@ -61,7 +61,8 @@ struct PartitionSeek {
         // Where the group has committed an offset librdkafka begins there, and asks for none: there may be nothing to fetch.
         let unasked = waiting.filter { $0.startingOffset == PartitionOffset.none }.map(\.partition)
         if !unasked.isEmpty, core.configuration.hasGroup,
-            let committed = try? core.usableClient().committed(unasked, until: deadline)
+            // Not the whole time: they may be fetched meanwhile, and this thread is the other partitions' too.
+            let committed = try? core.usableClient().committed(unasked, until: min(deadline, .now + .seconds(1)))
         {
             waiting.removeAll { committed[$0.partition] != nil }
         }
@@ -70,7 +71,7 @@ struct PartitionSeek {
             RdKafkaClient.pause(milliseconds: 5)
             waiting.removeAll { $0.mayBeSought() }
         }
-        return waiting
+        return waiting.filter { !$0.mayBeSought() }
     }
 
     /// Reads partitions again that librdkafka has given up.

@@ -147,6 +147,16 @@ final class PartitionStarts {
             PartitionSeek(core).bring([reader], to: core.configuration.start)
         case .begin(nil):
             reader.finishSeek()
+        case .fail(let error):
+            reader.fail(
+                KafkaError(
+                    .client,
+                    recovery: .fixRequest,
+                    reason: "\(reader.partition) cannot begin where the application says: \(error)",
+                    underlyingError: error
+                )
+            )
+            reader.finishSeek()
         case .retry(let delay):
             guard case .failure(let error) = result else { return }
             core.logger.warning(

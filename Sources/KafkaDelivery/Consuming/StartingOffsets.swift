@@ -18,6 +18,8 @@ struct StartingOffsets<Partition: AnyObject> {
         case begin(Int64?)
         /// It is asked about again after a while.
         case retry(after: Duration)
+        /// It fails, until it is sought or assigned anew.
+        case fail(any Error)
         /// The partition went meanwhile.
         case outdated
     }
@@ -80,6 +82,7 @@ struct StartingOffsets<Partition: AnyObject> {
         guard var question = asked.removeValue(forKey: ObjectIdentifier(partition)) else { return .outdated }
         switch result {
         case .success(let offset): return .begin(offset)
+        case .failure(HandlingStop.endLoop(let error)): return .fail(error)
         case .failure:
             question.failures += 1
             let delay = retry.delay(after: question.failures)

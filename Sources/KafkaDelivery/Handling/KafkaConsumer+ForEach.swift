@@ -175,7 +175,6 @@ extension KafkaConsumer {
                     continue
                 }
                 var batch = [first]
-                var givenUp: Delivery?
                 let deadline = ContinuousClock.now.advanced(by: maximumWait.asTimeout)
                 // While messages are on trial there will not be a second one.
                 while batch.count < maximumCount, !partition.ownership.reader.isOneAtATime,
@@ -183,7 +182,8 @@ extension KafkaConsumer {
                 {
                     if host.holdsBack(next) { break }
                     if handling.isGivenUp(next) {
-                        givenUp = next
+                        // It comes first behind the batch, or behind what comes again of that.
+                        _ = next.postpone(for: .zero, holdingOthers: true)
                         break
                     }
                     batch.append(next)
@@ -210,12 +210,6 @@ extension KafkaConsumer {
                         case .givenUp(let givenUp): isHeld = try await handling.finish(givenUp, delivery) == .backsOff
                         }
                     }
-                }
-                guard let givenUp else { continue }
-                if isHeld {
-                    _ = givenUp.postpone(for: .zero, holdingOthers: true)
-                } else {
-                    _ = try await handling.run(givenUp) { try await handler([$0]) }
                 }
             }
         }

@@ -10,9 +10,13 @@ extension KafkaConsumer.Configuration {
     /// the stored offset is taken for done.
     public mutating func begin(at inbox: some InboxStore) {
         startingOffset = { assigned in
-            try await inbox.nextOffset(
-                of: InboxPlace(topic: assigned.partition.topic, partition: assigned.partition.partition)
-            )
+            do throws(OutboxError) {
+                return try await inbox.nextOffset(
+                    of: InboxPlace(topic: assigned.partition.topic, partition: assigned.partition.partition)
+                )
+            } catch {
+                throw PatientInbox.meaning(of: error, .before) == .inboxIsUnusable ? HandlingStop.endLoop(error) : error
+            }
         }
     }
 }
@@ -46,7 +50,10 @@ extension KafkaConsumer {
     /// The transaction's end is the verdict. A handler that says itself that a delivery comes again
     /// (``Delivery/negativelyAcknowledge(_:after:)``) has its transaction rolled back. Acknowledge nothing in the handler: one that
     /// acknowledges and then throws, or that acknowledges a delivery of a batch and sends another back, ends the loop with an error,
-    /// because the effect of what it has acknowledged is undone. The next loop begins there.
+    /// because the effect of what it has acknowledged is undone. So does one whose transaction cannot be committed then. Nothing more of the
+    /// partition is handed out before it is sought or assigned anew.
+    ///
+    /// What a loop leaves unsettled when it ends, the next loop of the same consumer begins with.
     ///
     /// What is outside of the database has no part in the transaction: call other systems through an outbox, not in the handler.
     ///
@@ -70,10 +77,12 @@ extension KafkaConsumer {
         try checkBeginning()
         let patient = PatientInbox(logger: logger)
         let letters = patient.letters(deadLetters) { try await inbox.receive([$0]) { _, _ in } }
-        try await forEach(retry: retry, deadLetters: letters) { delivery in
-            try await patient.receive([delivery]) { handling in
-                try await inbox.receive([delivery.inboxMessage]) { transaction, _ in
-                    try handling.run([delivery]) { try handler(delivery, transaction) }
+        try await patient.run {
+            try await forEach(retry: retry, deadLetters: letters) { delivery in
+                try await patient.receive([delivery]) { handling in
+                    try await inbox.receive([delivery.inboxMessage]) { transaction, _ in
+                        try handling.run([delivery]) { try handler(delivery, transaction) }
+                    }
                 }
             }
         }
@@ -90,10 +99,12 @@ extension KafkaConsumer {
         try checkBeginning()
         let patient = PatientInbox(logger: logger)
         let letters = patient.letters(deadLetters) { try await inbox.receive([$0]) { _, _ in } }
-        try await forEach(retry: retry, deadLetters: letters) { delivery in
-            try await patient.receive([delivery]) { handling in
-                try await inbox.receive([delivery.inboxMessage]) { transaction, _ in
-                    try await handling.run([delivery]) { try await handler(delivery, transaction) }
+        try await patient.run {
+            try await forEach(retry: retry, deadLetters: letters) { delivery in
+                try await patient.receive([delivery]) { handling in
+                    try await inbox.receive([delivery.inboxMessage]) { transaction, _ in
+                        try await handling.run([delivery]) { try await handler(delivery, transaction) }
+                    }
                 }
             }
         }
@@ -111,7 +122,8 @@ extension KafkaConsumer {
     ///   - maximumCount: How many deliveries a batch has at most, 1 or more.
     ///   - maximumWait: How long the first of a batch waits for others.
     ///   - retry: What to do about the handler's errors.
-    ///   - deadLetters: Where messages go that are given up; all of a batch that failed are.
+    ///   - deadLetters: Where messages go that are given up: of a batch that failed each that its policy gives up, and
+    ///     what is behind one that comes again waits for it.
     ///   - logger: Where it says that the database is waited for, as warnings.
     ///   - handler: Handles one batch, with the transaction.
     /// - Throws: As ``forEach(inbox:retry:deadLetters:logger:_:)-(_,_,_,_,(_,_)throws->_)``.
@@ -127,15 +139,17 @@ extension KafkaConsumer {
         try checkBeginning()
         let patient = PatientInbox(logger: logger)
         let letters = patient.letters(deadLetters) { try await inbox.receive([$0]) { _, _ in } }
-        try await forEachBatch(
-            maximumCount: maximumCount,
-            maximumWait: maximumWait,
-            retry: retry,
-            deadLetters: letters
-        ) { deliveries in
-            try await patient.receive(deliveries) { handling in
-                try await inbox.receive(deliveries.map(\.inboxMessage)) { transaction, new in
-                    try handling.run(deliveries) { try handler(new.map { deliveries[$0] }, transaction) }
+        try await patient.run {
+            try await forEachBatch(
+                maximumCount: maximumCount,
+                maximumWait: maximumWait,
+                retry: retry,
+                deadLetters: letters
+            ) { deliveries in
+                try await patient.receive(deliveries) { handling in
+                    try await inbox.receive(deliveries.map(\.inboxMessage)) { transaction, new in
+                        try handling.run(deliveries) { try handler(new.map { deliveries[$0] }, transaction) }
+                    }
                 }
             }
         }
@@ -154,15 +168,19 @@ extension KafkaConsumer {
         try checkBeginning()
         let patient = PatientInbox(logger: logger)
         let letters = patient.letters(deadLetters) { try await inbox.receive([$0]) { _, _ in } }
-        try await forEachBatch(
-            maximumCount: maximumCount,
-            maximumWait: maximumWait,
-            retry: retry,
-            deadLetters: letters
-        ) { deliveries in
-            try await patient.receive(deliveries) { handling in
-                try await inbox.receive(deliveries.map(\.inboxMessage)) { transaction, new in
-                    try await handling.run(deliveries) { try await handler(new.map { deliveries[$0] }, transaction) }
+        try await patient.run {
+            try await forEachBatch(
+                maximumCount: maximumCount,
+                maximumWait: maximumWait,
+                retry: retry,
+                deadLetters: letters
+            ) { deliveries in
+                try await patient.receive(deliveries) { handling in
+                    try await inbox.receive(deliveries.map(\.inboxMessage)) { transaction, new in
+                        try await handling.run(deliveries) {
+                            try await handler(new.map { deliveries[$0] }, transaction)
+                        }
+                    }
                 }
             }
         }

@@ -4,7 +4,7 @@ internal import Logging
 internal import OutboxDelivery
 internal import Synchronization
 
-/// Waits for a database that is away: what fails because of it says nothing about the message.
+/// Waits for a database that is away: what fails because of it says nothing about the message. One for each loop.
 struct PatientInbox {
     private static let policy = RetryPolicy.exponential(
         initial: .milliseconds(50),
@@ -37,7 +37,7 @@ struct PatientInbox {
                 try Self.check(deliveries)
             } catch {
                 state.store(.failed, ordering: .releasing)
-                throw Self.error(error, of: deliveries)
+                throw error
             }
             state.store(.returned, ordering: .releasing)
         }
@@ -48,22 +48,9 @@ struct PatientInbox {
                 try Self.check(deliveries)
             } catch {
                 state.store(.failed, ordering: .releasing)
-                throw Self.error(error, of: deliveries)
+                throw error
             }
             state.store(.returned, ordering: .releasing)
-        }
-
-        /// What an attempt fails with whose transaction is rolled back. What the handler has acknowledged loses its effect, and no later
-        /// message may take the offset past it: the loop ends, and the next one begins there.
-        private static func error(_ error: any Error, of deliveries: [KafkaConsumer.Delivery]) -> any Error {
-            guard let settled = deliveries.first(where: { $0.settlement == .settled }) else { return error }
-            if case .endLoop = error as? HandlingStop { return error }
-            return HandlingStop.endLoop(
-                OutboxError.invalidMessage(
-                    "\(settled) was acknowledged by the handler of an inbox, which then failed (\(error)): its effect is undone. "
-                        + "Acknowledge nothing in it, the inbox does when the transaction is committed"
-                )
-            )
         }
 
         /// Where the handler has said that a delivery comes again, nothing of its transaction may stay: what comes again would find the
@@ -78,12 +65,60 @@ struct PatientInbox {
     }
 
     let logger: Logger
+    private let inHand = DeliveriesInHand()
+
+    init(logger: Logger) {
+        self.logger = logger
+    }
+
+    /// Runs the loop. What it leaves without a verdict when it ends is handed back: the consumer's next loop begins with it. It would
+    /// begin behind it, and the stored offset would pass over it.
+    ///
+    /// - Throws: What the loop throws; the inbox's error where that is what a partition failed with.
+    func run(_ loop: () async throws -> Void) async throws {
+        defer { inHand.handBack() }
+        do {
+            try await loop()
+        } catch let error as KafkaError {
+            throw error.underlyingError as? OutboxError ?? error
+        }
+    }
 
     /// Calls `body` until the database answers, or the task is cancelled, or the deliveries are to be left unsettled, as when the
     /// consumer closes.
     ///
     /// - Throws: What `body` says of the message; ``HandlingStop``.
     func receive(_ deliveries: [KafkaConsumer.Delivery], _ body: (Handling) async throws -> Void) async throws {
+        inHand.take(deliveries)
+        do {
+            try await receivePatiently(deliveries, body)
+            inHand.letGo(of: deliveries)
+        } catch {
+            // Not longer: a revocation waits for what is held.
+            if !deliveries.contains(where: \.isCurrent) { inHand.letGo(of: deliveries) }
+            throw Self.end(error, of: deliveries)
+        }
+    }
+
+    /// What an attempt ends with whose transaction was rolled back. What the handler has acknowledged loses its effect, and no later
+    /// message may take the offset past it: the loop ends, and nothing more of the partition is handed out before it is read anew, from
+    /// where the inbox says.
+    private static func end(_ error: any Error, of deliveries: [KafkaConsumer.Delivery]) -> any Error {
+        guard let settled = deliveries.first(where: { $0.settlement == .settled && $0.isCurrent }) else { return error }
+        let cause = OutboxError.invalidMessage(
+            "\(settled) was acknowledged by the handler of an inbox, and its transaction failed (\(error)): its effect is undone. "
+                + "Acknowledge nothing in the handler, the inbox does when the transaction is committed"
+        )
+        settled.failPartition(
+            KafkaError(.client, recovery: .fixRequest, reason: cause.reason, underlyingError: cause)
+        )
+        return HandlingStop.endLoop(cause)
+    }
+
+    private func receivePatiently(
+        _ deliveries: [KafkaConsumer.Delivery],
+        _ body: (Handling) async throws -> Void
+    ) async throws {
         var failures = 0
         var isDoubted = false
         while true {

@@ -53,7 +53,6 @@ final class ConnectionLoop {
     private static let shortLife = Duration.seconds(5)
     /// How long a broker may take to notice that a connection of ours is gone: twice its heartbeat, which is a minute, and some.
     private static let resuming = Duration.seconds(150)
-    private var generator = SystemRandomNumberGenerator()
 
     init(
         _ broker: RabbitBroker,
@@ -68,6 +67,7 @@ final class ConnectionLoop {
         self.wakeUp = wakeUp
         self.connectionName = connectionName
         self.tls = tls
+        var generator = SystemRandomNumberGenerator()
         rotation = HostRotation(hosts, using: &generator)
         delay = ReconnectDelay(minimum: broker.minimumReconnectDelay, maximum: broker.maximumReconnectDelay)
         phase = .waiting(until: .now)
@@ -163,7 +163,7 @@ final class ConnectionLoop {
                 attemptFailed(.connectionLost("the system has no thread left to look \(host.name) up"), at: now)
             }
         case .wait(let error):
-            let delay = delay.next(using: &generator)
+            let delay = delay.next()
             client.note(.connectionFailed(error, retryAfter: delay))
             phase = .waiting(until: now.advanced(by: delay))
         case .giveUp(let error): giveUp(error)
@@ -201,7 +201,7 @@ final class ConnectionLoop {
             // While it was set up the client was not told of a connection.
             client.note(.disconnected(error))
             // A restarted broker, or another node, may be there at once; if not, that is an attempt that fails.
-            phase = .waiting(until: now.advanced(by: delay.next(using: &generator)))
+            phase = .waiting(until: now.advanced(by: delay.next()))
         case .closing: phase = .ended
         case .waiting, .ended: break
         default: attemptFailed(error, at: now)

@@ -10,10 +10,10 @@ struct ReconnectDelay {
     }
 
     /// Doubled each time, and drawn from its upper half, so that many clients do not come at once.
-    mutating func next(using generator: inout some RandomNumberGenerator) -> Duration {
+    mutating func next() -> Duration {
         let doubled = minimum * Double(UInt64(1) << UInt64(min(attempts, 40)))
         attempts += 1
-        return min(doubled, maximum) * Double.random(in: 0.5...1, using: &generator)
+        return min(doubled, maximum) * Double.random(in: 0.5...1)
     }
 
     /// A connection held.
