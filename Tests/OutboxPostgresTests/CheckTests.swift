@@ -122,4 +122,36 @@ struct CheckTests {
         await session.close()
         await test.close()
     }
+
+    // Those of libpq 18 too, whatever libpq this one was built with.
+    @Test(arguments: [
+        "password", "sslpassword", "sslkey", "passfile", "oauth_client_secret", "scram_client_key", "scram_server_key",
+    ])
+    func whatAConnectionStringHasOfSecretsIsNeverPrinted(_ name: String) {
+        #expect(LibpqSettings.isSecret(name))
+        #expect(!LibpqSettings.isSecret("host") && !LibpqSettings.isSecret("sslmode"))
+    }
+
+    @Test func timesOfAnyLengthAreWaitedFor() async throws {
+        let database = try await TestDatabase.make()
+        var settings = database.settings
+        settings.connectTimeout = .seconds(Int64.max)
+        settings.answerTimeout = .seconds(Int64.max)
+        settings.cancelTimeout = .seconds(Int64.max)
+        let connection = try await LibpqConnection.open(settings)
+        try await connection.query(OutboxStatement("LISTEN \(database.schema)"), within: .seconds(Int64.max))
+        async let hasCome = connection.waitForNotification(atMost: .seconds(Int64.max))
+        try await connection.query(OutboxStatement("NOTIFY \(database.schema)"))
+        #expect(await hasCome)
+        await connection.close()
+    }
+
+    // A publisher that parks something waits behind a decision, and its statements end at the session time-out.
+    @Test(arguments: [(1_000, 500), (1_500, 750), (4_000, 2_000), (10_000, 2_000), (3_600_000, 2_000)])
+    func aDecisionWaitsForNoLongerThanAShortSessionBears(session: Int, patience: Int) async throws {
+        let test = try await TestOutbox.make { $0.sessionTimeout = .milliseconds(session) }
+        #expect(test.outbox.configuration.decisionPatience == .milliseconds(patience))
+        #expect(try await test.outbox.decide(.resume, .all) == 0)
+        await test.close()
+    }
 }

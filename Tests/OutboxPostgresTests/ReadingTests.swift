@@ -1,6 +1,7 @@
 import OutboxDelivery
-import OutboxPostgres
 import Testing
+
+@testable import OutboxPostgres
 
 @Suite(.timeLimit(.minutes(5))) struct ReadingTests {
     // A slot of which little came has no more: a publisher looks at it again when it is told, or at its next poll.
@@ -62,6 +63,30 @@ import Testing
             maximumBytes: 1_000_000
         )
         #expect(try await session.read(request).count == 1)
+        await session.close()
+        await test.close()
+    }
+
+    // A mark with a combining character behind it is one character to Swift, and two to PostgreSQL.
+    @Test(arguments: ["\"", "\\", "a\"\u{301}", "b\\\u{301}", "{,}"])
+    func aDestinationMayHaveAnyName(_ name: String) async throws {
+        let test = try await TestOutbox.make { $0.sweepInterval = .nanoseconds(1) }
+        try await test.write(OutboxMessage(destination: name, topic: "t", key: "k", payload: ""))
+        let session = try await test.outbox.openSession()
+        _ = try await session.balance(busy: [])
+        let request = OutboxReadRequest(
+            destination: name,
+            slots: Array(0..<32),
+            limitPerSlot: 10,
+            maximumBytes: 1_000_000
+        )
+        var settlement = OutboxSettlement()
+        settlement.accepted = try await session.read(request)
+        #expect(settlement.accepted.map(\.message.destination) == [name])
+        try await session.settle(settlement)
+        while session.highestFloor < 1 { _ = try await session.maintain() }
+        // Now rows of this destination are looked for below the floor.
+        #expect(try await session.maintain().foundBelowFloor == 0)
         await session.close()
         await test.close()
     }

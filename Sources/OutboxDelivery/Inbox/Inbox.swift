@@ -54,13 +54,13 @@ extension InboxStore {
     /// - Throws: ``OutboxError`` of the kind `invalidMessage`.
     package func place(of messages: [InboxMessage]) throws(OutboxError) -> InboxPlace? {
         guard let first = messages.first else { return nil }
-        var last = first.offset - 1
+        var last: Int64 = -1
         for message in messages {
             guard message.place == first.place else {
                 throw .invalidMessage("receive messages of one partition at a time")
             }
             guard message.offset > last, message.offset < .max else {
-                throw .invalidMessage("receive messages in the order of their offsets")
+                throw .invalidMessage("receive messages in the order of their offsets, which begin at 0")
             }
             last = message.offset
         }

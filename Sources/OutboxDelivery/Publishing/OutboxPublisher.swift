@@ -86,7 +86,9 @@ public final class OutboxPublisher: Service, Sendable {
 
     /// Publishes until the service group shuts down or the publisher is closed, then ends within ``Configuration/closeTimeout``.
     ///
-    /// A database that goes away is waited for, with a back-off, for ever. Cancelling the task ends it at once: what is under way is
+    /// A database that goes away is waited for, with pauses of up to 5 seconds, for ever. Where rows can be read and not deleted, for the
+    /// disk is full for instance, the pauses grow to half a minute, and each time one row of a destination is sent again until deleting
+    /// works. Cancelling the task ends it at once: what is under way is
     /// sent again by the next publisher. One that was closed before returns at once.
     ///
     /// - Throws: ``OutboxError`` where the outbox cannot work as it is set up: no tables, or of another version, or a setting of the
@@ -150,7 +152,7 @@ public final class OutboxPublisher: Service, Sendable {
 
     private func beginClosing(within timeout: Duration) {
         input.yield(.close)
-        let time = ContinuousClock.now + min(max(timeout, .zero), .seconds(1_000_000_000))
+        let time = ContinuousClock.now + timeout.asWait
         let input = input
         let (surplus, endsHere): (Task<Void, Never>?, Bool) = shared.withLock { shared in
             if shared.isOver { return (nil, false) }
@@ -214,7 +216,8 @@ extension OutboxPublisher {
         /// message time-out).
         public var batchTimeout: Duration = .seconds(300)
 
-        /// How many keys of a slot may wait for a retry before the others of that slot wait, too; 1 or more.
+        /// How many keys of a slot may wait for a retry before the others of that slot wait, too; 1 or more. What one read brings comes on
+        /// top, once.
         public var maximumWithheldKeys: Int = 1_000
 
         /// How long a graceful shutdown waits for what is under way.
@@ -227,14 +230,14 @@ extension OutboxPublisher {
         var inRange: Configuration {
             var copy = self
             copy.retry.maximumAttempts = max(retry.maximumAttempts, 1)
-            copy.retry.delay = max(retry.delay, .milliseconds(1))
-            copy.retry.maximumDelay = max(retry.maximumDelay, copy.retry.delay)
-            copy.retry.unroutablePatience = max(retry.unroutablePatience, .zero)
-            copy.minimumPollInterval = max(minimumPollInterval, .milliseconds(1))
-            copy.maximumPollInterval = max(maximumPollInterval, copy.minimumPollInterval)
+            copy.retry.delay = max(retry.delay.asWait, .milliseconds(1))
+            copy.retry.maximumDelay = max(retry.maximumDelay.asWait, copy.retry.delay)
+            copy.retry.unroutablePatience = retry.unroutablePatience.asWait
+            copy.minimumPollInterval = max(minimumPollInterval.asWait, .milliseconds(1))
+            copy.maximumPollInterval = max(maximumPollInterval.asWait, copy.minimumPollInterval)
             copy.maximumBatches = max(maximumBatches, 1)
             copy.maximumBatchBytes = max(maximumBatchBytes, 1_000)
-            copy.batchTimeout = max(batchTimeout, .milliseconds(1))
+            copy.batchTimeout = max(batchTimeout.asWait, .milliseconds(1))
             copy.maximumWithheldKeys = max(maximumWithheldKeys, 1)
             return copy
         }

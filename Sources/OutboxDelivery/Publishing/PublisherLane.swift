@@ -16,6 +16,7 @@ struct PublisherLane {
     private struct Waiting {
         /// The event at its head, to which the attempts belong.
         var number: Int64
+        var origin: OutboxEvent.Origin
         /// Verdicts on the event itself.
         var attempts = 0
         /// Attempts that came to nothing since the last verdict.
@@ -43,8 +44,9 @@ struct PublisherLane {
     /// of it is read.
     private var held: (failures: Int, until: Instant)?
 
-    /// Whether a retry keeps the slot from being given back.
-    var isWaiting: Bool { !waiting.isEmpty }
+    /// Whether a retry keeps the slot from being given back: after a verdict, of which another publisher knows nothing. What has no answer
+    /// is tried for ever, by whichever publisher has the slot.
+    var keepsSlot: Bool { waiting.values.contains { $0.failures == 0 } }
 
     /// When the next retry is due that is not due yet.
     func nextRetry(after now: Instant) -> Instant? {
@@ -113,14 +115,37 @@ struct PublisherLane {
         return (keys, numbers)
     }
 
+    /// How many rows are worth reading: as many as are due, where more wait than are allowed; else nil.
+    func readLimit(at now: Instant, maximumWithheld: Int) -> Int? {
+        waiting.count > maximumWithheld ? waiting.values.count { $0.due <= now } : nil
+    }
+
     /// A read that began then returned these rows.
-    mutating func noteRead(_ events: ArraySlice<OutboxEvent>, begun: Instant, isComplete: Bool) {
+    ///
+    /// - Returns: Those that are published now: where more wait than are allowed none of the others is begun with.
+    mutating func noteRead(
+        _ events: ArraySlice<OutboxEvent>,
+        begun: Instant,
+        isComplete: Bool,
+        maximumWithheld: Int
+    ) -> ArraySlice<OutboxEvent> {
         isHot = !isComplete
         if isHot { isDue = true }
-        guard isComplete, !waiting.isEmpty else { return }
-        // Those that are gone, because a person deleted the row, wait for nothing any more.
-        let seen = Set(events.map(Subject.init))
-        waiting = waiting.filter { $0.value.due > begun || seen.contains($0.key) }
+        if waiting.values.contains(where: { $0.due <= begun }) {
+            // Those that are gone, because a person deleted the row, wait for nothing any more: all that is before the last row was read.
+            let seen = Set(events.map(Subject.init))
+            let last = events.last { $0.origin == .outbox }?.id.number ?? .min
+            waiting = waiting.filter { subject, entry in
+                let isRead = isComplete || (entry.origin == .outbox && entry.number < last)
+                return entry.due > begun || seen.contains(subject) || !isRead
+            }
+        }
+        guard waiting.count > maximumWithheld else { return events }
+        let known = events.filter { waiting[Subject($0)] != nil }
+        // Where none of them is due others stand before those that are, written by a transaction that was committed late.
+        guard !known.isEmpty, known.count < events.count else { return events }
+        isDue = true
+        return known[...]
     }
 
     /// What an outcome comes to.
@@ -152,7 +177,7 @@ struct PublisherLane {
             return .accepted
         }
         guard stopped.insert(subject).inserted else { return .follows }
-        var entry = Waiting(number: event.id.number, due: now)
+        var entry = Waiting(number: event.id.number, origin: event.origin, due: now)
         if let known = waiting[subject], known.number == event.id.number { entry = known }
         var after: Duration?
         switch outcome {

@@ -14,7 +14,7 @@ struct PublisherLanes {
     }
 
     /// Slots that are not to be given back.
-    var busySlots: Set<Int> { Set(lanes.filter { $0.value.isBusy || $0.value.isWaiting }.map(\.key.slot)) }
+    var busySlots: Set<Int> { Set(lanes.filter { $0.value.isBusy || $0.value.keepsSlot }.map(\.key.slot)) }
 
     /// Slots with rows in flight.
     var slotsUnderWay: Set<Int> { Set(lanes.filter(\.value.isBusy).map(\.key.slot)) }
@@ -97,6 +97,42 @@ struct PublisherLanes {
             return lane
         }
         return writers
+    }
+
+    /// Lanes were read together.
+    ///
+    /// - Parameters:
+    ///   - begun: When the read began.
+    ///   - limit: How many rows each may have had.
+    ///   - maximumBytes: And about how many bytes all together.
+    ///   - maximumWithheld: How many keys of each may wait.
+    /// - Returns: What is published of it now, and that of each slot.
+    mutating func noteRead(
+        _ events: [OutboxEvent],
+        of ids: [LaneID],
+        begun: Instant,
+        limit: Int,
+        maximumBytes: Int,
+        maximumWithheld: Int
+    ) -> (events: [OutboxEvent], bySlot: [Int: ArraySlice<OutboxEvent>]) {
+        var bySlot = events.slots
+        let bytes = maximumBytes / max(ids.count, 1)
+        var isAll = true
+        for id in ids {
+            let own = bySlot[id.slot] ?? []
+            // As many rows as it may, or as many bytes: then there may be more.
+            let isComplete = own.count < limit && own.reduce(0, { $0 + $1.weight }) < bytes / 2
+            let kept = lanes[id]?.noteRead(
+                own,
+                begun: begun,
+                isComplete: isComplete,
+                maximumWithheld: maximumWithheld
+            )
+            guard let kept, kept.count < own.count else { continue }
+            bySlot[id.slot] = kept
+            isAll = false
+        }
+        return (isAll ? events : ids.flatMap { bySlot[$0.slot] ?? [] }, bySlot)
     }
 
     /// Takes note of what became of a batch.

@@ -34,6 +34,12 @@ struct PublisherReadPlan {
             limitPerSlot: max(1, maximumCount / max(lanes.count, 1)),
             maximumBytes: configuration.maximumBatchBytes
         )
+        let limits = lanes.compactMap { id in
+            own[id]?.readLimit(at: now, maximumWithheld: configuration.maximumWithheldKeys)
+        }
+        if limits.count == lanes.count, let most = limits.max() {
+            request.limitPerSlot = max(1, min(request.limitPerSlot, most))
+        }
         for id in lanes {
             let (keys, numbers) = own[id]?.withheld(at: now) ?? ([], [])
             if !keys.isEmpty { request.withheldKeys[id.slot] = keys }

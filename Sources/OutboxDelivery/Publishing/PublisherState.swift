@@ -17,11 +17,10 @@ struct PublisherState {
     private(set) var destinations: PublisherDestinations
     private var phase = Phase.opening
     private(set) var session = 0
-    private var hasEverOpened = false
     private var isOpen = false
     private var lanes = PublisherLanes()
     private var traffic = PublisherTraffic()
-    private var reopening: OutboxBackoff
+    private var reopening = PublisherReopening()
     private var poll: Duration
     private var isWaiting = false
     private var publisherCount = 1
@@ -44,7 +43,6 @@ struct PublisherState {
             manyPlaces: manyPlaces,
             configuration.retry
         )
-        self.reopening = OutboxBackoff(first: .milliseconds(50), longest: .seconds(5))
         self.poll = configuration.minimumPollInterval
     }
 
@@ -66,7 +64,7 @@ struct PublisherState {
         switch input {
         case .begin: actions.append(.open(session: session, after: .zero))
         case .opened(let keepAlive): open(keepAlive, at: now, &actions)
-        case .failed(let error, let session): fail(error, session, &actions)
+        case .failed(let error, let session): fail(error, session, at: now, &actions)
         case .balanced(let share, let session):
             if session == self.session { take(share, at: now, &actions) }
         case .maintained(let found, let session):
@@ -78,7 +76,10 @@ struct PublisherState {
         case .published(let ticket, let outcomes, let places):
             notePublished(ticket, .init(outcomes), places, at: now, &actions)
         case .publishedOnce(let ticket, let result): notePublished(ticket, result, at: now, &actions)
-        case .settled(let ticket): free(traffic.end(ticket), &actions)
+        case .settled(let ticket):
+            guard let batch = traffic.end(ticket) else { break }
+            reopening.noteSettled()
+            free(batch, &actions)
         case .waited(let hasCome, let session):
             guard session == self.session else { break }
             isWaiting = false
@@ -96,24 +97,23 @@ struct PublisherState {
     // MARK: Sessions
 
     private mutating func open(_ keepAlive: Duration, at now: Instant, _ actions: inout [Action]) {
-        hasEverOpened = true
         isOpen = true
         if phase == .opening { phase = .running }
-        reopening.reset()
+        reopening.noteOpened(at: now)
         poll = configuration.minimumPollInterval
         beats.begin(keepAlive, at: now)
         actions += traffic.confirmed.map { .settle($0.ticket, $0.settlement) }
     }
 
-    private mutating func fail(_ error: OutboxError, _ failed: Int, _ actions: inout [Action]) {
+    private mutating func fail(_ error: OutboxError, _ failed: Int, at now: Instant, _ actions: inout [Action]) {
         guard failed == session, phase != .finished else { return }
         let cannotWork = error.kind == .invalidConfiguration || error.kind == .schemaVersion
-        if !hasEverOpened, cannotWork {
+        if !reopening.hasEverOpened, cannotWork {
             phase = .finished
             actions.append(.fail(error))
             return
         }
-        leave(error, for: reopening.next(), &actions)
+        leave(error, for: reopening.pause(wasSettling: isOpen && traffic.isSettling, at: now), &actions)
     }
 
     private mutating func leave(_ error: OutboxError, for time: Duration, _ actions: inout [Action]) {
@@ -159,14 +159,14 @@ struct PublisherState {
             poll = configuration.minimumPollInterval
             beats.noteRows()
         }
-        let bySlot = events.slots
-        let bytes = configuration.maximumBatchBytes / max(batch.lanes.count, 1)
-        for id in batch.lanes {
-            let own = bySlot[id.slot] ?? []
-            // As many rows as it may, or as many bytes: then there may be more.
-            let isComplete = own.count < limit && own.reduce(0, { $0 + $1.weight }) < bytes / 2
-            lanes[id]?.noteRead(own, begun: begun, isComplete: isComplete)
-        }
+        let (events, bySlot) = lanes.noteRead(
+            events,
+            of: batch.lanes,
+            begun: begun,
+            limit: limit,
+            maximumBytes: configuration.maximumBatchBytes,
+            maximumWithheld: configuration.maximumWithheldKeys
+        )
         guard !events.isEmpty, phase == .running else { return free(traffic.end(ticket), &actions) }
         let areSound = events.allSatisfy { $0.defect == nil }
         if areSound, destinations.storesOnce(batch.destination) {
@@ -315,12 +315,12 @@ struct PublisherState {
     }
 
     private mutating func planReads(_ name: String, at now: Instant, _ actions: inout [Action]) {
-        let maximum = destinations.maximumBatches(of: name, configuration.maximumBatches, at: now)
-        while traffic.count(name) < maximum {
+        let maximumBatches = reopening.limit == nil ? configuration.maximumBatches : 1
+        while traffic.count(name) < destinations.maximumBatches(of: name, maximumBatches, at: now) {
             let plan = PublisherReadPlan(
                 lanes.own(of: name),
                 of: name,
-                maximumCount: destinations.maximumBatchCount(of: name),
+                maximumCount: min(destinations.maximumBatchCount(of: name), reopening.limit ?? .max),
                 configuration,
                 at: now
             )

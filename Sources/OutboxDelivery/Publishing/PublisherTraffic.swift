@@ -37,6 +37,11 @@ struct PublisherTraffic {
 
     var isEmpty: Bool { batches.isEmpty }
 
+    /// Whether something is being deleted or parked.
+    var isSettling: Bool {
+        batches.values.contains { if case .settling = $0.step { true } else { false } }
+    }
+
     /// How many events are at destinations.
     var publishingCount: Int {
         batches.values.reduce(0) { count, batch in

@@ -206,7 +206,8 @@ final class PublisherWorker {
         timer = deadline.map { deadline in
             let task = Task.detached { [input] in
                 // Time is what is waited for: retries and beats are due at a time.
-                guard (try? await Task.sleep(until: deadline, tolerance: .zero, clock: .continuous)) != nil else {
+                guard (try? await Task.sleep(until: deadline.asDeadline, tolerance: .zero, clock: .continuous)) != nil
+                else {
                     return
                 }
                 input.yield(.timer)

@@ -22,18 +22,22 @@ public final class LibpqConnection: Sendable {
 
     deinit { core.ring(closing: true) }
 
-    /// Connects.
+    /// Connects. Ends at ``LibpqSettings/connectTimeout`` or when the task is cancelled, also where a name server does not answer: its own
+    /// time-out then ends a thread that is left behind.
     ///
     /// - Throws: ``OutboxError``: `unavailable` where that failed or took too long, `invalidConfiguration` where the connection
     ///   string cannot be read, `cancelled`.
     public static func open(_ settings: LibpqSettings) async throws(OutboxError) -> LibpqConnection {
-        let connection = LibpqConnection(try LibpqCore.start(settings))
-        let core = connection.core
-        let result = await withTaskCancellationHandler {
-            await core.opened()
-        } onCancel: {
-            core.ring(closing: true)
-        }
+        try await open(settings) {}
+    }
+
+    /// - Parameter first: Called on the connection's thread before it connects.
+    static func open(
+        _ settings: LibpqSettings,
+        first: @escaping @Sendable () -> Void
+    ) async throws(OutboxError) -> LibpqConnection {
+        let connection = LibpqConnection(try LibpqCore.start(settings, first: first))
+        let result = await connection.core.opened()
         if Task.isCancelled {
             throw OutboxError(kind: .cancelled, persistence: nil, recovery: .retry, reason: "the task was cancelled")
         }
@@ -194,7 +198,7 @@ public final class LibpqConnection: Sendable {
     ///
     /// - Returns: Whether a notification came.
     public func waitForNotification(atMost timeout: Duration) async -> Bool {
-        await core.notification(until: ContinuousClock.now.advanced(by: timeout))
+        await core.notification(until: .after(timeout))
     }
 
     /// Waits for the connection's end, and says why it came.
@@ -227,7 +231,7 @@ public final class LibpqConnection: Sendable {
     private func job(_ statement: OutboxStatement, within timeout: Duration?) throws(OutboxError) -> LibpqJob {
         try Self.check(statement)
         let timeout = max(timeout ?? core.settings.answerTimeout, .milliseconds(1))
-        return LibpqJob(statement, deadline: ContinuousClock.now.advanced(by: timeout))
+        return LibpqJob(statement, deadline: .after(timeout))
     }
 
     /// What libpq would cut off or refuse.

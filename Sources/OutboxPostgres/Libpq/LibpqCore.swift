@@ -42,7 +42,12 @@ final class LibpqCore: Sendable {
     }
 
     /// Starts the thread, which begins to connect.
-    static func start(_ settings: LibpqSettings) throws(OutboxError) -> LibpqCore {
+    ///
+    /// - Parameter first: Called on the thread before it connects; for tests, where a name server would keep it.
+    static func start(
+        _ settings: LibpqSettings,
+        first: @escaping @Sendable () -> Void = {}
+    ) throws(OutboxError) -> LibpqCore {
         var words = try settings.words()
         words["fallback_application_name"] = words["fallback_application_name"] ?? settings.applicationName
         words["client_encoding"] = "UTF8"
@@ -51,7 +56,11 @@ final class LibpqCore: Sendable {
         }
         let core = LibpqCore(settings, pipe)
         let given = words
-        guard BlockingThread.start("outbox-libpq", { LibpqThread(core).run(given) }) else {
+        let isStarted = BlockingThread.start("outbox-libpq") {
+            first()
+            LibpqThread(core).run(given)
+        }
+        guard isStarted else {
             throw LibpqFailure.connection("the system has no thread left", persistence: nil)
         }
         return core
@@ -59,10 +68,19 @@ final class LibpqCore: Sendable {
 
     // MARK: Tasks
 
-    /// Waits until the connection is there, or failed.
+    /// Waits until the connection is there, or failed, or its time is over, or the task is cancelled.
+    ///
+    /// The thread keeps the time, too, but not while libpq looks a name up, for which the system's library knows no time: then the thread
+    /// is left behind, and ends the connection when it is back.
     func opened() async -> Result<Void, OutboxError> {
-        await withCheckedContinuation { continuation in
+        // A moment for the thread, which knows the host's reason.
+        let deadline = ContinuousClock.Instant.after(settings.connectTimeout.asWait + .milliseconds(250))
+        var timer: Task<Void, Never>?
+        defer { timer?.cancel() }
+        return await waitCancellably { _, continuation in
             let answer: Result<Void, OutboxError>? = state.withLock { state in
+                // Cancelled before it waited.
+                if state.orders.isClosing { return .failure(LibpqFailure.cancelled) }
                 switch state.phase {
                 case .ready: return .success(())
                 case .ended(let error): return .failure(error)
@@ -71,8 +89,31 @@ final class LibpqCore: Sendable {
                     return nil
                 }
             }
-            if let answer { continuation.resume(returning: answer) }
+            if let answer { return continuation.resume(returning: answer) }
+            timer = Task.detached { [self] in
+                // Time is what is waited for: a name server that does not answer does not say so.
+                guard (try? await Task.sleep(until: deadline, clock: .continuous)) != nil else { return }
+                giveUp(
+                    LibpqFailure.connection(
+                        "nobody answered within \(settings.connectTimeout)",
+                        persistence: .notPersisted
+                    )
+                )
+            }
+        } onCancel: { _ in
+            giveUp(LibpqFailure.cancelled)
         }
+    }
+
+    /// The tasks that wait for the connection do so no longer, and it is ended.
+    private func giveUp(_ error: OutboxError) {
+        let waiters = state.withLock { state in
+            state.orders.isClosing = true
+            ring(&state)
+            defer { state.openWaiters = [] }
+            return state.openWaiters
+        }
+        for waiter in waiters { waiter.resume(returning: .failure(error)) }
     }
 
     /// Queues a statement.
@@ -131,7 +172,7 @@ final class LibpqCore: Sendable {
             if let answer { return continuation.resume(returning: answer) }
             timer = Task.detached { [self] in
                 // Time is what is waited for: a notification that does not come does not say so.
-                guard (try? await Task.sleep(until: deadline, clock: .continuous)) != nil else { return }
+                guard (try? await Task.sleep(until: deadline.asDeadline, clock: .continuous)) != nil else { return }
                 endNotificationWait(id)
             }
         } onCancel: { id in

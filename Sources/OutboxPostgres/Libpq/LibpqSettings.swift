@@ -94,8 +94,25 @@ public struct LibpqSettings: Sendable, Hashable {
     )
 
     static func isSecret(_ name: String) -> Bool {
-        name.contains("password") || name == "sslkey" || name == "passfile"
+        // libpq 18 has `oauth_client_secret` and `scram_client_key`.
+        name.contains("password") || name.contains("secret") || name.hasPrefix("scram_") || name == "sslkey"
+            || name == "passfile" || hidden.contains(name)
     }
+
+    /// What libpq itself says is to be shown as stars (`PQconninfoOption.dispchar`).
+    private static let hidden: Set<String> = {
+        guard let options = PQconninfoParse("", nil) else { return [] }
+        defer { PQconninfoFree(options) }
+        var hidden: Set<String> = []
+        var option = options
+        while let keyword = option.pointee.keyword {
+            if let mark = option.pointee.dispchar, String(cString: mark) == "*" {
+                hidden.insert(String(cString: keyword))
+            }
+            option += 1
+        }
+        return hidden
+    }()
 }
 
 extension LibpqSettings: CustomStringConvertible, CustomDebugStringConvertible, CustomReflectable {

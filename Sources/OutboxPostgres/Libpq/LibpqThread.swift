@@ -58,7 +58,7 @@ struct LibpqThread: ~Copyable {
     ///
     /// - Returns: Why there is no connection.
     private mutating func connect(_ words: [String: String]) -> OutboxError? {
-        let deadline = ContinuousClock.now.advanced(by: core.settings.connectTimeout)
+        let deadline = ContinuousClock.Instant.after(core.settings.connectTimeout)
         var hosts = LibpqHosts(words)
         while true {
             let (error, isOverdue) = connect(&hosts, until: deadline)
@@ -246,7 +246,7 @@ struct LibpqThread: ~Copyable {
     ) -> OutboxError? {
         guard let canceller = handle.canceller() else { return Self.notCancelled }
         let core = core
-        let deadline = ContinuousClock.now.advanced(by: core.settings.cancelTimeout)
+        let deadline = ContinuousClock.Instant.after(core.settings.cancelTimeout)
         cancellation = LibpqCancellation.start(canceller, for: job, until: deadline, after: earlier) { core.ring() }
         return cancellation == nil ? Self.notCancelled : nil
     }

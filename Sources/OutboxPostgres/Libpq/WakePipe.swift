@@ -19,9 +19,9 @@ extension WakePipe {
             pollfd(fd: readEnd, events: Int16(POLLIN), revents: 0),
             pollfd(fd: socket, events: events, revents: 0),
         ]
-        let left = deadline.map { ContinuousClock.now.duration(to: $0).components }
+        let left = deadline.map { ContinuousClock.now.duration(to: $0).asWait.components }
         // Rounded up, or the last millisecond would be spent turning round.
-        let milliseconds = left.map { max(0, $0.seconds) * 1_000 + max(0, $0.attoseconds) / 1_000_000_000_000_000 + 1 }
+        let milliseconds = left.map { $0.seconds * 1_000 + $0.attoseconds / 1_000_000_000_000_000 + 1 }
         guard poll(&entries, 2, Int32(clamping: milliseconds ?? -1)) > 0 else { return (false, false) }
         if entries[0].revents != 0 { clear(isReadable: true) }
         let ready = entries[1].revents

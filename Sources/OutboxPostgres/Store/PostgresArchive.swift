@@ -22,19 +22,98 @@ struct PostgresArchive {
                 next = now.advanced(by: .seconds(60))
                 return true
             }
-            guard isDue, let connection = try? await LibpqConnection.open(settings) else { return }
-            do {
-                try await archive.maintain(connection)
-                next.withLock { $0 = now.advanced(by: .seconds(3_600)) }
-            } catch {
-                // The partitions of two more days are there, and what is old is dropped later.
+            // Where it fails the partitions of two more days are there, and what is old is dropped later.
+            if isDue { _ = await attempt(archive, settings, at: now) }
+        }
+
+        /// Before a session begins: without a place for what it archives it could delete nothing.
+        ///
+        /// - Parameter connection: The session's.
+        /// - Throws: ``OutboxError``: `invalidConfiguration` where the role may not make today's partition, `unavailable` where that was not
+        ///   possible just now.
+        func prepare(
+            _ archive: PostgresArchive,
+            _ settings: LibpqSettings,
+            for connection: LibpqConnection
+        ) async throws(OutboxError) {
+            let now = ContinuousClock.now
+            if try await archive.hasPlace(connection) { return await maintain(archive, settings, at: now) }
+            guard let error = await attempt(archive, settings, at: now) else { return }
+            // Another process may have made it meanwhile.
+            if try await archive.hasPlace(connection) { return }
+            if error.recovery == .fixRequest {
+                throw PostgresRights.refused(
+                    "let the publisher's role own the archive and create tables in its schema, or make its partitions yourself",
+                    error
+                )
             }
-            await connection.close()
+            throw OutboxError(
+                kind: .unavailable,
+                persistence: nil,
+                recovery: .retry,
+                reason: "the archive's partition of today could not be made: \(error.reason)",
+                code: error.code
+            )
+        }
+
+        /// - Returns: Why it did not work.
+        private func attempt(
+            _ archive: PostgresArchive,
+            _ settings: LibpqSettings,
+            at now: ContinuousClock.Instant
+        ) async -> OutboxError? {
+            do throws(OutboxError) {
+                let connection = try await LibpqConnection.open(settings)
+                do throws(OutboxError) {
+                    try await archive.maintain(connection)
+                } catch {
+                    await connection.close()
+                    throw error
+                }
+                await connection.close()
+            } catch {
+                return error
+            }
+            next.withLock { $0 = now.advanced(by: .seconds(3_600)) }
+            return nil
         }
     }
 
     let table: OutboxTable
     let days: Int
+
+    /// What undoes the row that is tried.
+    private struct Tried: Error {}
+
+    /// Whether a row that is archived now has a partition, whoever made it: one is stored, and that taken back.
+    func hasPlace(_ connection: LibpqConnection) async throws(OutboxError) -> Bool {
+        let columns = PostgresReading.columns
+        do {
+            try await connection.withTransaction { transaction in
+                try await transaction.query(OutboxStatement("SET LOCAL lock_timeout = '100ms'"))
+                try await transaction.query(
+                    OutboxStatement(
+                        "INSERT INTO \(table.name("_archive")) (\(columns)) "
+                            + "VALUES (-1, 0, '', '', '', NULL, NULL, '[]', clock_timestamp())"
+                    )
+                )
+                throw Tried()
+            }
+        } catch let error as OutboxError {
+            switch error.code {
+            // check_violation: no partition of the table for that time.
+            case "23514": return false
+            // A person has the table locked for now, which says nothing of its partitions.
+            case "55P03": return true
+            default: throw error
+            }
+        } catch is Tried {
+            return true
+        } catch {
+            throw LibpqFailure.cancelled
+        }
+        return true
+    }
 
     /// Makes the partitions of today and the next two days, and drops those that are too old. Days are UTC's.
     ///

@@ -24,6 +24,8 @@ struct PostgresCheck {
             )
         }
         try await checkIsDirect()
+        let rights = PostgresRights(outbox: configuration, connection: connection)
+        try await rights.checkMayWrite()
         let version = try await Self.version(table) { statement throws(OutboxError) in
             try await connection.run(statement)
         }
@@ -38,6 +40,7 @@ struct PostgresCheck {
         }
         let sequence = try await checkSequence(table)
         try await prepareSession()
+        try await rights.checkSettling()
         let relation = try await connection.run(
             OutboxStatement("SELECT $1::regclass::oid::bigint", [.text(table.name())])
         )

@@ -11,6 +11,11 @@ internal import Synchronization
 /// let publisher = OutboxPublisher(store: outbox, destinations: ["kafka": kafka])
 /// ```
 ///
+/// A publisher's role needs `SELECT` on `outbox_schema`, `SELECT` and `DELETE` on `outbox`, `SELECT`, `INSERT`, `UPDATE` and `DELETE` on
+/// `outbox_parked`, for an exactly-once destination `SELECT`, `INSERT` and `UPDATE` on `outbox_inflight`, and for an archive what
+/// ``Configuration/archiveDays`` says. Without the right to delete and park, or where the session only reads, ``openSession()`` fails before
+/// anything is sent.
+///
 /// A publisher's session is one connection. What a person does, and ``wake()``, share another, which is opened when it is
 /// needed and opened again when it is gone.
 public final class PostgresOutbox: OutboxStore, OutboxAdministration {
@@ -30,7 +35,8 @@ public final class PostgresOutbox: OutboxStore, OutboxAdministration {
         /// How often to look for rows where none can be, as a safety net; more than zero.
         public var sweepInterval: Duration = .seconds(60)
 
-        /// For how many days published rows are kept in `outbox_archive`, 1 or more; nil deletes them at once, which is cheaper.
+        /// For how many days published rows are kept in `outbox_archive`, 1 or more; nil deletes them at once, which is cheaper. The
+        /// publisher's role has to own that table, and to have the right to create tables in its schema, unless a person makes its partitions.
         public var archiveDays: Int?
 
         /// Settings for a connection; the tables are `outbox` and so on, where the connection looks first.
@@ -38,6 +44,10 @@ public final class PostgresOutbox: OutboxStore, OutboxAdministration {
             self.connection = connection
             self.table = try OutboxTable(.postgresql)
         }
+
+        /// How long a decision waits for its lock: publishers that park something wait behind it, and no statement of theirs may wait as long
+        /// as their session time-out.
+        var decisionPatience: Duration { min(.seconds(2), sessionTimeout / 2) }
     }
 
     private struct State {
@@ -51,7 +61,7 @@ public final class PostgresOutbox: OutboxStore, OutboxAdministration {
     // Tasks that need the connection meet here.
     private let state = Mutex(State())
     /// What its sessions know of the archive's partitions.
-    private let archive = PostgresArchive.Upkeep()
+    private let upkeep = PostgresArchive.Upkeep()
 
     /// An outbox. Connects to nothing yet.
     ///
@@ -119,7 +129,10 @@ public final class PostgresOutbox: OutboxStore, OutboxAdministration {
         try await connection().query(configuration.table.wakeStatement)
     }
 
-    /// Checks the schema and the sequence, and opens a session that owns nothing yet.
+    /// Checks the schema, the sequence, the role's rights and the archive, and opens a session that owns nothing yet.
+    ///
+    /// - Throws: ``OutboxError``: `schemaVersion` and `invalidConfiguration` where a person has to change something, `unavailable` where the
+    ///   server is not there, only reads, or could not make the archive's partition just now.
     public func openSession() async throws(OutboxError) -> PostgresSession {
         var settings = configuration.connection
         settings.answerTimeout = min(settings.answerTimeout, configuration.sessionTimeout * 2)
@@ -127,15 +140,15 @@ public final class PostgresOutbox: OutboxStore, OutboxAdministration {
         do {
             let (relation, sequence) = try await PostgresCheck(configuration, connection).prepare()
             if let days = configuration.archiveDays {
-                // Before the first row is to be archived.
-                await archive.maintain(PostgresArchive(table: table, days: days), configuration.connection, at: .now)
+                let archive = PostgresArchive(table: table, days: days)
+                try await upkeep.prepare(archive, configuration.connection, for: connection)
             }
             return PostgresSession(
                 configuration,
                 connection,
                 PostgresUpkeep(configuration, connection, relation: relation, sequence: sequence),
                 relation: relation,
-                archive: archive
+                archive: upkeep
             )
         } catch {
             await connection.close()
@@ -192,7 +205,8 @@ public final class PostgresOutbox: OutboxStore, OutboxAdministration {
     /// Decides about parked events, and wakes the publishers.
     ///
     /// - Throws: ``OutboxError``, with the code `55P03` and the recovery `retry` where another transaction, for instance a person's that
-    ///   is still open, has changed `outbox_parked` for two seconds: publishers wait behind this call, so it does not wait for longer.
+    ///   is still open, has changed `outbox_parked` for two seconds, or for half of ``Configuration/sessionTimeout`` where that is less:
+    ///   publishers wait behind this call, so it does not wait for longer.
     public func decide(
         _ action: OutboxParkedAction,
         _ selection: OutboxParkedSelection
@@ -216,7 +230,8 @@ public final class PostgresOutbox: OutboxStore, OutboxAdministration {
         let count: Int
         do {
             count = try await connection.withTransaction { transaction in
-                try await transaction.query(OutboxStatement("SET LOCAL lock_timeout = '2s'"))
+                let patience = configuration.decisionPatience / .milliseconds(1)
+                try await transaction.query(OutboxStatement("SET LOCAL lock_timeout = '\(Int(patience))ms'"))
                 // A publisher that moves followers behind their parked head looks what was decided about that: before this, or after it.
                 try await transaction.query(OutboxStatement("LOCK TABLE \(parked) IN SHARE ROW EXCLUSIVE MODE"))
                 return try await transaction.query(statement).affected

@@ -161,8 +161,11 @@ enum PostgresArray {
     }
 
     static func texts(_ values: some Sequence<String>) -> String {
+        // By bytes: a mark with a combining character behind it is one mark all the same.
+        let (mark, escape) = (UInt8(ascii: "\""), UInt8(ascii: "\\"))
         let items = values.map { text in
-            "\"" + text.replacing("\\", with: "\\\\").replacing("\"", with: "\\\"") + "\""
+            let escaped = text.utf8.flatMap { $0 == mark || $0 == escape ? [escape, $0] : [$0] }
+            return "\"" + String(decoding: escaped, as: UTF8.self) + "\""
         }
         return "{" + items.joined(separator: ",") + "}"
     }
