@@ -41,8 +41,13 @@ struct CancellationTests {
     // A request that comes before the session has read the statement does nothing; without another one it would go on for ten minutes.
     @Test func aStatementIsEndedTooWhoseTaskIsCancelledBeforeTheServerHasReadIt() async throws {
         let connection = try await TestDatabase.make().connect()
-        for _ in 0..<50 {
-            let task = Task { try await connection.query(OutboxStatement("SELECT pg_sleep(600)")) }
+        // So large that the request overtakes it.
+        let statement = OutboxStatement(
+            "SELECT pg_sleep(600), length($1::text)",
+            [.text(String(repeating: "x", count: 10_000_000))]
+        )
+        for _ in 0..<5 {
+            let task = Task { try await connection.query(statement) }
             while connection.statementsUnderWay == 0 { await Task.yield() }
             task.cancel()
             _ = await task.result
