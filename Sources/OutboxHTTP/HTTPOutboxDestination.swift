@@ -165,11 +165,16 @@
             if let wait = origins.wait(origin, at: .now) {
                 return .unavailable(reason: "\(origin) is away", retryAfter: wait)
             }
-            let (outcome, status) = await send(message)
+            let (outcome, error) = await send(message)
+            // The server was not asked, or its answer not waited for: it is as there or as away as before.
+            if let error, [.invalidMessage, .cancelled, .closed].contains(error.kind) {
+                origins.release(origin)
+                return outcome
+            }
             let (isThere, retryAfter): (Bool, Duration?) =
                 switch outcome {
                 // It answers, and may answer others otherwise: each event waits for itself.
-                case .unavailable where Self.statusesOfSender.contains(status ?? 0): (true, nil)
+                case .unavailable where Self.statusesOfSender.contains(error?.response?.status ?? 0): (true, nil)
                 case .unavailable(_, let retryAfter): (false, retryAfter)
                 case .unknown: (false, nil)
                 default: (true, nil)
@@ -182,14 +187,14 @@
         /// address, it sends too much to it.
         private static let statusesOfSender: Set<Int> = [401, 403, 429]
 
-        /// - Returns: The answer's status with it, where there was an answer.
-        private func send(_ message: HTTPMessage) async -> (outcome: OutboxOutcome, status: Int?) {
+        /// - Returns: The error with it that it follows from, where there was one.
+        private func send(_ message: HTTPMessage) async -> (outcome: OutboxOutcome, error: HTTPDeliveryError?) {
             do throws(HTTPDeliveryError) {
                 let response = try await http.send(message)
                 let receipt = OutboxReceipt(place: message.url.description, position: Int64(response.status))
-                return (.accepted(receipt), response.status)
+                return (.accepted(receipt), nil)
             } catch {
-                return (outcome(of: error), error.response?.status)
+                return (outcome(of: error), error)
             }
         }
 

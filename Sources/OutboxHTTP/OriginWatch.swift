@@ -39,6 +39,11 @@
             }
         }
 
+        /// A request ended without being sent, or without being waited for: that says nothing, and if it was to find out, another one is to.
+        func release(_ origin: String) {
+            troubles.withLock { $0[origin]?.isTrying = false }
+        }
+
         /// A request came to this.
         ///
         /// - Parameter isThere: Whether its answer says that the server works.

@@ -105,13 +105,16 @@ import Testing
             rules.error(for: HTTPResponse(status: 401, headers: response.headers), from: "\(url)", now: 0)
         )
         let bytes = "\(Array(secret.utf8))".dropFirst().dropLast()
-        for value in [url, message, message.headers, response, error] as [Any] {
+        let template = try HTTPURLTemplate("https://user:\(secret)@example.com/\(secret)/{id}?token=\(secret)")
+        for value in [url, message, message.headers, response, error, template] as [Any] {
             var text = "\(value) \(String(reflecting: value))"
             dump(value, to: &text)
             #expect(!text.contains(secret), "\(type(of: value))")
             #expect(!text.contains(bytes), "\(type(of: value))")
         }
         #expect("\(message)" == "POST https://example.com/…, 7 bytes")
+        #expect("\(template)" == "https://example.com/…")
+        #expect("\(try HTTPURLTemplate("http://[::1]:80{/path*}"))" == "http://[::1]:80/…")
     }
 
     @Test func aMessageIsStampedWithAKeyOfItsOwn() throws {

@@ -164,6 +164,25 @@
             #expect(try self.destination(there).place(of: event(5)) == nil)
         }
 
+        @Test func anEventThatIsNoRequestSaysNothingAboutItsServer() async throws {
+            let server = try ScriptedServer.answering { _ in ScriptedServer.answer(503) }
+            var destination = HTTPOutboxDestination(try patient()) { event in
+                let headers = event.id.number == 2 ? [HTTPHeader("Host", "other")] : []
+                return HTTPMessage(to: try HTTPURL(server.url + "/"), headers: headers)
+            }
+            destination.maximumConcurrentRequests = 1
+            let outcomes = await destination.publish((0..<5).map { event($0) })
+            guard case .rejected(_, isRetriable: false, _) = outcomes[2] else {
+                return #expect(Bool(false), "\(outcomes[2])")
+            }
+            // The three that were sent came one after the other, with no answer that says that it is there.
+            #expect(server.requests.count == 3)
+            guard case .unavailable(let reason, _?) = outcomes[4] else {
+                return #expect(Bool(false), "\(outcomes[4])")
+            }
+            #expect(reason == "\(server.url) is away")
+        }
+
         // Of many webhooks on one server, those of a customer whose token has expired, or who gets too much, wait, and no others.
         @Test(arguments: [401, 403, 429])
         func anAnswerAboutTheSenderKeepsNoOtherEventFromItsServer(_ status: Int) async throws {

@@ -40,6 +40,19 @@
             #expect(wait("x") == nil)
         }
 
+        @Test func aRequestThatEndsUnsentLeavesFindingOutToTheNext() {
+            fail("x", times: 3)
+            #expect(wait("x", after: .milliseconds(100)) == nil)
+            watch.release("x")
+            #expect(wait("x", after: .milliseconds(100)) == nil)
+            #expect(wait("x", after: .milliseconds(100)) != nil)
+            // Nothing is forgotten: the next pause is the longer one.
+            fail("x", after: .milliseconds(100))
+            #expect(wait("x", after: .milliseconds(100)) == .milliseconds(200))
+            watch.release("never seen")
+            #expect(wait("never seen") == nil)
+        }
+
         @Test func thePauseGrowsToHalfAMinuteAndFollowsRetryAfterAsFar() {
             var after = Duration.zero
             fail("x", times: 3)

@@ -21,17 +21,18 @@ import Testing
         #expect(try error(status) == nil)
     }
 
-    @Test(arguments: [408, 425, 429, 500, 502, 503, 504, 599]) func whatAServerCannotNowIsRetriable(status: Int) throws
-    {
+    @Test(arguments: [408, 425, 429, 500, 501, 502, 503, 504, 505, 520, 524, 599])
+    func whatAServerCannotNowIsRetriable(status: Int) throws {
         let error = try #require(try error(status))
         #expect(error.kind == .unavailable)
         #expect(error.recovery == .retry)
-        // A gateway's and an internal error can come after the change.
-        #expect(error.persistence == ([500, 502, 504].contains(status) ? .possiblyPersisted : .notPersisted))
+        // A gateway's and an internal error can come after the change; a method or a version that is not known is not carried out.
+        let isCertain = [408, 425, 429, 501, 505].contains(status)
+        #expect(error.persistence == (isCertain ? .notPersisted : .possiblyPersisted))
     }
 
     @Test func anErrorSaysWhatToDoFirstAndWhetherTheRequestWasCarriedOutLast() throws {
-        let error = try #require(try error(503))
+        let error = try #require(try error(429))
         #expect(error.description.hasPrefix("Try again later: "))
         #expect(error.description.hasSuffix("The request was not carried out."))
         let internalError = try #require(try self.error(500))
@@ -55,6 +56,16 @@ import Testing
         #expect(error.recovery == .fixRequest)
         #expect(error.persistence == .notPersisted)
         #expect(error.response?.status == status)
+    }
+
+    @Test func anAnswerThatIsNotRetriedSaysAsWellWhetherTheRequestMayHaveBeenCarriedOut() throws {
+        let none = StatusRules(retriable: [], maximumRetryAfter: .seconds(300))
+        func persistence(_ status: Int) -> DeliveryPersistence? {
+            none.error(for: HTTPResponse(status: status, headers: []), from: "http://h/…", now: 0)?.persistence
+        }
+        #expect(persistence(503) == .possiblyPersisted)
+        #expect(persistence(505) == .notPersisted)
+        #expect(persistence(429) == .notPersisted)
     }
 
     @Test func theServerSaysWhenToComeAgain() throws {

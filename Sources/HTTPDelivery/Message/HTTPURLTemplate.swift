@@ -4,6 +4,8 @@
 /// Values are data and stay data: everything but letters, digits and `-._~` is percent-encoded, so a value cannot add a segment,
 /// a query or a header; in the path, one that is empty or would climb (`..`) is refused. Scheme, host and port are the
 /// template's own: no value decides where a request goes.
+///
+/// Its description is the origin, as an ``HTTPURL``'s is.
 public struct HTTPURLTemplate: Sendable {
     private enum Part {
         case text(String)
@@ -12,6 +14,8 @@ public struct HTTPURLTemplate: Sendable {
     }
 
     private let parts: [Part]
+    /// Scheme, host and port.
+    private let origin: String
 
     /// The names in the braces, in order.
     public let names: [String]
@@ -59,7 +63,7 @@ public struct HTTPURLTemplate: Sendable {
             rest = rest[rest.index(after: close)...]
         }
         if !rest.isEmpty { parts.append(.text(String(rest))) }
-        _ = try HTTPURL(before + rest)
+        origin = try HTTPURL(before + rest).origin
         self.parts = parts
         self.names = names
     }
@@ -111,6 +115,17 @@ public struct HTTPURLTemplate: Sendable {
         value.contains { $0 != "/" }
             && !value.split(whereSeparator: { $0 == "/" || $0 == "\\" }).contains { $0 == "." || $0 == ".." }
     }
+}
+
+extension HTTPURLTemplate: CustomStringConvertible, CustomDebugStringConvertible, CustomReflectable {
+    /// The origin: a query, user info and a path may be secret.
+    public var description: String { origin + "/…" }
+
+    /// As ``description``.
+    public var debugDescription: String { description }
+
+    /// No members: they may be secret.
+    public var customMirror: Mirror { Mirror(self, children: [:]) }
 }
 
 extension String {

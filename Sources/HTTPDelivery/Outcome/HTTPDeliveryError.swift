@@ -30,8 +30,8 @@ public struct HTTPDeliveryError: DeliveryError, Hashable {
     /// What kind of failure it is.
     public let kind: Kind
 
-    /// Whether the server may have carried the request out. After an answer of 500, 502 or 504 it may: the failure can have come
-    /// later than the change.
+    /// Whether the server may have carried the request out. After an answer of 5xx but 501 and 505 it may: the failure can have come
+    /// later than the change, and a proxy that answers 503 may have lost the server behind it after the request.
     public let persistence: DeliveryPersistence?
 
     /// What can be done about it.

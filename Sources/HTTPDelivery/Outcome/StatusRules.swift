@@ -15,13 +15,12 @@ struct StatusRules: Sendable {
         switch status {
         case 200...299: return nil
         case _ where retriable.contains(status):
-            let isUnknown = status == 500 || status == 502 || status == 504
             let wait = response.header("Retry-After").flatMap { value in
                 RetryAfter.wait(value, date: response.header("Date"), now: now, maximum: maximumRetryAfter)
             }
             return HTTPDeliveryError(
                 .unavailable,
-                persistence: isUnknown ? .possiblyPersisted : .notPersisted,
+                persistence: Self.mayBeCarriedOut(status) ? .possiblyPersisted : .notPersisted,
                 recovery: .retry,
                 reason: "\(place) answered \(status)",
                 response: response,
@@ -30,12 +29,21 @@ struct StatusRules: Sendable {
         default:
             return HTTPDeliveryError(
                 status == 404 || status == 410 ? .unroutable : .rejected,
-                persistence: .notPersisted,
+                persistence: Self.mayBeCarriedOut(status) ? .possiblyPersisted : .notPersisted,
                 recovery: .fixRequest,
                 reason: "\(place) answered \(status)"
                     + ((300...399).contains(status) ? "; redirects are not followed" : ""),
                 response: response
             )
         }
+    }
+
+    /// Whether a server may answer this although the change was made.
+    ///
+    /// What failed inside may have done so after it, and a gateway knows no more of the server behind it: it answers 503 as well where that
+    /// ended after the request. But a server that does not know the method (501) or the version of HTTP (505) has done nothing (RFC 9110,
+    /// section 15.6).
+    static func mayBeCarriedOut(_ status: Int) -> Bool {
+        (500...599).contains(status) && status != 501 && status != 505
     }
 }

@@ -19,7 +19,8 @@
     /// | what happened | outcome |
     /// |---|---|
     /// | 2xx | the answer |
-    /// | 408, 425, 429, 5xx | `unavailable`: retry. `notPersisted`; `possiblyPersisted` for 500, 502 and 504 |
+    /// | 408, 425, 429, 501, 505 | `unavailable`, `notPersisted`: retry |
+    /// | other 5xx | `unavailable`, `possiblyPersisted`: retry, with the same idempotency key |
     /// | 404, 410 | `unroutable`, `notPersisted`: fix the request |
     /// | other 4xx; 3xx, which is not followed | `rejected`, `notPersisted`: fix the request |
     /// | no connection | `notConnected`, `notPersisted`: retry |
@@ -128,7 +129,7 @@
         /// - Parameter duration: How long to wait.
         /// - Returns: What became of the rest. A second call returns an empty summary at once.
         public func close(within duration: Duration) async -> CloseSummary {
-            guard let rest = await gate.close(until: .now + duration) else {
+            guard let rest = await gate.close(until: .after(duration)) else {
                 return CloseSummary(unsent: 0, unknown: 0)
             }
             await withCheckedContinuation { continuation in

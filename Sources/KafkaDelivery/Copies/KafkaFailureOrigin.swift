@@ -1,3 +1,5 @@
+internal import DeliveryCore
+
 /// Where a message comes from and why it failed: what dead letters and messages of retry topics say alike in their headers, to
 /// which Spring Kafka has given different names and the same encodings. ``KafkaDeadLetter`` and ``KafkaRetriedMessage`` have all of
 /// it as members of their own.
@@ -141,15 +143,5 @@ extension FixedWidthInteger {
     init?(bigEndianBytes bytes: KafkaBytes) {
         guard bytes.count == Self.bitWidth / 8 else { return nil }
         self = bytes.array.reduce(0) { $0 << 8 | Self(truncatingIfNeeded: $1) }
-    }
-}
-
-extension String {
-    /// At most so many bytes of UTF-8, cut between characters.
-    func shortened(toBytes limit: Int) -> String {
-        guard utf8.count > limit else { return self }
-        var end = utf8.index(utf8.startIndex, offsetBy: limit - 3)
-        while end > startIndex, String.Index(end, within: self) == nil { end = utf8.index(before: end) }
-        return self[..<end] + "…"
     }
 }

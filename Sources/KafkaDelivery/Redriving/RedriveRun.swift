@@ -308,7 +308,7 @@ extension RedriveRun {
         consumer.core.beginClosing(within: configuration.closeTimeout)
         let patience = Task {
             // Time is what is waited for: a broker that does not answer gives no sign.
-            guard (try? await Task.sleep(for: configuration.closeTimeout / 2)) != nil else { return }
+            guard (try? await Task.sleep(for: configuration.closeTimeout.asTimeout / 2)) != nil else { return }
             let waits = state.withLock { state in
                 state.isOutOfPatience = true
                 return Array(state.waits.values)

@@ -1,3 +1,4 @@
+internal import DeliveryCore
 internal import Synchronization
 
 /// Whether a client has a channel now, and the tasks that wait for one.
@@ -53,7 +54,7 @@ final class ConnectedState: Sendable {
             return nil
         }
         if let now { return try now.get() }
-        let result = await wait.value(until: .now + timeout, isCancellable: true)
+        let result = await wait.value(until: .after(timeout), isCancellable: true)
         let problem = state.withLock { state in
             state.waiters[id] = nil
             return state.lastProblem

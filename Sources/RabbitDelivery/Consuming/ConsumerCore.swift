@@ -62,7 +62,7 @@ final class ConsumerCore: ConnectionClient {
             group.addTask { await self.next() }
             group.addTask {
                 // Time is what is waited for.
-                try? await Task.sleep(for: limit)
+                try? await Task.sleep(for: limit.asWait)
                 return .success(nil)
             }
             let first = await group.next() ?? .success(nil)

@@ -11,7 +11,9 @@ public struct RabbitDeadLetters: Sendable {
     /// be confirmed, is tried again after a while, and said (``RabbitEvent/deadLetterFailed(_:)``): nothing is ever lost in silence.
     ///
     /// The letter is the message, with the error, the number of attempts and its origin in headers; exchange, routing key and error
-    /// have the names that Spring AMQP gives them (`x-original-exchange`, `x-original-routingKey`, `x-exception-message`).
+    /// have the names that Spring AMQP gives them (`x-original-exchange`, `x-original-routingKey`, `x-exception-message`). Where the headers
+    /// do not fit into a frame the error's text is left out, and then all but the origin of what this package and the broker added; those of
+    /// the application never are.
     ///
     /// - Parameters:
     ///   - exchange: Where to; empty for the queue that `routingKey` names.

@@ -54,14 +54,16 @@ struct RabbitHandling: HandlingHost {
         -> CopyOutcome<RabbitReceipt, RabbitMessage, RabbitError>
     {
         guard let retryQueues else { return .cancelled }
-        let copy = record.origin.copy(
-            of: delivery,
-            exchange: "",
-            routingKey: route.queue,
-            error: record.error,
-            comesBack: true
-        )
-        return await send(copy, after: route.delay, through: retryQueues.publisher)
+        return await send(after: route.delay, through: retryQueues.publisher) { shedding in
+            record.origin.copy(
+                of: delivery,
+                exchange: "",
+                routingKey: route.queue,
+                error: record.error,
+                comesBack: true,
+                without: shedding
+            )
+        }
     }
 
     var hasDeadLetters: Bool { deadLetters != nil }
@@ -80,31 +82,43 @@ struct RabbitHandling: HandlingHost {
             }
         case .publish(let exchange, let routingKey, let publisher):
             let key = routingKey ?? record.origin.routingKey
-            let copy = record.origin.copy(
-                of: delivery,
-                exchange: exchange,
-                routingKey: key,
-                error: record.error,
-                comesBack: false
-            )
-            return await send(copy, after: nil, through: publisher)
+            return await send(after: nil, through: publisher) { shedding in
+                record.origin.copy(
+                    of: delivery,
+                    exchange: exchange,
+                    routingKey: key,
+                    error: record.error,
+                    comesBack: false,
+                    without: shedding
+                )
+            }
         }
     }
 
-    private func send(_ copy: RabbitMessage, after delay: Duration?, through publisher: RabbitPublisher) async
-        -> CopyOutcome<RabbitReceipt, RabbitMessage, RabbitError>
-    {
-        do throws(RabbitError) {
-            try await publisher.send(copy)
-            return .stored(.published(exchange: copy.exchange, routingKey: copy.routingKey, after: delay))
-        } catch {
-            switch error.kind {
-            case .cancelled: return .cancelled
-            case .messageTooLarge, .invalidArgument: return .refused(error, copy)
-            // Also what came back, and an exchange that is missing: a binding that was forgotten may come.
-            default: return .failed(error)
+    /// Sends a copy, with less of what was added where it does not fit.
+    private func send(
+        after delay: Duration?,
+        through publisher: RabbitPublisher,
+        _ make: (CopyHeader.Shedding) -> RabbitMessage
+    ) async -> CopyOutcome<RabbitReceipt, RabbitMessage, RabbitError> {
+        var outcome = CopyOutcome<RabbitReceipt, RabbitMessage, RabbitError>.cancelled
+        for shedding in CopyHeader.Shedding.allCases {
+            let copy = make(shedding)
+            do throws(RabbitError) {
+                try await publisher.send(copy)
+                return .stored(.published(exchange: copy.exchange, routingKey: copy.routingKey, after: delay))
+            } catch {
+                outcome =
+                    switch error.kind {
+                    case .cancelled: .cancelled
+                    case .messageTooLarge, .invalidArgument: .refused(error, copy)
+                    // Also what came back, and an exchange that is missing: a binding that was forgotten may come.
+                    default: .failed(error)
+                    }
+                if error.kind != .messageTooLarge { break }
             }
         }
+        return outcome
     }
 
     var handsOverRefusedLetters: Bool { false }

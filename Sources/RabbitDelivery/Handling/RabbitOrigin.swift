@@ -1,3 +1,5 @@
+internal import DeliveryCore
+
 /// Where a message was received from first, and how often it was handled.
 struct RabbitOrigin: Sendable, Hashable {
     var exchange: String
@@ -45,18 +47,38 @@ enum CopyHeader {
 
     /// The longest text of an error that travels, in bytes: a frame holds all headers together.
     static let maximumErrorBytes = 4_096
+
+    /// What is left of ours in a copy that has no room for more: without these it does not say where it comes from.
+    static let essential: Set = [exchange, routingKey, queue, attempts]
+
+    /// What is left out of a copy whose headers do not fit into a frame, in the order in which that is tried. The application's headers
+    /// never are: those fitted.
+    enum Shedding: CaseIterable {
+        case nothing
+        /// What the error said.
+        case text
+        /// All that this package and the broker add, but the origin.
+        case allButOrigin
+    }
 }
 
 extension RabbitOrigin {
     /// The origin as copies carry it, or where the message was received from.
+    ///
+    /// Any sender may write these headers: a name that is none, for it is too long for AMQP, does not count, and no number of attempts is
+    /// too large for one more.
     init(_ delivery: RabbitConsumer.Delivery, queue: String) {
         let headers = delivery.headers
-        let attempts = headers[CopyHeader.attempts]?.integer.map { Int(clamping: $0) } ?? 0
+        func name(_ header: String) -> String? {
+            headers[header]?.string.flatMap { $0.utf8.count <= 255 ? $0 : nil }
+        }
+        let before = max(headers[CopyHeader.attempts]?.integer ?? 0, 0)
+        let (attempts, overflows) = Int(clamping: before).addingReportingOverflow(delivery.attempt)
         self.init(
-            exchange: headers[CopyHeader.exchange]?.string ?? delivery.exchange,
-            routingKey: headers[CopyHeader.routingKey]?.string ?? delivery.routingKey,
-            queue: headers[CopyHeader.queue]?.string ?? queue,
-            attempts: max(attempts, 0) &+ delivery.attempt
+            exchange: name(CopyHeader.exchange) ?? delivery.exchange,
+            routingKey: name(CopyHeader.routingKey) ?? delivery.routingKey,
+            queue: name(CopyHeader.queue) ?? queue,
+            attempts: overflows ? .max - 1 : min(attempts, .max - 1)
         )
     }
 
@@ -65,14 +87,17 @@ extension RabbitOrigin {
     /// Its time to live goes into a header: it would end the copy too. So does its user id: the broker refuses one that is not the
     /// connection's (406), and closes the channel with all that is under way.
     ///
-    /// - Parameter comesBack: Whether the broker sends it back when its time is over. It takes a message that has been in the queue before for
-    ///   one that goes round for ever, and drops it, unless a consumer had rejected it (`x-death`): so the copy begins anew, with what was there in a header of ours.
+    /// - Parameters:
+    ///   - comesBack: Whether the broker sends it back when its time is over. It takes a message that has been in the queue before for
+    ///     one that goes round for ever, and drops it, unless a consumer had rejected it (`x-death`): so the copy begins anew, with what was there in a header of ours.
+    ///   - shedding: What is left out.
     func copy(
         of delivery: RabbitConsumer.Delivery,
         exchange: String,
         routingKey: String,
         error: any Error,
-        comesBack: Bool
+        comesBack: Bool,
+        without shedding: CopyHeader.Shedding = .nothing
     ) -> RabbitMessage {
         var message = delivery.content
         message.exchange = exchange
@@ -93,22 +118,21 @@ extension RabbitOrigin {
         headers[CopyHeader.routingKey] = .string(self.routingKey)
         headers[CopyHeader.queue] = .string(queue)
         headers[CopyHeader.attempts] = .int64(Int64(attempts))
-        headers[CopyHeader.errorType] = .string(Self.shortened("\(type(of: error))", 255))
-        headers[CopyHeader.error] = .string(Self.shortened("\(error)", CopyHeader.maximumErrorBytes))
+        headers[CopyHeader.errorType] = .string("\(type(of: error))".shortened(toBytes: 255))
+        headers[CopyHeader.error] = .string("\(error)".shortened(toBytes: CopyHeader.maximumErrorBytes))
         if let expiration = message.properties.expirationText { headers[CopyHeader.expiration] = .string(expiration) }
         if let userID = message.properties.userID { headers[CopyHeader.userID] = .string(userID) }
+        switch shedding {
+        case .nothing: break
+        case .text: headers[CopyHeader.error] = nil
+        case .allButOrigin:
+            for name in CopyHeader.all + CopyHeader.brokers where !CopyHeader.essential.contains(name) {
+                headers[name] = nil
+            }
+        }
         message.properties.headers = headers
         message.properties.expiration = nil
         message.properties.userID = nil
         return message
-    }
-
-    /// The first characters, at most so many bytes of UTF-8.
-    private static func shortened(_ text: String, _ maximum: Int) -> String {
-        var result = text
-        while result.utf8.count > maximum {
-            result = String(result.prefix(result.count - max(1, (result.utf8.count - maximum) / 4)))
-        }
-        return result
     }
 }
