@@ -315,7 +315,14 @@ let package = Package(
             ],
             swiftSettings: settings
         ),
-        .testTarget(name: "RabbitDeliveryTests", dependencies: ["RabbitDelivery"], swiftSettings: settings),
+        .testTarget(
+            name: "RabbitDeliveryTests",
+            dependencies: [
+                "DeliveryCore", "RabbitDelivery", .product(name: "CoreMetrics", package: "swift-metrics"),
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            swiftSettings: settings
+        ),
         // RabbitMQ as an outbox's destination: a target of its own, so that users of RabbitMQ alone link no outbox, and others no librabbitmq.
         .target(
             name: "OutboxRabbit",

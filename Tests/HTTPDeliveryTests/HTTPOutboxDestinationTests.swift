@@ -165,7 +165,7 @@
         }
 
         @Test func anEventThatIsNoRequestSaysNothingAboutItsServer() async throws {
-            let server = try ScriptedServer.answering { _ in ScriptedServer.answer(503) }
+            let server = try ScriptedServer.answering { _ in ScriptedServer.answer(503, ["Retry-After: 30"]) }
             var destination = HTTPOutboxDestination(try patient()) { event in
                 let headers = event.id.number == 2 ? [HTTPHeader("Host", "other")] : []
                 return HTTPMessage(to: try HTTPURL(server.url + "/"), headers: headers)

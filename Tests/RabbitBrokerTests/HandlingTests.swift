@@ -70,6 +70,44 @@ import Testing
         await publisher.close()
     }
 
+    @Test func whateverASendersHeadersSayAndAnErrorAddsTheLetterFindsItsPlaceAndTheQueueGoesOn() async throws {
+        struct Wordy: Error, CustomStringConvertible {
+            // Twelve bytes a character.
+            let description = String(repeating: "क्षि", count: 2_000)
+        }
+        let (place, dead) = try await Self.place()
+        let publisher = try place.publisher()
+        var message = RabbitMessage(exchange: place.queue + "-in", routingKey: "new.fruit", body: "an order")
+        message.properties.headers = [
+            // Too long for a routing key, and as many as can be counted.
+            "x-original-routingKey": .string(String(repeating: "k", count: 300)), "x-attempts": .int64(.max),
+            // A frame has 128 KiB, and with this no room for the error's text.
+            "mine": .string(String(repeating: "m", count: 127_500)),
+        ]
+        try await publisher.send(message)
+        try await place.send(["next"])
+        let consumer = try place.consumer()
+        let loop = Task {
+            try await consumer.forEach(
+                retry: .none,
+                deadLetters: .publish(to: "", routingKey: dead, through: publisher)
+            ) { delivery in
+                if delivery.text == "an order" { throw Wordy() }
+                Task { await consumer.close() }
+            }
+        }
+        try await loop.value
+        let letter = try #require(try await place.drain(1, of: dead).first)
+        #expect(letter.text == "an order")
+        #expect(letter.headers["mine"] == message.properties.headers["mine"])
+        let facts = try #require(letter.deadLetter)
+        #expect(facts.routingKey == "new.fruit")
+        #expect(facts.attempts == .max - 1)
+        #expect(facts.error == nil)
+        #expect(facts.errorType == "Wordy")
+        await publisher.close()
+    }
+
     @Test func aLetterThatComesBackKeepsTheOriginalUntilThereIsAPlaceForIt() async throws {
         let (place, _) = try await Self.place()
         try await place.send(["bad"])

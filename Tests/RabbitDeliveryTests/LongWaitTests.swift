@@ -26,7 +26,8 @@ import Testing
         let consumer = try RabbitConsumer(.init(hosts: ["localhost"], queue: "orders"))
         let waiting = Task { await consumer.core.next(within: limit) }
         for _ in 0..<100 { await Task.yield() }
-        await consumer.close(within: .zero)
+        // So may closing.
+        await consumer.close(within: limit)
         #expect(try await waiting.value.get() == nil)
     }
 }

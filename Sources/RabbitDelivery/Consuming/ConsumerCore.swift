@@ -150,7 +150,7 @@ final class ConsumerCore: ConnectionClient {
     // MARK: The end
 
     func beginClosing(within timeout: Duration) {
-        let isRunning = life.withLock { $0.close(by: Moment.now.advanced(by: max(timeout, .zero))) }
+        let isRunning = life.withLock { $0.close(by: Moment.now.advanced(by: timeout.asWait)) }
         let waiters = queue.withLock { $0.close() }
         for waiter in waiters { waiter.resume(returning: .success(nil)) }
         if isRunning { wakeUp.ring() } else { ended() }
@@ -190,12 +190,13 @@ final class ConsumerCore: ConnectionClient {
         }
         for (waiter, message) in handed { waiter.resume(returning: .success(message)) }
         if let wire { for answer in answers { wire.send(answer) } }
-        let (methods, deadline) = life.withLock { life in
-            life.export(totals.0, unsettled: totals.1, at: now)
+        let (methods, deadline, report) = life.withLock { life in
+            let report = life.takeReport(totals.0, unsettled: totals.1, at: now)
             let methods =
                 ending.map { life.advanceClosing(inHand: $0, at: now, hasChannel: wire != nil) } ?? []
-            return (methods, life.nextDeadline)
+            return (methods, life.nextDeadline, report)
         }
+        report?.handOn()
         for method in methods {
             // What was acknowledged since the answers were taken goes before the close, and what is later is late.
             if case .channelClose = method {
@@ -250,7 +251,8 @@ final class ConsumerCore: ConnectionClient {
     func note(_ event: RabbitEvent) {
         connected.note(event)
         event.log(to: logger)
-        life.withLock { $0.metrics?.note(event) }
+        let metrics = life.withLock { $0.metrics }
+        metrics?.note(event)
         events.send(event)
     }
 
@@ -267,10 +269,10 @@ final class ConsumerCore: ConnectionClient {
             return (queue.close(), inHand, totals)
         }
         for waiter in waiters { waiter.resume(returning: .success(nil)) }
-        let isAnswered = life.withLock { life in
-            life.export(totals, unsettled: 0, at: .now, isLast: true)
-            return life.isChannelClosed
+        let (isAnswered, report) = life.withLock { life in
+            (life.isChannelClosed, life.takeReport(totals, unsettled: 0, at: .now, isLast: true))
         }
+        report?.handOn()
         ending.end(
             RabbitConsumer.CloseSummary(
                 unsettled: max(inHand, 0),

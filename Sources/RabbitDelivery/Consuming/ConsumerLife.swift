@@ -156,8 +156,13 @@ struct ConsumerLife {
         }
     }
 
-    mutating func export(_ totals: DeliveryTotals, unsettled: Int, at now: Moment, isLast: Bool = false) {
-        guard let due = metrics?.next, due <= now || isLast else { return }
-        metrics?.export(totals, unsettled: unsettled, at: now)
+    mutating func takeReport(
+        _ totals: DeliveryTotals,
+        unsettled: Int,
+        at now: Moment,
+        isLast: Bool = false
+    ) -> ConsumerMetrics.Report? {
+        guard let due = metrics?.next, due <= now || isLast else { return nil }
+        return metrics?.takeReport(totals, unsettled: unsettled, at: now)
     }
 }

@@ -45,15 +45,30 @@ struct ConsumerMetrics {
         }
     }
 
-    mutating func export(_ totals: DeliveryTotals, unsettled count: Int, at now: Moment) {
+    /// Takes what is new.
+    ///
+    /// - Returns: What is to be handed on, with no lock held: how that is done is the application's code.
+    mutating func takeReport(_ totals: DeliveryTotals, unsettled count: Int, at now: Moment) -> Report {
         next = now.advanced(by: interval)
-        delivered.increment(by: totals.delivered - exported.delivered)
-        redelivered.increment(by: totals.redelivered - exported.redelivered)
-        acknowledged.increment(by: totals.acknowledged - exported.acknowledged)
-        rejected.increment(by: totals.rejected - exported.rejected)
-        late.increment(by: totals.late - exported.late)
-        lost.increment(by: totals.lost - exported.lost)
-        unsettled.record(count)
-        exported = totals
+        defer { exported = totals }
+        return Report(metrics: self, before: exported, totals: totals, unsettled: count)
+    }
+
+    /// What has become of deliveries since the last one.
+    struct Report: Sendable {
+        fileprivate let metrics: ConsumerMetrics
+        fileprivate let before: DeliveryTotals
+        fileprivate let totals: DeliveryTotals
+        fileprivate let unsettled: Int
+
+        func handOn() {
+            metrics.delivered.increment(by: totals.delivered - before.delivered)
+            metrics.redelivered.increment(by: totals.redelivered - before.redelivered)
+            metrics.acknowledged.increment(by: totals.acknowledged - before.acknowledged)
+            metrics.rejected.increment(by: totals.rejected - before.rejected)
+            metrics.late.increment(by: totals.late - before.late)
+            metrics.lost.increment(by: totals.lost - before.lost)
+            metrics.unsettled.record(unsettled)
+        }
     }
 }

@@ -11,7 +11,6 @@ struct PublisherMetrics {
     private let confirmed: Counter
     private let inFlight: Gauge
     private let latency: Timer
-    private var failed: [RabbitError.Kind: Counter] = [:]
 
     private var confirmedCount = 0
     private var failedCounts: [RabbitError.Kind: Int] = [:]
@@ -44,25 +43,37 @@ struct PublisherMetrics {
         failedCounts[error.kind, default: 0] += 1
     }
 
-    /// Brings everything up to date.
-    mutating func export(inFlight count: Int, at now: Moment) {
+    /// Takes what is new.
+    ///
+    /// - Returns: What is to be handed on, with no lock held: how that is done is the application's code.
+    mutating func takeReport(inFlight count: Int, at now: Moment) -> Report {
         next = now.advanced(by: interval)
-        confirmed.increment(by: confirmedCount)
-        if confirmedCount > 0 { latency.recordMicroseconds(Int64(longest / .microseconds(1))) }
-        confirmedCount = 0
-        longest = .zero
-        for (kind, count) in failedCounts {
-            let counter =
-                failed[kind]
-                ?? Counter(
-                    label: "rabbitmq_publisher_messages_failed_total",
-                    dimensions: dimensions + [("error", kind.rawValue)],
-                    factory: factory
-                )
-            failed[kind] = counter
-            counter.increment(by: count)
+        defer {
+            confirmedCount = 0
+            longest = .zero
+            failedCounts = [:]
         }
-        failedCounts = [:]
-        inFlight.record(count)
+        return Report(metrics: self, inFlight: count)
+    }
+
+    /// What has become of messages since the last one.
+    struct Report: Sendable {
+        fileprivate let metrics: PublisherMetrics
+        fileprivate let inFlight: Int
+
+        func handOn() {
+            metrics.confirmed.increment(by: metrics.confirmedCount)
+            if metrics.confirmedCount > 0 {
+                metrics.latency.recordMicroseconds(Int64(metrics.longest / .microseconds(1)))
+            }
+            for (kind, count) in metrics.failedCounts {
+                Counter(
+                    label: "rabbitmq_publisher_messages_failed_total",
+                    dimensions: metrics.dimensions + [("error", kind.rawValue)],
+                    factory: metrics.factory
+                ).increment(by: count)
+            }
+            metrics.inFlight.record(inFlight)
+        }
     }
 }

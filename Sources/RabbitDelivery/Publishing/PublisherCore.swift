@@ -108,7 +108,7 @@ final class PublisherCore: ConnectionClient {
     }
 
     func beginClosing(within timeout: Duration) {
-        let deadline = Moment.now.advanced(by: max(timeout, .zero))
+        let deadline = Moment.now.advanced(by: timeout.asWait)
         let waiters = queue.withLock { $0.close(by: deadline) }
         for waiter in waiters { waiter.continuation.resume(returning: .closed()) }
         wakeUp.ring()
@@ -207,6 +207,7 @@ final class PublisherCore: ConnectionClient {
 
     /// Tells the tasks that wait, with no lock held, and gives the room to others.
     private func settle(_ done: FinishedSends) {
+        for report in done.reports { report.handOn() }
         var bytes = 0
         for (send, result) in done.sends {
             send.target.finish(result)

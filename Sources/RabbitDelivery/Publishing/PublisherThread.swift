@@ -3,6 +3,8 @@ internal import DequeModule
 /// Messages that have their outcomes.
 struct FinishedSends {
     var sends: [(QueuedSend, SendResult)] = []
+    /// Metrics that are due.
+    var reports: [PublisherMetrics.Report] = []
 
     mutating func add(_ send: QueuedSend, _ result: SendResult) { sends.append((send, result)) }
 
@@ -170,7 +172,12 @@ struct PublisherThread {
         for send in late {
             finish(&done, send, .failure(timedOut("the broker has not confirmed it").about(.possiblyPersisted)))
         }
-        if let due = metrics?.next, due <= now { metrics?.export(inFlight: waiting.count + tracker.count, at: now) }
+        if let due = metrics?.next, due <= now { takeReport(at: now, &done) }
+    }
+
+    private mutating func takeReport(at now: Moment, _ done: inout FinishedSends) {
+        guard let report = metrics?.takeReport(inFlight: waiting.count + tracker.count, at: now) else { return }
+        done.reports.append(report)
     }
 
     func timedOut(_ what: String) -> RabbitError {
@@ -192,7 +199,7 @@ struct PublisherThread {
         isClosing = true
         if now >= deadline { fail(.closed(), &done) }
         if waiting.isEmpty, tracker.oldest == nil {
-            metrics?.export(inFlight: 0, at: now)
+            takeReport(at: now, &done)
             wantsEnd = true
         }
     }
