@@ -207,7 +207,12 @@ extension SendRun {
         if job.showsProgress { StandardError.show(status: "") }
         let state = state.withLock { $0 }
         var sentence = "\(state.confirmed.grouped) message\(state.confirmed == 1 ? "" : "s") confirmed"
-        if state.failed > 0 { sentence += ", \(state.failed.grouped) not: \(state.firstProblem ?? "")" }
+        if state.failed > 0 {
+            let problem = state.firstProblem ?? ""
+            // More may follow.
+            sentence +=
+                ", \(state.failed.grouped) not: \(problem.hasSuffix(".") ? String(problem.dropLast()) : problem)"
+        }
         if let failedLines, state.failed > 0, state.keepingError == nil {
             sentence += "; what was not confirmed is in \(failedLines.path)"
         }

@@ -76,12 +76,16 @@ import Testing
         }
     #endif
 
-    @Test func aBrokerThatIsAwayIsSaidSoAndWaitedFor() async throws {
+    /// A redrive has two clients.
+    @Test(arguments: [
+        ("receive", [], 0), ("redrive", ["rabbit-delivery: interrupted before there was a connection"], 130),
+    ])
+    func aBrokerThatIsAwayIsSaidSoOnceAndWaitedFor(_ command: String, _ last: [String], _ status: Int32) async throws {
         let place = try CommandPlace.nowhere()
         defer { place.remove() }
         let process = try ChildProcess(
             "/bin/sh",
-            ["-c", "exec '\(CommandPlace.program)' receive any --url amqp://user:s3cret@127.0.0.1:1 2>&1"]
+            ["-c", "exec '\(CommandPlace.program)' \(command) any --url amqp://user:s3cret@127.0.0.1:1 2>&1"]
         )
         var lines = process.lines().makeAsyncIterator()
         let said = try #require(await lines.next())
@@ -89,8 +93,9 @@ import Testing
         #expect(!said.contains("s3cret"))
         process.send(signal: SIGINT)
         // However often it was tried, it is said once.
+        for line in last { #expect(await lines.next() == line) }
         #expect(await lines.next() == nil)
-        #expect(await process.end() == .exit(0))
+        #expect(await process.end() == .exit(status))
     }
 
     @Test func aQueueThatIsMissingIsSaidSo() async throws {

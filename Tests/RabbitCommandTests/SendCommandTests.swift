@@ -94,12 +94,16 @@ import Testing
         defer { place.remove() }
         let process = try ChildProcess(
             CommandPlace.program,
-            ["send", "--url", "amqp://user:s3cret@127.0.0.1:1", "--queue", "any", "--timeout", "0.5", "--verbose"],
+            [
+                "send", "--url", "amqp://user:s3cret@127.0.0.1:1", "--queue", "any", "--timeout", "0.5", "--verbose",
+                "--failed", place.path("failed"),
+            ],
             errors: place.path("errors")
         )
         let sent = try await place.finish(process, input: "a\n")
         #expect(sent.end == .exit(1))
         #expect(sent.errors.contains("0 messages confirmed, 1 not"))
+        #expect(sent.errors.contains("The message is not stored; what was not confirmed is in "))
         #expect(!sent.errors.contains("s3cret"))
     }
 

@@ -47,6 +47,7 @@ package final class Interruption: Sendable {
 package func withInterruption<Result>(_ body: (Interruption) async throws -> Result) async throws -> Result {
     let interruption = Interruption()
     let queue = DispatchQueue(label: "tool.signals")
+    let listening = DispatchGroup()
     let sources = [SIGINT, SIGTERM].map { number in
         #if canImport(Darwin)
             // Where signals are not ignored, macOS ends the process before Dispatch sees them; where they are, Linux
@@ -59,9 +60,13 @@ package func withInterruption<Result>(_ body: (Interruption) async throws -> Res
             StandardError.show(status: "")
             _exit(ToolFailure.interruptedStatus + number)
         }
+        listening.enter()
+        source.setRegistrationHandler { listening.leave() }
         source.activate()
         return source
     }
+    // Until Dispatch listens, a signal ends the process on the spot.
+    await withCheckedContinuation { continuation in listening.notify(queue: queue) { continuation.resume() } }
     defer { for source in sources { source.cancel() } }
     return try await body(interruption)
 }
