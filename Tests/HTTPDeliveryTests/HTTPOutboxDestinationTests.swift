@@ -149,17 +149,20 @@
             #expect(destination.place(of: event(5)) == away.url && destination.place(of: event(10)) == there.url)
             let outcomes = await destination.publish((5..<15).map { event($0) })
             #expect(outcomes.map(\.isAccepted) == (5..<15).map { $0 >= 10 })
-            // Three were sent and had no answer; nothing was sent for the others.
-            #expect(away.connectionCount == 3)
-            for outcome in outcomes[..<3] {
-                guard case .unknown = outcome else { return #expect(Bool(false), "\(outcome)") }
-            }
-            for outcome in outcomes[3..<5] {
-                guard case .unavailable(let reason, let wait?) = outcome else {
-                    return #expect(Bool(false), "\(outcome)")
+            // Three were sent and had no answer. Nothing is sent for the others, but for one each time that the server is tried again: on a
+            // machine that is slow that may be while they are asked for.
+            let sent = away.connectionCount
+            #expect(sent >= 3)
+            var unknown = 0
+            for outcome in outcomes[..<5] {
+                switch outcome {
+                case .unknown: unknown += 1
+                case .unavailable(let reason, let wait?):
+                    #expect(reason == "\(away.url) is away" && wait > .zero && wait <= .milliseconds(100))
+                default: Issue.record("\(outcome)")
                 }
-                #expect(reason == "\(away.url) is away" && wait > .zero && wait <= .milliseconds(100))
             }
+            #expect(unknown == sent)
             #expect(try !self.destination(there).hasManyPlaces)
             #expect(try self.destination(there).place(of: event(5)) == nil)
         }
