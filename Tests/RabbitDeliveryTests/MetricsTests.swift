@@ -51,7 +51,10 @@ import Testing
         let core = try ConsumerCore(configuration, logger: Logger(label: "RabbitDeliveryTests"))
         let answers = Mutex<[Bool]>([])
         // What is behind the lock of the consumer's life.
-        factory.ask { answers.withLock { [wantsEnd = core.wantsEnd] in $0.append(wantsEnd) } }
+        factory.ask { [weak core] in
+            guard let wantsEnd = core?.wantsEnd else { return }
+            answers.withLock { $0.append(wantsEnd) }
+        }
         _ = core.advance(nil, at: .now)
         #expect(answers.withLock { $0.count } == 7)
         core.note(.rejected(queue: "orders"))
@@ -67,7 +70,10 @@ import Testing
         configuration.confirmTimeout = .seconds(1)
         let core = try PublisherCore(configuration, logger: Logger(label: "RabbitDeliveryTests"))
         let answers = Mutex<[Bool]>([])
-        factory.ask { answers.withLock { [wantsEnd = core.wantsEnd] in $0.append(wantsEnd) } }
+        factory.ask { [weak core] in
+            guard let wantsEnd = core?.wantsEnd else { return }
+            answers.withLock { $0.append(wantsEnd) }
+        }
         let start = Moment.now
         _ = core.advance(nil, at: start)
         #expect(answers.withLock { $0.count } == 2)

@@ -62,14 +62,16 @@ import Testing
         let expected: Int
     }
 
-    static let counts: [Count] = [
-        Count(header: .int64(.max), expected: .max - 1), Count(header: .int64(.max - 1), expected: .max - 1),
-        Count(header: .int64(.max - 2), expected: .max - 1),
-        Count(header: .int64(.max), attempt: 7, expected: .max - 1),
-        Count(header: .int64(.min), attempt: 3, expected: 3), Count(header: .int32(-5), expected: 1),
-        Count(header: .uint32(.max), expected: 4_294_967_296), Count(header: .int64(2), attempt: 3, expected: 5),
-        Count(header: "nonsense", expected: 1),
-    ]
+    static var counts: [Count] {
+        [
+            Count(header: .int64(.max), expected: .max - 1), Count(header: .int64(.max - 1), expected: .max - 1),
+            Count(header: .int64(.max - 2), expected: .max - 1),
+            Count(header: .int64(.max), attempt: 7, expected: .max - 1),
+            Count(header: .int64(.min), attempt: 3, expected: 3), Count(header: .int32(-5), expected: 1),
+            Count(header: .uint32(.max), expected: 4_294_967_296), Count(header: .int64(2), attempt: 3, expected: 5),
+            Count(header: "nonsense", expected: 1),
+        ]
+    }
 
     @Test(arguments: counts) func attemptsOfAHeaderAreCountedOnAsFarAsCanBeCounted(count: Count) async throws {
         let consumer = try Self.consumer()
