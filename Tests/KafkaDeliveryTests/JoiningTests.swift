@@ -30,7 +30,7 @@ struct JoiningTests {
 
     @Test(arguments: [
         ("init", false), ("wait-metadata", false), ("wait-join", false), ("wait-sync", false),
-        ("wait-assign-call", true),
+        ("wait-assign-call", false),
         ("wait-unassign-call", true), ("wait-unassign-to-complete", false), ("wait-incr-unassign-to-complete", false),
         ("steady", true),
     ])
@@ -38,8 +38,9 @@ struct JoiningTests {
         #expect(Self.membership(state).maySayGoodbye == isSo)
         // Nobody is there to hear it.
         #expect(!Self.membership(state, coordinator: "wait-broker-transport").maySayGoodbye)
-        // One without an id is a member only when it has asked to join.
-        #expect(Self.membership(state, id: "").maySayGoodbye == (state != "wait-join"))
+        // One without an id is a member only when it has asked to join; but librdkafka has to accept an assignment before it can leave.
+        let leavesAtOnce = ["init", "wait-metadata", "wait-sync", "wait-unassign-call", "steady"].contains(state)
+        #expect(Self.membership(state, id: "").maySayGoodbye == leavesAtOnce)
     }
 
     /// All its topics were deleted: librdkafka stays where it is and does not join.

@@ -54,11 +54,16 @@ struct GroupMembership {
     ///
     /// A member that has asked to join and has no id yet is one for the coordinator, and librdkafka takes it for none. One that
     /// has an id and no connection to the coordinator goes without a word. While the join is not answered, neither is a
-    /// leave behind it, for which librdkafka waits 5 s. And one that gives partitions back joins again afterwards.
+    /// leave behind it, for which librdkafka waits 5 s. And one that gives partitions back joins again afterwards. An assignment that is not
+    /// accepted yet is accepted first: told to leave in that moment, with nothing assigned, librdkafka waits for that for ever, with a busy
+    /// thread, and takes no answer any more (`rd_kafka_cgrp_try_terminate`, "waiting for assign call").
     var maySayGoodbye: Bool {
-        guard hasMemberID else { return joinState != "wait-join" }
         switch joinState {
-        case "wait-assign-call", "wait-unassign-call", "steady": return isCoordinatorUp
+        case "wait-join": return false
+        // The last two lead to the first, without being asked.
+        case "wait-assign-call", "wait-unassign-to-complete", "wait-incr-unassign-to-complete": return false
+        case _ where !hasMemberID: return true
+        case "wait-unassign-call", "steady": return isCoordinatorUp
         case "init": return isCoordinatorUp && hasNothingToRead
         default: return false
         }
