@@ -182,7 +182,7 @@ struct OutboxMeasurements {
                 try await setUp.query(OutboxStatement("TRUNCATE outbox"))
             }
             let (one, other) = (with.sorted()[1], without.sorted()[1])
-            line("commits with the event in \(name), 32 conn.", text(one), text(other), one / other)
+            line("32 connections, with the event in \(name)", text(one), text(other), one / other)
         }
         await setUp.close()
     }
