@@ -329,7 +329,8 @@ struct ConsumerCloseTests {
         await services.triggerGracefulShutdown()
         try await expectWithin(Self.slack) { try await running.value }
         let count = handled.numbers[""]?.count ?? 0
-        #expect(try await GroupOffsets(cluster, configuration.group).committed(topic) == Int64(count))
+        let committed = try await GroupOffsets(cluster, configuration.group).committed(topic)
+        #expect(committed == Int64(count))
         #expect(try await Kcat(cluster).count(outputs, partition: 0) == count)
     }
 

@@ -233,6 +233,8 @@ struct FailureHandlingTests {
         }
         #expect(source.acknowledged == [])
         #expect(host.state.withLock { $0.notes } == ["no dead letter ever"])
+        // What was not read knows its source.
+        source.end()
     }
 
     @Test func withoutDeadLettersTheErrorEndsTheLoopAndTheMessageStaysUnsettled() async throws {
