@@ -176,13 +176,11 @@ struct ConsumerCloseTests {
             for _ in 0..<4 { group.addTask { try await Self.closeInARebalance(cluster, strategy, isHeld: isHeld) } }
             return try await group.reduce(0) { $1 ? $0 + 1 : $0 }
         }
-        // Behind what is held until the end the group has two seconds to hear of it, in which a broker, or a machine, with much else to do
-        // may not answer.
+        // Behind what is held until the end the group has two seconds to hear of it, in which a busy machine may not answer.
         if !isHeld { #expect(left >= (TestCluster.isMock ? 4 : 1)) }
     }
 
-    /// - Parameter isHeld: Whether deliveries are held until the end.
-    /// - Returns: Whether the group was told.
+    /// - Returns: Whether the group was told. With `isHeld` deliveries are held until the end.
     private static func closeInARebalance(
         _ cluster: TestCluster,
         _ strategy: KafkaConsumer.Configuration.AssignmentStrategy,

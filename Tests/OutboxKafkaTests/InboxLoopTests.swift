@@ -74,8 +74,9 @@ struct InboxLoopTests {
         let cancelled = Task {
             try await loop(consumer, inbox, isBatch: isBatch) { _, _ in
                 _ = handled.next()
-                // Until the task is cancelled.
-                try await Task.sleep(for: .seconds(3_600))
+                // Ends when the task is cancelled.
+                for await _ in AsyncStream<Never>.makeStream().stream {}
+                try Task.checkCancellation()
             }
         }
         try await waitUntil { handled.value == 1 }
