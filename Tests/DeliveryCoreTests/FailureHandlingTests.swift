@@ -38,18 +38,22 @@ struct FailureHandlingTests {
         let handsOverRefusedLetters: Bool
         let routes: [String]
         let handOver: @Sendable (TestDelivery) throws -> Void
+        /// What happens between a delivery's place among those that run and its handler.
+        let beforeHandlers: @Sendable () -> Void
 
         init(
             deadLetters: Bool = true,
             routes: [String] = [],
             handsOver: Bool = false,
             outcomes: [CopyOutcome<String, String, Refusal>] = [],
-            handOver: @escaping @Sendable (TestDelivery) throws -> Void = { _ in }
+            handOver: @escaping @Sendable (TestDelivery) throws -> Void = { _ in },
+            beforeHandlers: @escaping @Sendable () -> Void = {}
         ) {
             self.hasDeadLetters = deadLetters
             self.handsOverRefusedLetters = handsOver
             self.routes = routes
             self.handOver = handOver
+            self.beforeHandlers = beforeHandlers
             state.withLock { $0.outcomes = outcomes }
         }
 
@@ -97,7 +101,10 @@ struct FailureHandlingTests {
                 }
             state.withLock { $0.notes.append(text) }
         }
-        func runningHandlers(_ body: () async throws -> Void) async rethrows { try await body() }
+        func runningHandlers(_ body: () async throws -> Void) async rethrows {
+            beforeHandlers()
+            try await body()
+        }
         func laneEpoch(_ delivery: TestDelivery) -> LaneEpoch { LaneEpoch(generation: 1, restarts: 0) }
     }
 
@@ -266,5 +273,14 @@ struct FailureHandlingTests {
         #expect(order.sorted() == [0, 1, 2, 3])
         #expect(order.filter { $0 < 2 } == [0, 1])
         #expect(source.acknowledged.sorted() == [0, 1, 2, 3])
+    }
+
+    @Test func closingFinishesWhatHasAPlaceAlsoWhereItsHandlerHasNotBegun() async throws {
+        let source = TestSource(keys: [nil])
+        source.close()
+        let host = Host(beforeHandlers: { source.drain() })
+        let handling = FailureHandling(host: host, retry: .none, holdsOthers: false)
+        try await LaneDispatcher(maximum: 2, orderedByKey: true, handling: handling).run(source) { _ in }
+        #expect(source.acknowledged == [0])
     }
 }

@@ -12,6 +12,7 @@ final class TestSource: DeliverySource {
         var postponed: [Duration] = []
         var readers: [CheckedContinuation<TestDelivery?, Never>] = []
         var isClosed = false
+        var isDraining = false
     }
 
     let state: Mutex<State>
@@ -25,7 +26,12 @@ final class TestSource: DeliverySource {
 
     var acknowledged: [DeliverySequence] { state.withLock { $0.acknowledged } }
 
-    func isCurrent(_ sequence: DeliverySequence) -> Bool { state.withLock { !$0.isEnded } }
+    func isCurrent(_ sequence: DeliverySequence) -> Bool { state.withLock { !$0.isEnded && !$0.isDraining } }
+
+    /// Only what is in hand is finished, as when a consumer closes.
+    func drain() {
+        state.withLock { $0.isDraining = true }
+    }
 
     /// Hands out nothing more, and verdicts change nothing.
     func end() {

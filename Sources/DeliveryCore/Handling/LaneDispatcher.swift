@@ -73,9 +73,12 @@ package final class LaneDispatcher<Host: HandlingHost>: Sendable {
     ) async throws where Deliveries.Element == Delivery {
         try await withLoopAndTasks { start in
             try await self.read(deliveries) { delivery, key in
+                // From here on it is among those that are being handled, which a consumer that closes finishes. Left because its
+                // task had not come so far, it would come again with all that was handled behind it.
+                let isToRun = delivery.isCurrent
                 start {
                     try await self.handling.host.runningHandlers {
-                        try await self.runLane(key, from: delivery, handler)
+                        try await self.runLane(key, from: delivery, isToRun: isToRun, handler)
                     }
                 }
             }
@@ -138,19 +141,23 @@ package final class LaneDispatcher<Host: HandlingHost>: Sendable {
     }
 
     /// Handles a lane's deliveries one after the other, until there are none or one backs off.
+    ///
+    /// - Parameter isToRun: Whether the first was still to be handled when it got its place.
     @inlinable
     func runLane(
         _ key: Key,
         from first: Delivery,
+        isToRun: Bool,
         _ handler: @Sendable (Delivery) async throws -> Void
     ) async throws {
         var current: Delivery? = first
+        var isToRun = isToRun
         do {
             while let delivery = current {
                 // One that waited while its partition went away has a new owner already; and after one that was left because
                 // the task was cancelled, none of its key comes.
                 let step: FailureHandling<Host>.Step =
-                    delivery.isCurrent && !Task.isCancelled
+                    isToRun && !Task.isCancelled
                     ? try await handling.handle(delivery, handler) : .ended(.left)
                 switch step {
                 case .ended(let outcome):
@@ -166,6 +173,7 @@ package final class LaneDispatcher<Host: HandlingHost>: Sendable {
                         current = next(key, delivery, try await handling.handOver(refused, delivery))
                     }
                 }
+                isToRun = current?.isCurrent ?? false
             }
         } catch {
             // The error ends the loop; the reading task has to find out, and who waits for a place.

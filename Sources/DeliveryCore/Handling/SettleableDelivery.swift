@@ -24,7 +24,7 @@ package protocol SettleableDelivery: Sendable {
     /// How many times the message was handed over, this time included.
     var attempt: Int { get }
 
-    /// Whether a verdict on it still counts.
+    /// Whether a verdict on it still counts, and more of its source is handed out.
     var isCurrent: Bool { get }
 
     /// Which key's order it belongs to; nil where it is independent of all others.

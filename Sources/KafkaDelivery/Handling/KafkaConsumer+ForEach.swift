@@ -34,7 +34,8 @@ extension KafkaConsumer {
     ///
     /// The handler may close the consumer: that begins the end and does not wait for it, see ``close(within:)``. In a service
     /// of a `ServiceGroup`, a graceful shutdown closes the consumer within ``Configuration/closeTimeout``: what is
-    /// being handled is finished and committed, and the loop ends.
+    /// being handled is finished and committed, and the loop ends. With `.perKey`, what waits behind another message of its key is
+    /// left then, and comes again with what was handled behind it in its partition.
     ///
     /// - Parameters:
     ///   - concurrency: How many at a time. Less than 1 counts as 1.
