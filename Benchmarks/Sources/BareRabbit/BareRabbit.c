@@ -157,3 +157,12 @@ int bare_rabbit_consume(const char *host, int port, const char *queue, int count
     amqp_destroy_connection(connection);
     return failure;
 }
+
+int bare_rabbit_purge(const char *host, int port, const char *queue) {
+    amqp_connection_state_t connection = connect_to(host, port);
+    if (!connection) return __LINE__;
+    int failure = amqp_queue_purge(connection, 1, amqp_cstring_bytes(queue)) ? 0 : __LINE__;
+    amqp_connection_close(connection, AMQP_REPLY_SUCCESS);
+    amqp_destroy_connection(connection);
+    return failure;
+}

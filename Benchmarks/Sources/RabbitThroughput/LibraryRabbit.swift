@@ -1,14 +1,17 @@
+import BareRabbit
 import Logging
 import RabbitDelivery
 
 /// The library's side.
 struct LibraryRabbit {
+    private let place: Place
     private let broker: RabbitBroker
 
     private static let quiet = Logger(label: "bench") { _ in SwiftLogNoOpLogHandler() }
     private static let body = [UInt8](repeating: 0, count: 100)
 
     init(_ place: Place) {
+        self.place = place
         broker = RabbitBroker(hosts: ["\(place.host):\(place.port)"])
     }
 
@@ -23,10 +26,13 @@ struct LibraryRabbit {
         }
     }
 
-    /// An empty queue, or one with so many messages.
+    /// A queue with so many messages, and nothing of what another has left in it.
     func prepare(_ queue: RabbitTopology.Queue, messages: Int) async throws {
-        try await publishBatch(queue, max(messages, 1))
-        if messages == 0 { try await consume(queue, 1) }
+        // It is there once something was published to it.
+        try await publishBatch(queue, 1)
+        let line = bare_rabbit_purge(place.host, Int32(place.port), queue.name)
+        if line != 0 { throw Failure("BareRabbit.c:\(line)") }
+        if messages > 0 { try await publishBatch(queue, messages) }
     }
 
     private func publisher(_ queue: RabbitTopology.Queue) throws -> RabbitPublisher {

@@ -111,14 +111,17 @@ async def aio_consume(host, port, queue, count):
     await channel.set_qos(prefetch_count=WINDOW)
     done = asyncio.get_running_loop().create_future()
     received = 0
+    acknowledged = 0
 
     async def handle(message):
-        nonlocal received
+        nonlocal received, acknowledged
         received += 1
         if received > count:
             return
         await message.ack()
-        if received == count:
+        # Others are received while this one waits.
+        acknowledged += 1
+        if acknowledged == count:
             done.set_result(None)
 
     source = await channel.get_queue(queue, ensure=False)

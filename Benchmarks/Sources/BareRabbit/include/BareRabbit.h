@@ -16,4 +16,9 @@ int bare_rabbit_publish(
 /// Returns 0, or the line that failed.
 int bare_rabbit_consume(const char *host, int port, const char *queue, int count, int prefetch, int batch);
 
+/// Takes all that is ready out of a queue.
+///
+/// Returns 0, or the line that failed.
+int bare_rabbit_purge(const char *host, int port, const char *queue);
+
 #endif
