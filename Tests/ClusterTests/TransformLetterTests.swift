@@ -161,7 +161,7 @@ struct TransformLetterTests {
 
     @Test(.enabled(if: TestCluster.isMock, "injects faults"))
     func whatIsSentOneByOneIsCommittedInPartsBeforeItsTransactionTimesOut() async throws {
-        let setting = try await Setting([Array(repeating: 10, count: 30)]) { $0.transactionTimeout = .seconds(4) }
+        let setting = try await Setting([Array(repeating: 10, count: 30)]) { $0.transactionTimeout = .seconds(12) }
         let output = setting.output
         let mock = try setting.cluster.mock
         try mock.inject([.messageTooLarge], into: .produce)
@@ -170,12 +170,12 @@ struct TransformLetterTests {
         let summary = try await setting.run(maximumCount: 30, maximumWait: .seconds(1)) { _ in
             try await setting.outputs(are: Set((0..<30).map(String.init)))
         } _: { delivery in
-            try mock.setRoundTripTime(.milliseconds(160))
+            try mock.setRoundTripTime(.milliseconds(480))
             calls.change { $0[delivery.offset, default: 0] += 1 }
             return [KafkaMessage(topic: output, value: "\(delivery.offset)")]
         }
         #expect(summary.unsettled == 0)
-        // Once together; then 160 ms each, of which a transaction that may take four seconds has no room for thirty.
+        // Once together; then 480 ms each, of which a transaction that may take twelve seconds has no room for thirty.
         #expect((calls.value.values.max() ?? 0) > 2)
         #expect(try await Kcat(setting.cluster).count(output, partition: 0) == 30, "none was sent again")
     }
