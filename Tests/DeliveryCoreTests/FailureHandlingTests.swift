@@ -283,4 +283,24 @@ struct FailureHandlingTests {
         try await LaneDispatcher(maximum: 2, orderedByKey: true, handling: handling).run(source) { _ in }
         #expect(source.acknowledged == [0])
     }
+
+    @Test func whatWentAwayBeforeItsHandlerBeganIsNotHandled() async throws {
+        let source = TestSource(keys: [nil])
+        source.close()
+        let host = Host(beforeHandlers: { source.end() })
+        let handling = FailureHandling(host: host, retry: .none, holdsOthers: false)
+        try await LaneDispatcher(maximum: 2, orderedByKey: true, handling: handling).run(source) { _ in
+            Issue.record("its partition has another owner")
+        }
+        #expect(source.acknowledged == [])
+    }
+
+    @Test func closingBeginsWithNothingMore() async throws {
+        let source = TestSource(keys: ["a", nil])
+        source.close()
+        source.drain()
+        let handling = FailureHandling(host: Host(), retry: .none, holdsOthers: false)
+        try await LaneDispatcher(maximum: 2, orderedByKey: true, handling: handling).run(source) { _ in }
+        #expect(source.acknowledged == [])
+    }
 }

@@ -108,6 +108,7 @@ final class TestDelivery: SettleableDelivery {
 
     var deliverySource: any DeliverySource { source }
     var isCurrent: Bool { source.isCurrent(deliverySequence) }
+    var takesVerdict: Bool { source.state.withLock { !$0.isEnded } }
     var settlement: HandlingOutcome? {
         verdict.withLock { $0.map { $0 == .acknowledged ? .settled : isCurrent ? .backsOff : .left } }
     }

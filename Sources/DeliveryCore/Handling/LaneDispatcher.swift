@@ -151,11 +151,11 @@ package final class LaneDispatcher<Host: HandlingHost>: Sendable {
         _ handler: @Sendable (Delivery) async throws -> Void
     ) async throws {
         var current: Delivery? = first
-        var isToRun = isToRun
+        // One that waited while its partition went away has a new owner already; and after one that was left because the task was
+        // cancelled, none of its key comes.
+        var isToRun = isToRun && first.takesVerdict
         do {
             while let delivery = current {
-                // One that waited while its partition went away has a new owner already; and after one that was left because
-                // the task was cancelled, none of its key comes.
                 let step: FailureHandling<Host>.Step =
                     isToRun && !Task.isCancelled
                     ? try await handling.handle(delivery, handler) : .ended(.left)

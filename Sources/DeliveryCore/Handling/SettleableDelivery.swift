@@ -24,8 +24,11 @@ package protocol SettleableDelivery: Sendable {
     /// How many times the message was handed over, this time included.
     var attempt: Int { get }
 
-    /// Whether a verdict on it still counts, and more of its source is handed out.
+    /// Whether a verdict on it still counts, and its handler may begin.
     var isCurrent: Bool { get }
+
+    /// Whether a verdict on it still counts, also where nothing more is begun with because the client closes.
+    var takesVerdict: Bool { get }
 
     /// Which key's order it belongs to; nil where it is independent of all others.
     var orderKey: OrderKey? { get }
@@ -49,6 +52,9 @@ package protocol SettleableDelivery: Sendable {
 }
 
 extension SettleableDelivery {
+    @usableFromInline
+    package var takesVerdict: Bool { isCurrent }
+
     @usableFromInline
     package var isPartOfTransaction: Bool { false }
 }

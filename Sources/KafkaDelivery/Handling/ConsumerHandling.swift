@@ -219,7 +219,8 @@ extension KafkaConsumer.Delivery: SettleableDelivery {
     }
 
     /// Whether a verdict on it would count: its partition is still ours, and was not sought elsewhere since.
-    var takesVerdict: Bool { received.map { $0.reader.takesVerdict(on: $0.sequence) } ?? true }
+    @usableFromInline
+    package var takesVerdict: Bool { received.map { $0.reader.takesVerdict(on: $0.sequence) } ?? true }
 
     /// Whether this attempt was said to come again, also where that was too late to count.
     package var isRejected: Bool {
