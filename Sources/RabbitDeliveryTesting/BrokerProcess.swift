@@ -97,11 +97,19 @@ final class BrokerProcess: Sendable {
         let (environment, directory) = (Self.environment(ports, directory), directory)
         let result = await calls.run(otherwise: { _ in .failure(RabbitServerFailure("erl_call was not called")) }) {
             Result<String, any Error> {
-                try Self.run(
-                    environment + ["erl_call", "-sname", node, "-c", cookie, "-e"],
-                    input: expression + "\n",
-                    in: directory
-                )
+                // A broker that is busy still has the node of the call before, and does not let one with its name in: nothing was evaluated.
+                let deadline = ContinuousClock.now.advanced(by: .seconds(30))
+                while true {
+                    let output = try Self.run(
+                        environment + ["erl_call", "-sname", node, "-c", cookie, "-e"],
+                        input: expression + "\n",
+                        in: directory
+                    )
+                    let isRefused = output.hasPrefix("erl_call: failed to connect to node")
+                    guard isRefused, self.isRunning, ContinuousClock.now < deadline else { return output }
+                    // Time is what is waited for: it does not say when it has let go of that node.
+                    Thread.sleep(forTimeInterval: 0.02)
+                }
             }
         }
         let output = try result.get()

@@ -39,6 +39,32 @@ struct MetricsTests {
         #expect(latencies.allSatisfy { $0 > 0 && $0 < 60_000_000_000 })
     }
 
+    @Test func whatIsNotTakenForSendingIsNotCountedAsSent() async throws {
+        let cluster = try TestCluster()
+        let topic = try await cluster.makeTopic()
+        let metrics = TestMetrics()
+        var configuration = cluster.producerConfiguration()
+        configuration.metricsFactory = metrics
+        // Each time that the producer's thread looks.
+        configuration.metricsInterval = .zero
+        configuration.clientID = "shop"
+        let producer = try KafkaProducer(configuration, logger: .test)
+        try await producer.send(KafkaMessage(topic: topic, value: "small"))
+        let inFlight = try metrics.expectGauge("kafka_producer_messages_in_flight", [("client_id", "shop")])
+        for _ in 0..<20 {
+            await #expect(throws: KafkaError.self) {
+                try await producer.send(KafkaMessage(topic: topic, value: [UInt8](repeating: 1, count: 20_000_000)))
+            }
+            // The next time that metrics are brought up to date.
+            let count = inFlight.values.count
+            try await waitUntil { inFlight.values.count > count }
+        }
+        #expect(inFlight.lastValue == 0)
+        await producer.close()
+        let sent = try metrics.expectCounter("kafka_producer_messages_sent_total", [("client_id", "shop")])
+        #expect(sent.totalValue == 1)
+    }
+
     @Test func aConsumerTellsWhatBecameOfItsDeliveries() async throws {
         let cluster = try TestCluster()
         let topic = try await cluster.makeTopic(partitions: 2)

@@ -45,4 +45,24 @@ import Testing
         #expect(try await shared.server() === server)
         #expect(asked.withLock { $0 } == 2)
     }
+
+    // All calls have the same name as nodes of Erlang.
+    @Test func aCallThatFindsTheNameOfTheOneBeforeTakenIsMadeAgain() async throws {
+        let server = try await RabbitServer.shared()
+        guard server.canBeHarmed else { return }
+        let other = """
+            "echo 'timer:sleep(500).' | erl_call -e -sname " ++ atom_to_list(node()) ++ " -c " ++ atom_to_list(erlang:get_cookie())
+            """
+        _ = try await server.evaluate(
+            """
+            spawn(fun() ->
+                Again = fun Again() ->
+                    case os:cmd(\(other)) of "{ok" ++ _ -> persistent_term:put(name_was_taken, true); _ -> Again() end
+                end,
+                Again()
+            end).
+            """
+        )
+        while try await !server.evaluate("persistent_term:get(name_was_taken, false).").contains("true") {}
+    }
 }

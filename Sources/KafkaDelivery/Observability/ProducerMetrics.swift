@@ -56,7 +56,10 @@ struct ProducerMetrics: Sendable {
     }
 
     /// Brings everything up to date.
-    mutating func export(inFlight count: Int, at now: Moment) {
+    ///
+    /// - Parameter isDecided: Whether librdkafka has all that is in flight. What it does not take was never sent, and a counter cannot go
+    ///   back: while anything is being handed over those in flight count as sent the next time, or when they end.
+    mutating func export(inFlight count: Int, isDecided: Bool, at now: Moment) {
         next = now.advanced(by: interval)
         confirmed.increment(by: confirmedCount)
         endedCount += confirmedCount
@@ -74,8 +77,7 @@ struct ProducerMetrics: Sendable {
             endedCount += count
         }
         failedCounts = [:]
-        // A message that librdkafka does not take is in flight for the moment in which that is tried.
-        let total = max(endedCount + count, sentCount)
+        let total = max(isDecided ? endedCount + count : endedCount, sentCount)
         sent.increment(by: total - sentCount)
         sentCount = total
         inFlight.record(count)

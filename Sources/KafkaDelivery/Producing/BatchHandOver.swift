@@ -40,15 +40,15 @@ struct BatchHandOver: ~Copyable {
                 handled += 1
             }
         }
-        if isOpen { core.path.noteReturn() }
-        if !isOpen {
+        guard isOpen else {
             // No other task knows of it.
-            block.end()
-        } else if accepted < messages.count {
-            core.waitQueue.withLock { _ = $0.refuse(block, count: messages.count - accepted) }
-            // It may have the reports of all others, and then a flush waits for this.
-            core.queue.interrupt()
+            return block.end()
         }
+        let isPartly = accepted < messages.count
+        if isPartly { core.waitQueue.withLock { _ = $0.refuse(block, count: messages.count - accepted) } }
+        core.path.noteReturn()
+        // It may have the reports of all others, and then a flush waits for this.
+        if isPartly { core.queue.interrupt() }
     }
 
     /// Hands over the next message, with those after it that go together with it.

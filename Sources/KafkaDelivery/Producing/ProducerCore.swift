@@ -140,12 +140,14 @@ extension ProducerCore {
         // Before librdkafka has it: then the thread finds it when it reads its report.
         guard let slot = path.takeSlot() else { throw .closed() }
         let code = produce(message, to: topic, slot.promise.opaque)
-        path.noteReturn()
         // One that closing gave up meanwhile has its outcome.
         if code == .success || !slot.promise.discard() {
+            path.noteReturn()
             return PendingDelivery(slot.block, slot.promise, topic: message.topic)
         }
-        if waitQueue.withLock({ $0.refuse(slot.block) }) { queue.interrupt() }
+        let isLookedFor = waitQueue.withLock { $0.refuse(slot.block) }
+        path.noteReturn()
+        if isLookedFor { queue.interrupt() }
         // What librdkafka does not know may be there all the same: that is found out where there is time to wait.
         guard code == .queueFull || code.isUnknownTopicOrPartition else { throw refusal(code, of: message) }
         return nil

@@ -43,16 +43,17 @@ struct ProducerThread {
         }
     }
 
-    /// Looks after metrics and those that wait.
+    /// Looks after those that wait, and metrics.
     ///
     /// - Returns: How long to wait for an event, in milliseconds, -1 without a limit; nil where it was the end.
     private mutating func serveWaiting() -> Int32? {
-        exportMetrics()
         if core.waitQueue.needsThread, takeStock() {
             serveSpaceWaiters()
             // A flush may wait for one that was counted as in flight while it was tried.
             _ = takeStock()
         }
+        // Now that what librdkafka did not take is in flight no longer: it was never sent.
+        exportMetrics()
         if reports.hasFailed {
             // What senders put into the path is in flight, too.
             reports.inFlight.takeOverSealed(core.path)
@@ -66,8 +67,10 @@ struct ProducerThread {
         guard let next = reports.nextExport else { return }
         let now = Moment.now
         guard next <= now else { return }
-        reports.inFlight.takeOverSealed(core.path)
-        reports.exportMetrics(at: now)
+        _ = takeStock()
+        // In this order: a sender notes what was refused before it returns.
+        let isDecided = core.path.haveAllReturned && core.waitQueue.withLock { !$0.hasRefused }
+        reports.exportMetrics(isDecided: isDecided, at: now)
     }
 
     /// Brings the list of sends up to date, and tells those that wait for what has ended.
@@ -187,7 +190,7 @@ extension ProducerThread {
         let (waiters, flushed) = core.waitQueue.withLock { $0.close(reports.inFlight.summary) }
         for waiter in waiters { waiter.continuation.resume(returning: .closed()) }
         reports.fail(abandoned)
-        reports.exportMetrics(at: .now)
+        reports.exportMetrics(isDecided: true, at: .now)
         for waiter in flushed { waiter.continuation.resume(returning: nil) }
     }
 }

@@ -133,8 +133,10 @@ struct ReportReader: @unchecked Sendable {
     var nextExport: Moment? { metrics?.next }
 
     /// Brings metrics up to date.
-    mutating func exportMetrics(at now: Moment) {
-        metrics?.export(inFlight: inFlight.count, at: now)
+    ///
+    /// - Parameter isDecided: Whether librdkafka has all that is in flight.
+    mutating func exportMetrics(isDecided: Bool, at now: Moment) {
+        metrics?.export(inFlight: inFlight.count, isDecided: isDecided, at: now)
     }
 }
 

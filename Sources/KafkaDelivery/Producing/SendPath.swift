@@ -112,15 +112,17 @@ struct SendPath: ~Copyable, Sendable {
         }
     }
 
-    /// A send that has a slot, or a block of its own, calls librdkafka no more.
+    /// A send that has a slot, or a block of its own, calls librdkafka no more, and has noted what that did not take.
     func noteReturn() {
         returned.wrappingAdd(1, ordering: .releasing)
     }
 
-    /// Whether every sender that was admitted has returned from librdkafka. True for good where the path is closed and sealed.
+    /// Whether every sender that was admitted has returned from librdkafka, and noted what it did not take. True for good where the path is
+    /// closed and sealed.
     var haveAllReturned: Bool {
-        let admitted = state.withLock { $0.admitted }
-        return returned.load(ordering: .acquiring) == admitted
+        // In this order: whoever was admitted until then had returned before.
+        let returned = returned.load(ordering: .acquiring)
+        return state.withLock { $0.admitted } == returned
     }
 
     /// Whether every further send is refused, a moment ago.

@@ -82,6 +82,8 @@ extension SendWaitQueue {
             || refused.count >= 128
     }
 
+    var hasRefused: Bool { !refused.isEmpty }
+
     mutating func takeRefused() -> [(block: SendBlock, count: Int)] {
         guard !refused.isEmpty else { return [] }
         defer { refused = [] }
