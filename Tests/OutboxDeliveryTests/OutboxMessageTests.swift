@@ -69,6 +69,7 @@ struct OutboxMessageTests {
             OutboxMessage(topic: text, payload: ""), OutboxMessage(topic: "t", key: text, payload: ""),
             OutboxMessage(topic: "t", payload: [UInt8](text.utf8)),
             OutboxMessage(topic: "t", payload: "", headers: [OutboxHeader("h", text)]),
+            OutboxMessage(topic: "t", payload: "", idempotencyKey: text + text),
             OutboxMessage(topic: "t", payload: "", attributes: [text: ""]),
             OutboxMessage(topic: "t", payload: "", attributes: ["url": text]),
         ] {

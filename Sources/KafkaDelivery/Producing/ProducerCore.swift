@@ -334,11 +334,16 @@ extension KafkaMessage {
             throw .invalidArgument("\(topic): a timestamp has to be after 1970-01-01T00:00:00Z; nil means now")
         }
         // Where there are none this is all that it costs.
-        for header in headers where header.name.utf8.contains(0) {
+        for header in headers where header.name.hasZeroByte {
             // Those who read it in C would see less of it.
             throw .invalidArgument(
                 "\(topic): the header's name \"\(header.name.replacing("\0", with: "␀"))\" has a zero byte"
             )
         }
     }
+}
+
+extension String {
+    /// Whether C would see less of it. By a loop over its memory, which takes a fraction of one over its UTF-8 view.
+    fileprivate var hasZeroByte: Bool { utf8.withContiguousStorageIfAvailable { $0.contains(0) } ?? utf8.contains(0) }
 }

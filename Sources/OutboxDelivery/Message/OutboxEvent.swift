@@ -63,7 +63,8 @@ public struct OutboxEvent: Sendable, Hashable {
 
     /// About how many bytes it takes in memory.
     public var weight: Int {
-        256 + message.topic.utf8.count + (message.key?.count ?? 0) + (message.payload?.count ?? 0)
+        256 + message.idempotencyKey.utf8.count + message.topic.utf8.count
+            + (message.key?.count ?? 0) + (message.payload?.count ?? 0)
             + message.headers.reduce(0) { $0 + 64 + $1.name.utf8.count + ($1.value?.count ?? 0) }
             + message.attributes.reduce(0) { $0 + 64 + $1.key.utf8.count + $1.value.utf8.count }
     }

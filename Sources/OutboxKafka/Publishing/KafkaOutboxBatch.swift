@@ -68,13 +68,12 @@ struct KafkaOutboxBatch {
         var sends: [(index: Int, Result<KafkaProducer.PendingDelivery, KafkaError>)] = []
         sends.reserveCapacity(wave.count)
         for index in wave {
-            let event = events[index]
-            if let key = event.message.key, !stopped.isEmpty, stopped.contains(key) { continue }
+            if !stopped.isEmpty, let key = events[index].message.key, stopped.contains(key) { continue }
             do throws(KafkaError) {
-                sends.append((index, .success(try await producer.enqueue(KafkaOutboxRecord.message(event)))))
+                sends.append((index, .success(try await producer.enqueue(KafkaOutboxRecord.message(events[index])))))
             } catch {
                 sends.append((index, .failure(error)))
-                if let key = event.message.key { stopped.insert(key) }
+                if let key = events[index].message.key { stopped.insert(key) }
             }
         }
         for (index, send) in sends {

@@ -19,45 +19,81 @@ struct PostgresReading {
         }.joined(separator: ", ")
     }
 
-    /// About how many bytes a row's event has, as ``OutboxDelivery/OutboxEvent/weight`` counts them.
+    /// About how many bytes a row's event has, as ``OutboxDelivery/OutboxEvent/weight`` counts them. Headers may be stored compressed, which
+    /// PostgreSQL does to rows of more than about 2,000 bytes.
     private func size(_ alias: String) -> String {
         """
-        256 + octet_length(\(alias).topic) + coalesce(octet_length(\(alias).key), 0) + coalesce(octet_length(\(alias).payload), 0)
-            + pg_column_size(\(alias).headers)
+        256 + octet_length(\(alias).idempotency_key) + octet_length(\(alias).topic) + coalesce(octet_length(\(alias).key), 0)
+            + coalesce(octet_length(\(alias).payload), 0) + CASE WHEN pg_column_size(\(alias).headers) < 64
+                THEN pg_column_size(\(alias).headers) ELSE octet_length(\(alias).headers::text) END
         """
     }
 
-    /// The first rows of each lane. `held` says whether a parked row holds the key back.
-    func rows(_ request: OutboxReadRequest, floors: [Int64], looksForHeld: Bool) -> OutboxStatement {
-        let held = looksForHeld ? holds("r") : "false"
+    /// The first rows of each lane.
+    ///
+    /// - Parameters:
+    ///   - looksForHeld: Whether ``isHeld(_:_:)`` says if a parked row holds the key back.
+    ///   - isCounted: Whether the rows end behind the one with which a lane's share of the bytes is used up. To add them up takes a third of
+    ///     the time of a whole read, and no lane has more than its share where no row has more than its part of that. So it need not be
+    ///     done at first: what is larger comes without its message then, see ``hasLarge(_:)``.
+    func rows(
+        _ request: OutboxReadRequest,
+        floors: [Int64],
+        looksForHeld: Bool,
+        isCounted: Bool
+    ) -> OutboxStatement {
+        let limit = max(request.limitPerSlot, 1)
+        let share = max(request.maximumBytes / max(request.slots.count, 1), 1)
+        let columns = Self.columns.split(separator: ", ").map { column in
+            switch column {
+            case "slot", "id", "created_at": "r.\(column)"
+            // The request says it.
+            case "destination": "NULL::text"
+            // Nothing but an empty list or object is so short, and that is what most rows have.
+            case "headers": "CASE WHEN r.size <= $7::bigint AND pg_column_size(r.headers) > 8 THEN r.headers::text END"
+            default: "CASE WHEN r.size <= $7::bigint THEN r.\(column) END"
+            }
+        }
+        var lane = """
+            SELECT o.*, \(size("o")) AS size
+            FROM \(table.name()) o
+            WHERE o.slot = lane.slot AND o.id > lane.floor AND o.destination = $3
+                AND (o.key IS NULL OR o.key <> ALL ($4::bytea[])) AND o.id <> ALL ($5::bigint[])
+            ORDER BY o.id LIMIT $6::bigint
+            """
+        if isCounted {
+            let running = "sum(w.size) OVER (ORDER BY w.id ROWS UNBOUNDED PRECEDING) AS running"
+            lane = "SELECT w.*, \(running) FROM (\n\(lane)\n) w"
+        }
         let text = """
-            SELECT \(selected("r")), \(held)
+            SELECT \(columns.joined(separator: ", ")), r.size > $8::bigint, \(looksForHeld ? holds("r") : "false")
             FROM unnest($1::smallint[], $2::bigint[]) AS lane (slot, floor)
             CROSS JOIN LATERAL (
-                SELECT w.*, sum(w.size) OVER (ORDER BY w.id) AS running, row_number() OVER (ORDER BY w.id) AS place FROM (
-                    SELECT o.*, \(size("o")) AS size
-                    FROM \(table.name()) o
-                    WHERE o.slot = lane.slot AND o.id > lane.floor AND o.destination = $3
-                        AND (o.key IS NULL OR o.key <> ALL ($4::bytea[])) AND o.id <> ALL ($5::bigint[])
-                    ORDER BY o.id LIMIT $6::bigint
-                ) w
+            \(lane)
             ) r
-            -- Behind the row with which the share is used up: one that is large does not look like the end.
-            WHERE r.running - r.size < $7::bigint
             """
+        // Behind the row with which the share is used up: one that is large does not look like the end.
+        let end = isCounted ? "\nWHERE r.running - r.size < $9::bigint" : ""
         return OutboxStatement(
-            text,
+            text + end,
             [
                 .text(PostgresArray.integers(request.slots.map(Int64.init))),
                 .text(PostgresArray.integers(floors)),
                 .text(request.destination),
                 .text(PostgresArray.bytes(request.withheldKeys.values.joined())),
                 .text(PostgresArray.integers(request.withheldNumbers.values.joined())),
-                .integer(Int64(max(request.limitPerSlot, 1))),
-                .integer(Int64(max(request.maximumBytes / max(request.slots.count, 1), 1))),
-            ]
+                .integer(Int64(limit)),
+                .integer(isCounted ? .max : Int64(share / limit)),
+                .integer(Int64(share / limit)),
+            ] + (isCounted ? [.integer(Int64(share))] : [])
         )
     }
+
+    /// Whether one of the rows is larger than its part of its lane's share.
+    static func hasLarge(_ rows: LibpqRows) -> Bool { (0..<rows.count).contains { rows.boolean($0, 9) == true } }
+
+    /// Whether a parked row holds a row's key back.
+    static func isHeld(_ rows: LibpqRows, _ row: Int) -> Bool { rows.boolean(row, 10) == true }
 
     /// Parked rows that a person resumed, and whose key has none before it that is still undecided.
     func resumed(_ request: OutboxReadRequest) -> OutboxStatement {
@@ -100,18 +136,21 @@ struct PostgresReading {
         """
     }
 
-    /// A row as an event; nil where it is not one of ``columns``.
+    /// A row as an event.
     ///
-    /// - Parameter last: The row before it, whose texts it mostly shares.
+    /// - Parameters:
+    ///   - destination: Whose rows were asked for, where they do not say it.
+    ///   - lastTopic: That of the row before, which it mostly shares.
     static func event(
         _ rows: LibpqRows,
         _ row: Int,
         origin: OutboxEvent.Origin,
-        after last: OutboxEvent? = nil
+        of destination: String? = nil,
+        after lastTopic: String? = nil
     ) throws(OutboxError) -> OutboxEvent {
         guard let slot = rows.integer(row, 0), let number = rows.integer(row, 1), let key = rows.text(row, 2),
-            let destination = rows.text(row, 3, like: last?.message.destination),
-            let topic = rows.text(row, 4, like: last?.message.topic), let created = rows.integer(row, 8)
+            let destination = destination ?? rows.text(row, 3),
+            let topic = rows.text(row, 4, like: lastTopic), let created = rows.integer(row, 8)
         else { throw .invalidMessage("a row of the outbox has columns of other types") }
         var defect: String?
         var headers: [OutboxHeader] = []

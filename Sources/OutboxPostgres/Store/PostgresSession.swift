@@ -14,6 +14,8 @@ public final class PostgresSession: OutboxSession {
         var destinations: Set<String> = []
         /// Those whose rows are read slot by slot, for all at once took longer than a statement may.
         var long: Set<String?> = []
+        /// How many more reads of a destination add up their bytes: one had a row that is larger than its part of a batch.
+        var countedReads: [String: Int] = [:]
         var lastSweep: ContinuousClock.Instant
     }
 
@@ -124,7 +126,8 @@ public final class PostgresSession: OutboxSession {
             (one.id.slot, one.origin == .outbox ? 1 : 0, one.id.number)
                 < (other.id.slot, other.origin == .outbox ? 1 : 0, other.id.number)
         }
-        if !zip(events, events.dropFirst()).allSatisfy({ order($0, $1) }) { events.sort(by: order) }
+        // Where they are: an event that is copied is a dozen references counted.
+        if !events.indices.dropFirst().allSatisfy({ order(events[$0 - 1], events[$0]) }) { events.sort(by: order) }
         return events
     }
 
@@ -143,18 +146,47 @@ public final class PostgresSession: OutboxSession {
             var part = request
             part.slots = lanes.map(\.0)
             if lanes.count < request.slots.count { part.maximumBytes /= max(request.slots.count, 1) }
-            return try await connection.query(
-                reading.rows(part, floors: lanes.map(\.1), looksForHeld: looksForHeld)
-            )
+            return try await rows(part, lanes.map(\.1), looksForHeld: looksForHeld)
         }
         for rows in answers {
             events.reserveCapacity(events.count + rows.count)
             for row in 0..<rows.count {
-                let event = try PostgresReading.event(rows, row, origin: .outbox, after: events.last)
-                if rows.boolean(row, 9) == true { held.append(event.id) } else { events.append(event) }
+                let event = try PostgresReading.event(
+                    rows,
+                    row,
+                    origin: .outbox,
+                    of: request.destination,
+                    after: events.isEmpty ? nil : events[events.count - 1].message.topic
+                )
+                if PostgresReading.isHeld(rows, row) { held.append(event.id) } else { events.append(event) }
             }
         }
         return held
+    }
+
+    /// Rows as far as a lane's share of the bytes goes; counted where these, or some before of this destination, have a large one.
+    private func rows(
+        _ request: OutboxReadRequest,
+        _ floors: [Int64],
+        looksForHeld: Bool
+    ) async throws(OutboxError) -> LibpqRows {
+        let destination = request.destination
+        if state.withLock({ $0.countedReads[destination] == nil }) {
+            let rows = try await connection.query(
+                reading.rows(request, floors: floors, looksForHeld: looksForHeld, isCounted: false)
+            )
+            guard PostgresReading.hasLarge(rows) else { return rows }
+        }
+        let rows = try await connection.query(
+            reading.rows(request, floors: floors, looksForHeld: looksForHeld, isCounted: true)
+        )
+        let hasLarge = PostgresReading.hasLarge(rows)
+        state.withLock { state in
+            // Not only until the next one, which may be of other slots: whose large rows would be read twice each time.
+            let left = hasLarge ? 16 : (state.countedReads[destination] ?? 1) - 1
+            state.countedReads[destination] = left > 0 ? left : nil
+        }
+        return rows
     }
 
     /// Asks about lanes of a destination, all at once, or one after another where that takes longer than the server lets a statement run:

@@ -10,9 +10,16 @@ struct PostgresSettling {
     /// What a settlement comes to: one statement where it only deletes, which is what nearly all do.
     func statements(_ settlement: OutboxSettlement) -> [OutboxStatement] {
         var statements: [OutboxStatement] = []
-        let rows = settlement.accepted.filter { $0.origin == .outbox }.map(\.id)
+        var rows: [OutboxEvent.ID] = []
+        var resumed: [OutboxEvent.ID] = []
+        rows.reserveCapacity(settlement.accepted.count)
+        for index in settlement.accepted.indices {
+            switch settlement.accepted[index].origin {
+            case .outbox: rows.append(settlement.accepted[index].id)
+            case .parked: resumed.append(settlement.accepted[index].id)
+            }
+        }
         if !rows.isEmpty { statements.append(delete(rows, from: table.name())) }
-        let resumed = settlement.accepted.filter { $0.origin == .parked }.map(\.id)
         if !resumed.isEmpty { statements.append(delete(resumed, from: table.name("_parked"))) }
         for parking in settlement.parked { statements += park(parking) }
         return statements

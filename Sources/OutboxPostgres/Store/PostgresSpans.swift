@@ -2,7 +2,7 @@ internal import OutboxDelivery
 
 /// Rows by their slots: which numbers they span.
 struct PostgresSpans {
-    struct Span: Equatable {
+    struct Span {
         let slot: Int
         var first: Int64
         var last: Int64
