@@ -106,13 +106,19 @@ struct OffsetResetTests {
     /// A later rebalance fetches the last message again, and what waits for another attempt is still there.
     @Test(.enabled(if: TestCluster.isMock, "injects faults"))
     func aRejectedDeliveryOutlivesARebalanceAlsoAfterTheCommittedOffsetWasGone() async throws {
+        for _ in 0..<5 where try await Self.rejectAroundARebalance() { return }
+        Issue.record("the partition was lost each time")
+    }
+
+    /// - Returns: Whether the member kept its partition. Before librdkafka 2.10.0 a commit that crosses a join costs it that, also one that was
+    ///   begun in the instant before; and a mock coordinator often begins a second rebalance when the first is over: it answers a member that
+    ///   is later than the leader with an error.
+    private static func rejectAroundARebalance() async throws -> Bool {
         let cluster = try TestCluster()
         let topic = try await cluster.makeTopic()
         try await cluster.fill(topic, count: 10)
         // With the other protocol (KIP-848) a member that keeps its partitions is assigned nothing anew, and fetches on.
-        var configuration = cluster.quickConsumer(topic, groupProtocol: .classic)
-        // A member whose session runs out on a busy machine would lose the partition.
-        configuration.sessionTimeout = .seconds(20)
+        let configuration = cluster.quickConsumer(topic, groupProtocol: .classic)
         let offsets = GroupOffsets(cluster, configuration.group)
         try await offsets.commit(topic, 1_000, metadata: "")
         let first = try KafkaConsumer(configuration, logger: .test)
@@ -136,11 +142,16 @@ struct OffsetResetTests {
             #expect(again.map(\.attempt) == [2])
             for delivery in taken.prefix(3) + again + taken.dropFirst(4) { delivery.acknowledge() }
         }
-        try await first.commit()
-        #expect(try await offsets.committed(topic) == 10)
+        var isKept = true
+        do throws(KafkaError) { try await first.commit() } catch {
+            guard error.kind == .assignmentEnded else { throw error }
+            isKept = false
+        }
+        if isKept { #expect(try await offsets.committed(topic) == 10) }
         await first.close(within: .seconds(5))
         await second.close(within: .seconds(5))
         try await secondLoop.value
+        return isKept
     }
 
     /// What was in hand when its log went must not be committed: the offset stands for another message.

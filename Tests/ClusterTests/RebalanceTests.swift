@@ -153,6 +153,43 @@ struct RebalanceTests {
         }
     }
 
+    /// Before librdkafka 2.10.0 a commit that meets the group's next generation costs the member all that it has.
+    @Test func aMemberThatWaitsForASlowGroupKeepsItsPartitions() async throws {
+        let cluster = try TestCluster()
+        let topic = try await cluster.makeTopic()
+        try await cluster.fill(topic, count: 2)
+        var configuration = cluster.quickConsumer(topic, groupProtocol: .classic)
+        // A mock coordinator takes a second less for a rebalance: longer than a commit is held back otherwise.
+        configuration.sessionTimeout = .seconds(14)
+        configuration.commitInterval = .milliseconds(50)
+        configuration.additionalProperties["debug"] = "cgrp"
+        let (logger, lines) = LogRecorder.logger()
+        let first = try KafkaConsumer(configuration, logger: logger)
+        let isLost = Shared(false)
+        let events = first.events
+        let watch = Task {
+            for await event in events { if case .lost = event { isLost.change { $0 = true } } }
+        }
+        let taken = try await first.take(2)
+        taken[0].acknowledge()
+        try await first.commit()
+        let second = try KafkaConsumer(configuration, logger: .test)
+        let secondLoop = Task { for try await _ in second.deliveries {} }
+        // It has asked to be let in once more.
+        try await lines.wait { lines in lines.count { $0.text.contains("-> wait-join ") } == 2 }
+        taken[1].acknowledge()
+        let offsets = GroupOffsets(cluster, configuration.group)
+        try await waitUntil {
+            if isLost.value { return true }
+            return try await offsets.committed(topic) == 2
+        }
+        #expect(!isLost.value)
+        await first.close()
+        await watch.value
+        await second.close()
+        try await secondLoop.value
+    }
+
     /// The partitions that a second member takes have deliveries in hand, which are finished while the revocation waits.
     @Test(arguments: [Strategy.range, .cooperativeSticky])
     func deliveriesInHandAreFinishedBeforeTheirPartitionIsGivenAway(strategy: Strategy) async throws {

@@ -86,7 +86,30 @@ struct JoiningTests {
         #expect(committer.isDue(at: start.advanced(by: .seconds(1))))
     }
 
-    @Test func aMemberThatJoinsForLongCommitsNowAndThen() {
+    @Test func aMemberCommitsNothingBehindAJoinThatIsNotAnswered() {
+        var committer = Committer()
+        let start = ContinuousClock.now
+        committer.schedule(at: start)
+        committer.note(isJoining: true, at: start, limit: .seconds(10))
+        // It has asked, closes then, and has told the group.
+        let asked = start.advanced(by: .seconds(5))
+        committer.note(isJoining: true, at: asked, limit: .seconds(300))
+        #expect(committer.nextBegin == asked.advanced(by: .seconds(300)))
+        let closing = start.advanced(by: .seconds(100))
+        committer.note(isJoining: true, at: closing, limit: .milliseconds(500))
+        #expect(committer.nextBegin == closing.advanced(by: .milliseconds(500)))
+        committer.note(isJoining: false, at: closing, limit: .milliseconds(500))
+        #expect(committer.isDue(at: closing))
+    }
+
+    @Test(arguments: [
+        ("init", false), ("wait-metadata", false), ("wait-join", true), ("wait-sync", true), ("steady", false),
+    ])
+    func theLogTellsWhetherAJoinIsNotAnswered(state: String, isAsked: Bool) {
+        #expect(Self.membership(state).isJoinAsked == isAsked)
+    }
+
+    @Test func aMemberThatIsAboutToJoinForLongCommitsNowAndThen() {
         var committer = Committer()
         let start = ContinuousClock.now
         let limit = Duration.seconds(10)

@@ -37,8 +37,8 @@ struct Committer {
 
     /// Until when nothing is committed, because the group is rebalancing.
     private var held: Instant?
-    /// The same, because this member is just joining the group's next generation.
-    private var heldForJoining: Instant?
+    /// The same, because this member is just joining the group's next generation; and for how long it was to be.
+    private var heldForJoining: (until: Instant, limit: Duration)?
 
     /// How soon a commit is tried again after an error that may pass.
     static let retryInterval = Duration.milliseconds(100)
@@ -52,7 +52,7 @@ struct Committer {
     /// When the next commit begins, where nothing is under way.
     var nextBegin: Instant? {
         guard inFlight == nil, let due else { return nil }
-        return max(due, held ?? due, heldForJoining ?? due)
+        return max(due, held ?? due, heldForJoining?.until ?? due)
     }
 
     func isDue(at now: Instant) -> Bool {
@@ -70,16 +70,15 @@ struct Committer {
         held = nil
     }
 
-    /// Holds commits back while the member is joining (see ``GroupLog``), for a limited time: joining takes as long as the
-    /// slowest member, and what is never committed is delivered again after a crash. Then one commit goes out, and the
-    /// next is held back again.
+    /// Holds commits back while the member is joining (see ``GroupLog``), for a limited time, which begins anew where the limit is another:
+    /// what is never committed is delivered again after a crash. Then one commit goes out, and the next is held back again.
     mutating func note(isJoining: Bool, at now: Instant, limit: Duration) {
         guard isJoining else {
             heldForJoining = nil
             return
         }
         guard isWanted(at: now) else { return }
-        if heldForJoining == nil { heldForJoining = now.advanced(by: limit) }
+        if heldForJoining?.limit != limit { heldForJoining = (now.advanced(by: limit), limit) }
     }
 
     /// Whether there would be a commit now, but for a member that is joining.

@@ -73,12 +73,16 @@ final class OffsetCommits {
         } else if count > 0, committer.due == nil {
             committer.schedule(at: now.advanced(by: core.configuration.commitInterval.asTimeout))
         }
+        let membership = client.groupLog?.membership
+        // A broker reads nothing behind a join before it has answered that, and by then the commit is one of the generation before. The
+        // group waits for its slowest member for as long as its rebalance time-out.
+        let isAnswered = membership?.isJoinAsked != true
+        let limit = isAnswered ? .seconds(10) : max(core.configuration.maximumPollInterval, .seconds(10))
         committer.note(
             // A revocation asks for a commit before the member joins again.
-            isJoining: !Quirks.current.keepsAssignmentAfterStaleCommit && !isRevoking
-                && client.groupLog?.membership.isJoining == true,
+            isJoining: !Quirks.current.keepsAssignmentAfterStaleCommit && !isRevoking && membership?.isJoining == true,
             at: now,
-            limit: isClosing ? .milliseconds(500) : .seconds(10)
+            limit: isClosing ? .milliseconds(500) : limit
         )
         if committer.isDue(at: now) {
             // Before the offsets are read, so that what is acknowledged from here on starts the clock again.

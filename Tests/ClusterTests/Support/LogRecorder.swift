@@ -5,6 +5,8 @@ struct LogRecorder: LogHandler {
     struct Line: Sendable {
         let level: Logger.Level
         let message: String
+        /// What librdkafka says, in a line of its own.
+        let text: String
     }
 
     let lines: Shared<[Line]>
@@ -17,7 +19,8 @@ struct LogRecorder: LogHandler {
     }
 
     func log(event: LogEvent) {
-        let line = Line(level: event.level, message: "\(event.message)")
+        let text = event.metadata?["kafka_text"].map { "\($0)" } ?? ""
+        let line = Line(level: event.level, message: "\(event.message)", text: text)
         lines.change { $0.append(line) }
     }
 

@@ -46,6 +46,9 @@ struct GroupMembership {
         }
     }
 
+    /// Whether the coordinator has been asked to let it in, and has not answered: it reads nothing more of the connection until it has.
+    var isJoinAsked: Bool { joinState == "wait-join" || joinState == "wait-sync" }
+
     /// Whether the member is in the middle of nothing: what is assigned may be changed, and that is not taken for the answer to a
     /// rebalance.
     var isSteady: Bool { joinState ?? "steady" == "steady" }
