@@ -178,7 +178,8 @@ struct RedriveTests {
     @Test(.enabled(if: TestCluster.isMock, "injects faults"))
     func whatIsRefusedWithTheLastOfTheMaximumMakesRoomForAnother() async throws {
         let fixture = try await RedriveFixture()
-        try await fixture.add(8)
+        // As many as three requests of three each, which may all be refused, and three more.
+        try await fixture.add(12)
         // Together or each by itself: one of the first three is refused at least, also where an answer comes too late on a busy machine.
         try fixture.cluster.mock.inject([.messageTooLarge, .messageTooLarge, .messageTooLarge], into: .produce)
         let summary = try await fixture.run { $0.maximumCount = 3 }

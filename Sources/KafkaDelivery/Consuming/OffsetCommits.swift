@@ -74,15 +74,16 @@ final class OffsetCommits {
             committer.schedule(at: now.advanced(by: core.configuration.commitInterval.asTimeout))
         }
         let membership = client.groupLog?.membership
-        // A broker reads nothing behind a join before it has answered that, and by then the commit is one of the generation before. The
-        // group waits for its slowest member for as long as its rebalance time-out.
-        let isAnswered = membership?.isJoinAsked != true
-        let limit = isAnswered ? .seconds(10) : max(core.configuration.maximumPollInterval, .seconds(10))
+        // A broker reads nothing behind a join before it has answered that, and by then the commit is one of the generation before; so is
+        // that of a member that closes, which waits until it can be heard anyway. The group waits for its slowest member for as long as
+        // its rebalance time-out.
+        let isAsked = membership?.isJoinAsked == true
+        let limit: Duration = isClosing ? .milliseconds(500) : .seconds(10)
         committer.note(
             // A revocation asks for a commit before the member joins again.
             isJoining: !Quirks.current.keepsAssignmentAfterStaleCommit && !isRevoking && membership?.isJoining == true,
             at: now,
-            limit: isClosing ? .milliseconds(500) : limit
+            limit: isAsked ? max(core.configuration.maximumPollInterval, limit) : limit
         )
         if committer.isDue(at: now) {
             // Before the offsets are read, so that what is acknowledged from here on starts the clock again.
