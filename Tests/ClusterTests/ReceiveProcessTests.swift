@@ -5,12 +5,16 @@ import Testing
 
 /// `kafka-delivery receive`, seen from outside.
 @Suite(.timeLimit(.minutes(2)))
-struct ReceiveProcessTests {
+final class ReceiveProcessTests {
     private let folder = FileManager.default.temporaryDirectory
         .appendingPathComponent("kafka-delivery-\(UInt64.random(in: 0 ... .max))")
 
     init() throws {
         try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+    }
+
+    deinit {
+        try? FileManager.default.removeItem(at: folder)
     }
 
     private func receive(

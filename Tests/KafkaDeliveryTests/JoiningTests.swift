@@ -91,10 +91,10 @@ struct JoiningTests {
         let start = ContinuousClock.now
         committer.schedule(at: start)
         committer.note(isJoining: true, at: start, limit: .seconds(10))
-        // It has asked, closes then, and has told the group.
         let asked = start.advanced(by: .seconds(5))
         committer.note(isJoining: true, at: asked, limit: .seconds(300))
         #expect(committer.nextBegin == asked.advanced(by: .seconds(300)))
+        // Told anew, the limit counts from then.
         let closing = start.advanced(by: .seconds(100))
         committer.note(isJoining: true, at: closing, limit: .milliseconds(500))
         #expect(committer.nextBegin == closing.advanced(by: .milliseconds(500)))
