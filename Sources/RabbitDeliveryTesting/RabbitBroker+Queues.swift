@@ -18,6 +18,15 @@ extension RabbitBroker {
         await consumer.close()
         return count
     }
+
+    /// The same, once there are so many: what a channel leaves when it closes, the broker puts back a moment after it has confirmed that it
+    /// is closed, in a quorum queue most of the time, in a classic one now and then.
+    package func messageCount(of queue: String, atLeast minimum: Int) async throws -> Int {
+        while true {
+            let count = try await messageCount(of: queue)
+            if count >= minimum { return count }
+        }
+    }
 }
 
 extension RabbitConsumer {

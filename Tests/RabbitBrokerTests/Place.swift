@@ -46,8 +46,8 @@ struct Place {
         try await consumer(of: name).takeAndClose(count)
     }
 
-    func messageCount(_ name: String? = nil) async throws -> Int {
-        try await broker.messageCount(of: name ?? queue)
+    func messageCount(_ name: String? = nil, atLeast minimum: Int = 0) async throws -> Int {
+        try await broker.messageCount(of: name ?? queue, atLeast: minimum)
     }
 }
 

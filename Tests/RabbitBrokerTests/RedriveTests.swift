@@ -59,9 +59,9 @@ import Testing
         }
         let summary = try await run.value
         await publisher.close()
-        let (left, sent) = (try await place.messageCount(dead), try await place.messageCount())
-        #expect(left + sent == 3)
+        let sent = try await place.messageCount()
         #expect(sent >= 2)
+        #expect(try await place.messageCount(dead, atLeast: 3 - sent) == 3 - sent)
         #expect(summary.redriven == sent)
     }
 
@@ -81,7 +81,7 @@ import Testing
         let summary = try await run.value
         #expect(summary.redriven == 1 && summary.left == 0)
         #expect(summary.isPartial && summary.acknowledgementsReachedBroker)
-        #expect(try await place.messageCount(dead) == 2)
+        #expect(try await place.messageCount(dead, atLeast: 2) == 2)
         #expect(try await place.messageCount() == 1)
         await publisher.close()
     }
@@ -113,7 +113,12 @@ import Testing
         configuration.maximumWait = .seconds(60)
         let redrive = RabbitRedrive(configuration, logger: quiet)
         #expect(try await redrive.preview { _, _ in }.largestDeliveryCount ?? 0 == 0)
-        #expect(try await redrive.preview { _, _ in }.largestDeliveryCount == 1)
+        var second: RabbitRedrive.Summary
+        repeat {
+            // The broker puts them back a moment after the channel of the first is closed.
+            second = try await redrive.preview { _, _ in }
+        } while second.redriven == 0
+        #expect(try #require(second.largestDeliveryCount) >= 1)
     }
 
     @Test func copiesAndReplaysDoNotGoWhereTheOriginalWasCopiedTo() async throws {

@@ -113,8 +113,8 @@ struct CommandPlace {
         try await RabbitConsumer(.init(broker, queue: queue ?? self.queue), logger: quiet).takeAndClose(count)
     }
 
-    func messageCount(_ name: String? = nil) async throws -> Int {
-        try await broker.messageCount(of: name ?? queue)
+    func messageCount(_ name: String? = nil, atLeast minimum: Int = 0) async throws -> Int {
+        try await broker.messageCount(of: name ?? queue, atLeast: minimum)
     }
 }
 

@@ -133,6 +133,9 @@ public struct RabbitRedrive: Sendable {
 
     /// Looks at the letters and sends nothing; all of them stay.
     ///
+    /// The broker puts what a run leaves back into the queue a moment after the run's channel is closed (milliseconds with RabbitMQ 3.10, and
+    /// most often in quorum queues): another run that begins at once counts less.
+    ///
     /// A quorum queue counts that as a delivery that failed, as it does of every letter that a run leaves: with a delivery limit
     /// (`x-delivery-limit`, 20 by default from RabbitMQ 4.0 on) it gives a letter up that was looked at so often. A queue of dead letters
     /// is better without one. ``Summary/largestDeliveryCount`` says how often that was.
