@@ -114,11 +114,13 @@ import Testing
         let redrive = RabbitRedrive(configuration, logger: quiet)
         #expect(try await redrive.preview { _, _ in }.largestDeliveryCount ?? 0 == 0)
         var second: RabbitRedrive.Summary
+        var before = 0
         repeat {
-            // The broker puts them back a moment after the channel of the first is closed.
+            // The broker puts them back a moment after the channel of the one before is closed.
             second = try await redrive.preview { _, _ in }
+            before += 1
         } while second.redriven == 0
-        #expect(try #require(second.largestDeliveryCount) >= 1)
+        #expect((1...before).contains(try #require(second.largestDeliveryCount)))
     }
 
     @Test func copiesAndReplaysDoNotGoWhereTheOriginalWasCopiedTo() async throws {
@@ -165,8 +167,12 @@ import Testing
         let summary = try await redrive.run(through: publisher)
         #expect(summary.redriven == 16 && !summary.isPartial)
         #expect(summary.failed.map(\.kind) == Array(repeating: .notFound, count: 4))
-        let again = try await redrive.run(through: publisher)
-        #expect(again.redriven == 0 && again.failed.count == 4)
+        var again: RabbitRedrive.Summary
+        repeat {
+            // The broker puts them back a moment after the channel of the one before is closed.
+            again = try await redrive.run(through: publisher)
+            #expect(again.redriven == 0 && again.failed.count <= 4)
+        } while again.failed.count < 4
         await publisher.close()
         let replays = try await place.drain(16)
         #expect(replays.map(\.text) == (0..<20).filter { $0 % 5 != 2 }.map { "\($0)" })

@@ -29,12 +29,7 @@ struct ReceivingWork {
         configuration.prefetch.maximumBytes = 2 * ExperimentProfile.fetchBytes
         configuration.sessionTimeout = .milliseconds(worker.sessionMilliseconds)
         configuration.heartbeatInterval = .milliseconds(500)
-        configuration.additionalProperties = [
-            "reconnect.backoff.ms": "10", "reconnect.backoff.max.ms": "50",
-            // For 3 s longer than this librdkafka waits for the answer to a join. A mock cluster that does not get its turn for a second forgets
-            // a member whose join it has not answered, and reads nothing more of its connection.
-            "max.poll.interval.ms": "10000",
-        ]
+        configuration.additionalProperties = ["reconnect.backoff.ms": "10", "reconnect.backoff.max.ms": "50"]
         for property in worker.client.properties where try !configuration.take(property) {
             configuration.additionalProperties[property.name] = property.value
         }
