@@ -43,9 +43,15 @@ extension RabbitServer {
         _ = try own.signal(SIGCONT)
     }
 
-    /// Makes the broker believe that it has no memory left, or again that it has: it blocks connections that publish.
+    /// Makes the broker believe that it has no memory left, or again that it has: it blocks connections that publish. Returns when every
+    /// connection knows.
     public func setMemoryAlarm(_ isOn: Bool) async throws {
-        _ = try await own.evaluate("vm_memory_monitor:set_vm_memory_high_watermark(\(isOn ? "0.0000001" : "0.4")).")
+        _ = try await own.evaluate(
+            "vm_memory_monitor:set_vm_memory_high_watermark(\(isOn ? "0.0000001" : "0.4")), pg_local:sync(),"
+                // The alarm is a message to its handler, and from there one to each connection's reader: each answers what comes after it.
+                + " rabbit_alarm:get_alarms(),"
+                + " [catch rabbit_networking:connection_info(P, [state]) || P <- rabbit_networking:local_connections()], ok."
+        )
     }
 
     /// Closes all connections of a virtual host from the broker's side (320, CONNECTION_FORCED).

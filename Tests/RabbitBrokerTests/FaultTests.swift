@@ -6,7 +6,7 @@ import RabbitDeliveryTesting
 import Testing
 
 /// What harms a broker needs one of its own; one at a time, for they harm the same.
-@Suite(.serialized) struct FaultTests {
+@Suite(.serialized, .timeLimit(.minutes(5))) struct FaultTests {
     private static let own = OwnServer()
 
     private actor OwnServer {
