@@ -27,8 +27,14 @@ struct ExactlyOnceFixture {
     let writer: LibpqConnection
     let mock: MockCluster?
 
-    /// - Parameter topicSettings: The topic's own, on a real cluster.
-    static func make(topicSettings: [String: String] = [:]) async throws -> ExactlyOnceFixture {
+    /// - Parameters:
+    ///   - topicSettings: The topic's own, on a real cluster.
+    ///   - sessionTimeout: After what time without a sign of life a publisher of this process loses its slots. What it had under way is
+    ///     sent again on a mock cluster, so that it is longer than a busy machine keeps a publisher waiting.
+    static func make(
+        topicSettings: [String: String] = [:],
+        sessionTimeout: Duration = .seconds(60)
+    ) async throws -> ExactlyOnceFixture {
         let name = "once" + String(UInt64.random(in: .min ... .max), radix: 36)
         let database = try await database.value.url
         let setUp = try await LibpqConnection.open(LibpqSettings(database))
@@ -36,7 +42,7 @@ struct ExactlyOnceFixture {
         await setUp.close()
         let url = database + (database.contains("?") ? "&" : "?") + "options=-csearch_path%3D" + name
         var configuration = try PostgresOutbox.Configuration(LibpqSettings(url))
-        configuration.sessionTimeout = .seconds(3)
+        configuration.sessionTimeout = sessionTimeout
         let outbox = try PostgresOutbox(configuration)
         try await outbox.migrate()
         let mock = realServers == nil ? try MockCluster() : nil

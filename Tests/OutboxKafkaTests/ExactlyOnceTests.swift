@@ -116,7 +116,7 @@ struct ExactlyOnceTests {
 
     @Test(.enabled(if: ExactlyOnceFixture.realServers != nil))
     func noDuplicateIsVisibleWhenAPublisherStandsStillAndItsSlotsMoveAndItGoesOn() async throws {
-        let fixture = try await ExactlyOnceFixture.make()
+        let fixture = try await ExactlyOnceFixture.make(sessionTimeout: .seconds(3))
         let slots =
             "SELECT count(DISTINCT objid) FROM pg_locks WHERE locktype = 'advisory' AND objid < 32 AND granted "
             + "AND classid = 'outbox'::regclass::oid"
