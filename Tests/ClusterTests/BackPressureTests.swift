@@ -131,10 +131,11 @@ struct BackPressureTests {
         let topic = try await cluster.makeTopic()
         var configuration = cluster.producerConfiguration()
         configuration.maximumBufferedMessages = 1
-        configuration.messageTimeout = .seconds(1)
+        // Time enough for the first message on a busy machine.
+        configuration.messageTimeout = .seconds(4)
         let producer = try KafkaProducer(configuration, logger: .test)
         try await producer.send(KafkaMessage(topic: topic, value: "before"))
-        try cluster.mock.setRoundTripTime(.seconds(3))
+        try cluster.mock.setRoundTripTime(.seconds(30))
         let first = try await producer.enqueue(KafkaMessage(topic: topic, value: "first"))
         let error = await #expect(throws: KafkaError.self) {
             try await producer.send(KafkaMessage(topic: topic, value: "second"))

@@ -217,7 +217,8 @@ struct FailureHandlingTests {
             await consumer.close()
             try await handling
         }
-        #expect(try await Kcat(away).count(letters, partition: 0) == 1)
+        // A confirmation may come later than the producer waits here: then the broker has it more than once.
+        #expect(try await Kcat(away).count(letters, partition: 0) >= 1)
         await producer.close()
     }
 

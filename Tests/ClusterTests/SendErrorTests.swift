@@ -98,7 +98,8 @@ struct SendErrorTests {
         let cluster = try TestCluster()
         let topic = try await cluster.makeTopic()
         var configuration = cluster.producerConfiguration()
-        configuration.messageTimeout = .seconds(1)
+        // Time enough for the first message on a busy machine.
+        configuration.messageTimeout = .seconds(4)
         let producer = try KafkaProducer(configuration, logger: .test)
         try await producer.send(KafkaMessage(topic: topic, value: "before"))
         try cluster.mock.setRoundTripTime(.seconds(30))
