@@ -111,7 +111,7 @@ struct BackPressureTests {
         let topic = try await cluster.makeTopic()
         let producer = try makeProducer(cluster, maximumBufferedMessages: 1)
         try await producer.send(KafkaMessage(topic: topic, value: "before"))
-        try cluster.mock.setRoundTripTime(.seconds(2))
+        try cluster.mock.setRoundTripTime(.seconds(10))
         let first = try await producer.enqueue(KafkaMessage(topic: topic, value: "first"))
         let waiting = (0..<10).map { number in
             Task { try await producer.send(KafkaMessage(topic: topic, value: "\(number)")) }

@@ -9,12 +9,6 @@ struct ConsumerCloseTests {
     // Far from the 30 s and more of a time-out that is waited out, and enough for a busy machine.
     private static let slack = Duration.seconds(10)
 
-    /// The time to close in, where some of it passes with waiting: a quarter of it, up to 2 s, is for the last commit, and as much
-    /// for leaving the group. A real broker that has much else to do takes longer for each than a mock one does.
-    private static func limit(onMock limit: Duration) -> Duration {
-        TestCluster.isMock ? limit : .seconds(12)
-    }
-
     @Test func aConsumerThatNeverStartedClosesAtOnce() async throws {
         let cluster = try TestCluster()
         let consumer = try KafkaConsumer(cluster.quickConsumer("nothing"), logger: .test)
@@ -73,7 +67,8 @@ struct ConsumerCloseTests {
         let consumer = try KafkaConsumer(configuration, logger: .test)
         let deliveries = try await consumer.take(3)
         deliveries[0].acknowledge()
-        let limit = Self.limit(onMock: .seconds(2))
+        // A quarter of it, up to 2 s, is for the last commit, and as much for leaving the group: what a broker with much else to do takes.
+        let limit = Duration.seconds(12)
         let summary = await expectWithin(limit + Self.slack) { await consumer.close(within: limit) }
         #expect(summary.unsettled == 2)
         #expect(summary.uncommittedPartitions == 0)
@@ -212,7 +207,7 @@ struct ConsumerCloseTests {
         let secondLoop = Task { for try await _ in second.deliveries {} }
         // A partition's loop ends when its revocation begins.
         for await _ in ended { break }
-        let limit = isHeld ? limit(onMock: .seconds(4)) : .seconds(60)
+        let limit = Duration.seconds(isHeld ? 12 : 60)
         async let closing = expectWithin(limit + slack) { await first.close(within: limit) }
         // The rebalance goes on now, or a moment before the consumer closes.
         if !isHeld { for delivery in held.value { delivery.acknowledge() } }

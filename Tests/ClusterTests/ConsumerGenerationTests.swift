@@ -57,7 +57,7 @@ struct ConsumerGenerationTests {
         let topic = try await cluster.makeTopic()
         try await cluster.fill(topic, count: 1)
         var configuration = cluster.quickConsumer(topic)
-        configuration.additionalProperties["max.poll.interval.ms"] = "4000"
+        configuration.additionalProperties["max.poll.interval.ms"] = "6000"
         let consumer = try KafkaConsumer(configuration, logger: .test)
         let (first, firstCame) = AsyncStream.makeStream(of: Void.self)
         let loop = Task {
@@ -71,7 +71,7 @@ struct ConsumerGenerationTests {
         }
         for await _ in first { break }
         // Three times as long as nobody may be away.
-        for _ in 0..<4 {
+        for _ in 0..<6 {
             try await withKafkaConsumer(cluster.quickConsumer(topic), logger: .test) { other in
                 _ = try await other.take(1)
             }

@@ -65,7 +65,7 @@ struct ConsumerLoopTests {
             }
             for await _ in waiting.stream { break }
             task.cancel()
-            try await expectWithin(.seconds(5)) { try await task.value }
+            try await expectWithin(.seconds(20)) { try await task.value }
             // Cancelled before it begins.
             let second = Task {
                 while !Task.isCancelled { await Task.yield() }

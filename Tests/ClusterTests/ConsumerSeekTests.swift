@@ -299,7 +299,7 @@ struct ConsumerSeekTests {
         let consumer = try KafkaConsumer(configuration, logger: .test)
         let refusal = await #expect(throws: KafkaError.self) { try await consumer.take(1) }
         #expect(refusal?.kind == .offsetOutOfRange)
-        let found = try await expectWithin(.seconds(5)) { try await consumer.seek(both, to: .beginning) }
+        let found = try await expectWithin(.seconds(20)) { try await consumer.seek(both, to: .beginning) }
         #expect(found == [both[0]: 0, both[1]: 0])
         let again = try await consumer.take(20)
         for partition in both {

@@ -67,7 +67,7 @@ struct FaultRelayTests {
         let topic = try await cluster.makeTopic()
         let relay = try FaultRelay()
         var configuration = routed(cluster, relay)
-        configuration.messageTimeout = .seconds(2)
+        configuration.messageTimeout = .seconds(10)
         let producer = try KafkaProducer(configuration, logger: .test)
         try await producer.send(KafkaMessage(topic: topic, value: "before"))
         relay.faults.responses.isBlackHole = true
@@ -125,7 +125,7 @@ struct FaultRelayTests {
         let topic = try await cluster.makeTopic()
         let relay = try FaultRelay()
         var configuration = routed(cluster, relay)
-        configuration.messageTimeout = .seconds(5)
+        configuration.messageTimeout = .seconds(10)
         let producer = try KafkaProducer(configuration, logger: .test)
         try await producer.send(KafkaMessage(topic: topic, value: "x"))
         await relay.shutdown()

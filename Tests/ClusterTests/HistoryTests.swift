@@ -19,7 +19,7 @@ enum HistorySeeds {
 /// Random handlers in every mode of concurrency, in members that join, leave and are killed, over brokers that fail. A
 /// seed decides what happens, and a run says its seed. `KAFKA_HISTORY_SEEDS=20` runs so many, from seed
 /// `KAFKA_HISTORY_FIRST_SEED` on, which is 6 where it is not set.
-@Suite(.timeLimit(.minutes(HistorySeeds.all.count + 2)))
+@Suite(.timeLimit(.minutes(2 * HistorySeeds.all.count + 3)))
 struct HistoryTests {
     /// How many runs go on at a time: they wait for rebalances for the most part.
     private static let maximumRuns = 4

@@ -269,6 +269,8 @@ struct RebalanceTests {
         try await cluster.fill(topic, partitions: partitions, count: 5)
         var configuration = cluster.quickConsumer(topic, strategy: strategy)
         configuration.revocationTimeout = .milliseconds(100)
+        // As long as a busy machine may keep a member from joining again: the other one would get all partitions.
+        if TestCluster.isMock { configuration.sessionTimeout = .seconds(9) }
         let first = try KafkaConsumer(configuration, logger: .test)
         let held = try await first.take(10)
         let events = first.events

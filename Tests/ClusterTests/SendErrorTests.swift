@@ -186,7 +186,7 @@ struct SendErrorTests {
         let topic = try await cluster.makeTopic()
         let producer = try KafkaProducer(cluster.producerConfiguration(), logger: .test)
         try await producer.send(KafkaMessage(topic: topic, value: "before"))
-        try cluster.mock.setRoundTripTime(.seconds(2))
+        try cluster.mock.setRoundTripTime(.seconds(10))
         let pending = try await producer.enqueue(KafkaMessage(topic: topic, value: "x"))
         let error = try await cancelled { try await pending.report }
         #expect(error.kind == .cancelled)

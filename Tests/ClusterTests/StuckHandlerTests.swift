@@ -50,7 +50,7 @@ struct StuckHandlerTests {
         let second = try KafkaConsumer(configuration, logger: .test)
         // Long beside the moment between a delivery that is taken and its acknowledgement, also on a busy machine: a consumer
         // that leaves for the first delivery tells nothing of the second.
-        configuration.handlerTimeout = .seconds(3)
+        configuration.handlerTimeout = .seconds(10)
         configuration.stuckHandling = .leaveGroup
         // Nothing in hand but what is stuck: the revocation does not wait for this.
         configuration.revocationTimeout = .seconds(60)
@@ -111,7 +111,7 @@ struct StuckHandlerTests {
         try await cluster.fill(topic, partitions: 2, count: 2)
         var configuration = cluster.quickConsumer(topic, strategy: .range)
         // Long beside the moment in which four deliveries are taken and acknowledged, also on a busy machine.
-        configuration.handlerTimeout = .seconds(3)
+        configuration.handlerTimeout = .seconds(10)
         configuration.stuckHandling = .leaveGroup
         let consumer = try KafkaConsumer(configuration, logger: .test)
         let events = consumer.events

@@ -260,13 +260,13 @@ struct TransactionFaultTests {
         let cluster = try TestCluster()
         let topic = try await cluster.makeTopic()
         var configuration = cluster.transactionalConfiguration()
-        configuration.transactionTimeout = .seconds(1)
+        configuration.transactionTimeout = .seconds(10)
         let producer = try KafkaTransactionalProducer(configuration, logger: .test)
         let error = await kafkaError {
             try await producer.withTransaction { transaction in
                 let start = ContinuousClock.now
                 try await transaction.send(KafkaMessage(topic: topic, value: "late"))
-                try await waitUntil { start.duration(to: .now) > .seconds(1) }
+                try await waitUntil { start.duration(to: .now) > .seconds(10) }
                 try cluster.mock.inject([.producerFenced], into: .endTransaction)
             }
         }

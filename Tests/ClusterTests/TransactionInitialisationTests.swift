@@ -12,7 +12,7 @@ struct TransactionInitialisationTests {
         let cluster = try TestCluster()
         let topic = try await cluster.makeTopic()
         var configuration = cluster.transactionalConfiguration()
-        configuration.operationTimeout = .seconds(5)
+        configuration.operationTimeout = .seconds(10)
         let producer = try KafkaTransactionalProducer(configuration, logger: .test)
         try cluster.mock.inject(Array(repeating: .concurrentTransactions, count: 1_000), into: .initProducerID)
         let error = await kafkaError { try await producer.withTransaction { _ in } }

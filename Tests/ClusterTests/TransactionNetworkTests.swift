@@ -72,7 +72,7 @@ struct TransactionNetworkTests {
     /// repetition of what it has: it confirms the message and does not store it.
     @Test func aMessageThatWasStoredAndAbortedDoesNotStandInForTheNextOne() async throws {
         let fixture = try await Fixture(
-            operationTimeout: .seconds(5),
+            operationTimeout: .seconds(10),
             // Long enough that the message waits for its repetition when the transaction is aborted.
             properties: ["reconnect.backoff.ms": "1000", "reconnect.backoff.max.ms": "1000"]
         )
@@ -92,9 +92,9 @@ struct TransactionNetworkTests {
     }
 
     @Test func aCommitIntoABlackHoleIsUnknownAndFoundOut() async throws {
-        let fixture = try await Fixture(operationTimeout: .seconds(5))
+        let fixture = try await Fixture(operationTimeout: .seconds(10))
         let deliveries = try await fixture.consumer.take(10)
-        let error = await expectWithin(.seconds(20)) {
+        let error = await expectWithin(.seconds(40)) {
             await kafkaError {
                 try await fixture.copy(deliveries) {
                     // The offsets still pass; what nobody answers is the commit.
@@ -146,9 +146,9 @@ struct TransactionNetworkTests {
     }
 
     @Test func aTransactionThatMeetsABlackHoleBeforeItsCommitIsDoneAgain() async throws {
-        let fixture = try await Fixture(operationTimeout: .seconds(3))
+        let fixture = try await Fixture(operationTimeout: .seconds(10))
         let deliveries = try await fixture.consumer.take(10)
-        let error = await expectWithin(.seconds(20)) {
+        let error = await expectWithin(.seconds(40)) {
             await kafkaError {
                 try await fixture.copy(deliveries) {
                     fixture.relay.faults.requests.isBlackHole = true
@@ -263,7 +263,7 @@ struct TransactionNetworkTests {
     }
 
     @Test func aConsumerIsNotHeldUpByATransactionThatNobodyWillFindOutAbout() async throws {
-        let fixture = try await Fixture(operationTimeout: .seconds(5))
+        let fixture = try await Fixture(operationTimeout: .seconds(10))
         let error = await kafkaError {
             try await fixture.copy(try await fixture.consumer.take(10)) {
                 fixture.relay.faults.responseLoss = .init(probability: 1, kinds: [.endTransaction], cutsAfter: nil)

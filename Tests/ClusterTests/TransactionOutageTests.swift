@@ -94,11 +94,11 @@ struct TransactionOutageTests {
         let cluster = try TestCluster()
         let topic = try await cluster.makeTopic()
         var configuration = cluster.transactionalConfiguration()
-        configuration.operationTimeout = .seconds(1)
+        configuration.operationTimeout = .seconds(5)
         let producer = try KafkaTransactionalProducer(configuration, logger: .test)
         try await producer.initialize()
         for _ in 0..<2 {
-            let error = await expectWithin(.seconds(20)) {
+            let error = await expectWithin(.seconds(40)) {
                 await kafkaError {
                     try await producer.withTransaction { transaction in
                         try cluster.mock.takeDown()

@@ -15,7 +15,7 @@
             }
             let url = try HTTPURL(server.url)
             for setting in [\HTTPDestination.Configuration.requestTimeout, \.readTimeout] {
-                let destination = try makeDestination { $0[keyPath: setting] = .seconds(2) }
+                let destination = try makeDestination { $0[keyPath: setting] = .seconds(10) }
                 let error = await destination.failure(HTTPMessage(to: url, body: [1]))
                 #expect(error?.kind == .timedOut)
                 #expect(error?.persistence == .possiblyPersisted)
@@ -86,7 +86,7 @@
                 connection.write("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc")
                 connection.hold()
             }
-            let destination = try makeDestination { $0.requestTimeout = .seconds(2) }
+            let destination = try makeDestination { $0.requestTimeout = .seconds(10) }
             let receipt = try await destination.send(HTTPMessage(to: HTTPURL(server.url), body: [1]))
             #expect(receipt.body == Array("abc".utf8))
             #expect(!receipt.isBodyComplete)

@@ -125,7 +125,9 @@ struct ExactlyOnceFixture {
 
     /// Waits until a query's first value is what it should be.
     func wait(_ query: String, until expected: Int64 = 0) async throws {
-        while try await writer.query(OutboxStatement(query)).integer(0, 0) != expected { await Task.yield() }
+        while try await writer.query(OutboxStatement(query)).integer(0, 0) != expected {
+            try await Task.sleep(for: .milliseconds(2))
+        }
     }
 
     func waitUntilPublished() async throws { try await wait("SELECT count(*) FROM outbox") }

@@ -19,7 +19,7 @@ struct InboxHandlingTests {
     }
 
     private func waitUntil(_ condition: () async throws -> Bool) async throws {
-        while try await !condition() { await Task.yield() }
+        while try await !condition() { try await Task.sleep(for: .milliseconds(2)) }
     }
 
     // MARK: Messages that come again

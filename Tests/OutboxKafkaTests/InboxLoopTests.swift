@@ -17,7 +17,7 @@ struct InboxLoopTests {
     }
 
     private func waitUntil(_ condition: () async throws -> Bool) async throws {
-        while try await !condition() { await Task.yield() }
+        while try await !condition() { try await Task.sleep(for: .milliseconds(2)) }
     }
 
     private func loop(

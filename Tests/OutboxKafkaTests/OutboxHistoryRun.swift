@@ -315,10 +315,12 @@ final class OutboxHistoryRun: Sendable {
         let deadline = ContinuousClock.now.advanced(by: .seconds(120))
         var isEmpty = false
         while !isEmpty, ContinuousClock.now < deadline, !Task.isCancelled {
+            try await Task.sleep(for: .milliseconds(10))
             guard let connection = try? await LibpqConnection.open(LibpqSettings(server.url)) else { continue }
             let statement = OutboxStatement("SELECT count(*) FROM (SELECT FROM outbox LIMIT 1) one")
             while !isEmpty, ContinuousClock.now < deadline, let rows = try? await connection.query(statement) {
                 isEmpty = rows.integer(0, 0) == 0
+                if !isEmpty { try await Task.sleep(for: .milliseconds(10)) }
             }
             await connection.close()
         }

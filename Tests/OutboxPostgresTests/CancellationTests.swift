@@ -16,7 +16,9 @@ struct CancellationTests {
             "SELECT count(*) FROM pg_stat_activity WHERE pid = $1 AND state = 'active' AND query LIKE 'SELECT pg_sleep%'",
             [.integer(pid)]
         )
-        while try await observer.query(statement).integer(0, 0) != (sleeps ? 1 : 0) { await Task.yield() }
+        while try await observer.query(statement).integer(0, 0) != (sleeps ? 1 : 0) {
+            try await Task.sleep(for: .milliseconds(2))
+        }
     }
 
     @Test func theServerEndsAStatementWhoseTaskIsCancelledAndTheConnectionGoesOn() async throws {
@@ -87,7 +89,7 @@ struct CancellationTests {
         #expect(error?.kind == .timedOut && error?.persistence == .possiblyPersisted)
         #expect(await connection.closed().kind == .timedOut)
         let session = OutboxStatement("SELECT count(*) FROM pg_stat_activity WHERE pid = $1", [.integer(pid)])
-        while try await observer.query(session).integer(0, 0) != 0 { await Task.yield() }
+        while try await observer.query(session).integer(0, 0) != 0 { try await Task.sleep(for: .milliseconds(2)) }
         await observer.close()
     }
 

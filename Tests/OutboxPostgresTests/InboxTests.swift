@@ -145,7 +145,7 @@ import Testing
             "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1",
             [.text(settings.applicationName)]
         )
-        while try await connection.query(sessions).integer(0, 0) != 0 { await Task.yield() }
+        while try await connection.query(sessions).integer(0, 0) != 0 { try await Task.sleep(for: .milliseconds(2)) }
         await reader.close()
         await writer.close()
     }

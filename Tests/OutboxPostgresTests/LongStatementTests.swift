@@ -65,7 +65,7 @@ struct LongStatementTests {
     @Test func aPublisherThatStandsStillWhileItIsSentRowsLosesItsSlotsToOthers() async throws {
         let server = try await PostgresServer.start()
         let database = try await TestDatabase.make(on: server.url)
-        let test = try await TestOutbox.make(on: database) { $0.sessionTimeout = .seconds(3) }
+        let test = try await TestOutbox.make(on: database) { $0.sessionTimeout = .seconds(10) }
         let relation = try await test.writer.query(OutboxStatement("SELECT 'outbox'::regclass::oid::bigint"))
         let still = try UnreadConnection(url: server.url)
         try still.send(

@@ -54,7 +54,9 @@ struct ParkingRaceTests {
         let waiting = OutboxStatement(
             "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'outbox_parked'::regclass"
         )
-        while try await test.writer.query(waiting).integer(0, 0) == 0, !isDecided.isSet { await Task.yield() }
+        while try await test.writer.query(waiting).integer(0, 0) == 0, !isDecided.isSet {
+            try await Task.sleep(for: .milliseconds(2))
+        }
         try await mover.query(OutboxStatement("COMMIT"))
         #expect(try await deciding.value == 2)
         _ = try await session.maintain()

@@ -171,9 +171,9 @@ struct PublishingTests {
             await recorder.wait(for: 1)
             for number in 2...4 {
                 // Nothing tells of it, and the publisher is idle: the next read after the commit finds the row.
-                while try await test.count() > 0 { await Task.yield() }
+                while try await test.count() > 0 { try await Task.sleep(for: .milliseconds(2)) }
                 let (waits, reads) = store.counts
-                while store.counts.waits < waits + 2 { await Task.yield() }
+                while store.counts.waits < waits + 2 { try await Task.sleep(for: .milliseconds(2)) }
                 #expect(store.counts.reads > reads)
                 try await test.write(OutboxMessage(topic: "\(number)", key: "k", payload: ""))
                 let before = store.counts.reads

@@ -78,7 +78,7 @@ struct SlotTests {
     }
 
     @Test func aPublisherThatStandsStillLosesItsSlotsAtTheTimeOutAndCanDeleteNothing() async throws {
-        let test = try await TestOutbox.make { $0.sessionTimeout = .seconds(4) }
+        let test = try await TestOutbox.make { $0.sessionTimeout = .seconds(10) }
         try await test.write(OutboxMessage(topic: "t", key: "k", payload: ""))
         let still = try await test.outbox.openSession()
         #expect(try await slots(still).slots.count == 32)
@@ -86,7 +86,7 @@ struct SlotTests {
         let request = OutboxReadRequest(destination: "kafka", slots: slots, limitPerSlot: 10, maximumBytes: 1_000)
         let events = try await still.read(request)
         #expect(events.count == 1)
-        // Its session is ended by the server, which takes four seconds: no less than a busy machine may take between two statements.
+        // Its session is ended by the server, which takes ten seconds: more than a busy machine may take between two statements.
         let next = try await test.outbox.openSession()
         while try await self.slots(next).slots.count < 32 {}
         var settlement = OutboxSettlement()

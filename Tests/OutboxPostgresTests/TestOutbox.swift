@@ -50,7 +50,9 @@ struct TestOutbox {
 
     /// Waits until a query's first value is what it should be.
     func wait(until expected: Int64, _ query: String) async throws {
-        while try await writer.query(OutboxStatement(query)).integer(0, 0) != expected { await Task.yield() }
+        while try await writer.query(OutboxStatement(query)).integer(0, 0) != expected {
+            try await Task.sleep(for: .milliseconds(2))
+        }
     }
 
     func close() async {

@@ -37,7 +37,7 @@ import Testing
             }
             if number == each / 3 {
                 // Once something is confirmed, which is deleted then, the queue is declared.
-                while try await outbox.status().backlog > number * keys { await Task.yield() }
+                while try await outbox.status().backlog > number * keys { try await Task.sleep(for: .milliseconds(2)) }
                 try await server.storeDeclarations()
                 // What is under way has no outcome, and comes again with its key; events are written all the while.
                 killing = Task {
@@ -62,7 +62,7 @@ import Testing
         for key in 0..<keys { #expect(seen["k\(key)"] == Array(0..<each)) }
         await consumer.close()
         // Confirmed is deleted: nothing is left, and nothing is parked.
-        while try await outbox.status().backlog > 0 { await Task.yield() }
+        while try await outbox.status().backlog > 0 { try await Task.sleep(for: .milliseconds(2)) }
         #expect(try await outbox.status().parkedCount == 0)
         await publisher.close(within: .seconds(10))
         try await publishing.value

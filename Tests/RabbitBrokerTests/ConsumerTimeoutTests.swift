@@ -5,7 +5,7 @@ import Testing
 @Suite(.timeLimit(.minutes(5))) struct ConsumerTimeoutTests {
     @Test func aDeliveryThatIsHeldTooLongComesAgainOnANewChannelAndTheLoopGoesOn() async throws {
         var options = RabbitServer.Options()
-        options.consumerTimeout = .seconds(2)
+        options.consumerTimeout = .seconds(10)
         let server = try await RabbitServer.start(options)
         let place = try await Place.make(on: server)
         try await place.send(["slow"])

@@ -38,6 +38,13 @@ extension KafkaConsumer.Configuration {
         groupProtocol = .classic
         sessionTimeout = TestCluster.isMock ? .seconds(4) : .seconds(6)
         heartbeatInterval = .milliseconds(100)
+        repeatForgottenJoins()
+    }
+
+    /// Lets a join be asked again after 48 seconds, and not after 5 minutes: librdkafka waits for the answer for 3 s longer than
+    /// `max.poll.interval.ms`, and a mock cluster that gets no turn for a second forgets a member whose join it has not answered.
+    mutating func repeatForgottenJoins() {
+        if TestCluster.isMock { additionalProperties["max.poll.interval.ms"] = "45000" }
     }
 }
 

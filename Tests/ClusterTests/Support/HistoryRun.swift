@@ -249,7 +249,7 @@ final class HistoryRun: Sendable {
         return committed
     }
 
-    /// Waits until everything that is in the log is committed.
+    /// Waits until everything that is in the log is committed, for as long as no minute passes in which nothing is acknowledged.
     private func finish() async throws {
         let reader = try ClusterObserver(cluster.bootstrapServers, group: group + "-log")
         let ends = try await reader.log(topic, partitions: plan.partitions).reduce(into: [Int: Int64]()) {
@@ -258,10 +258,12 @@ final class HistoryRun: Sendable {
             let partition = message.position.partition.partition
             ends[partition] = max(ends[partition] ?? 0, message.position.offset + 1)
         }
-        let deadline = ContinuousClock.now.advanced(by: .seconds(60))
+        var acknowledged = (count: progress.value.acknowledged, at: ContinuousClock.now)
         var committed: [Int: Int64]? = nil
         while committed != ends {
-            guard ContinuousClock.now < deadline else {
+            let count = progress.value.acknowledged
+            if count > acknowledged.count { acknowledged = (count, .now) }
+            guard acknowledged.at.duration(to: .now) < .seconds(60) else {
                 let missing = ends.filter { committed?[$0.key] != $0.value }
                 problems.change { $0.append("not finished: ends \(missing), committed \(committed ?? [:])") }
                 return

@@ -19,6 +19,7 @@ struct RedriveFixture {
         var configuration = KafkaRedrive.Configuration(bootstrapServers: cluster.bootstrapServers, topic: letters)
         configuration.sessionTimeout = TestCluster.isMock ? .seconds(4) : .seconds(6)
         configuration.heartbeatInterval = .milliseconds(100)
+        if TestCluster.isMock { configuration.additionalProperties["max.poll.interval.ms"] = "45000" }
         return configuration
     }
 

@@ -106,6 +106,7 @@ struct TestCluster {
         // for it lets the first join wait for 3; a real broker takes no less than 6.
         configuration.sessionTimeout = ownedMock == nil ? .seconds(6) : .seconds(4)
         configuration.heartbeatInterval = .milliseconds(500)
+        configuration.repeatForgottenJoins()
         return configuration
     }
 }

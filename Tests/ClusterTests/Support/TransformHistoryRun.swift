@@ -198,7 +198,7 @@ final class TransformHistoryRun: Sendable {
         progress.change { $0.isAllSent = true }
     }
 
-    /// Waits until everything that was sent is committed.
+    /// Waits until everything that was sent is committed, for as long as no minute passes in which nothing is.
     private func finish() async throws {
         try await progress.wait { $0.isAllSent }
         let reader = try ClusterObserver(cluster.bootstrapServers, group: group + "-log")
@@ -208,13 +208,15 @@ final class TransformHistoryRun: Sendable {
             ends[partition] = max(ends[partition] ?? 0, message.position.offset + 1)
         }
         let offsets = GroupOffsets(cluster, group)
-        let deadline = ContinuousClock.now.advanced(by: .seconds(60))
+        var last = (offsets: [Int: Int64](), at: ContinuousClock.now)
         while true {
             let committed = try await offsets.committed(input, partitions: 0...TransformHistoryPlan.partitions - 1)
             if committed == ends { return }
-            guard ContinuousClock.now < deadline else {
+            if committed != last.offsets { last = (committed, .now) }
+            guard last.at.duration(to: .now) < .seconds(60) else {
                 return complain("not finished: ends \(ends), committed \(committed)")
             }
+            try await Task.sleep(for: .milliseconds(20))
         }
     }
 
