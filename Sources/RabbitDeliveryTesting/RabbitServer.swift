@@ -72,7 +72,7 @@ public final class RabbitServer: Sendable {
         on ports: () throws -> BrokerPorts
     ) async throws -> RabbitServer {
         for _ in 0..<2 {
-            let server = try makeServer(options, try ports())
+            let server = try await makeServer(options, try ports())
             do {
                 try await server.waitUntilReady()
                 return server
@@ -81,13 +81,18 @@ public final class RabbitServer: Sendable {
                 if server.process?.isRunning ?? true { throw error }
             }
         }
-        let server = try makeServer(options, try ports())
+        let server = try await makeServer(options, try ports())
         try await server.waitUntilReady()
         return server
     }
 
-    private static func makeServer(_ options: Options, _ ports: BrokerPorts) throws -> RabbitServer {
-        let process = try BrokerProcess(options, ports: ports)
+    private static func makeServer(_ options: Options, _ ports: BrokerPorts) async throws -> RabbitServer {
+        // Certificates take other programs a moment: not on one of the threads that all tasks share.
+        let process = try await withCheckedThrowingContinuation { continuation in
+            Thread.detachNewThread {
+                continuation.resume(with: Result { try BrokerProcess(options, ports: ports) })
+            }
+        }
         var broker = RabbitBroker(hosts: ["127.0.0.1:\(process.ports.plain)"])
         broker.minimumReconnectDelay = .milliseconds(20)
         broker.maximumReconnectDelay = .milliseconds(500)

@@ -161,7 +161,7 @@ struct TransformLetterTests {
 
     @Test(.enabled(if: TestCluster.isMock, "injects faults"))
     func whatIsSentOneByOneIsCommittedInPartsBeforeItsTransactionTimesOut() async throws {
-        let setting = try await Setting([Array(repeating: 10, count: 12)]) { $0.transactionTimeout = .seconds(12) }
+        let setting = try await Setting([Array(repeating: 10, count: 12)]) { $0.transactionTimeout = .seconds(24) }
         let output = setting.output
         let mock = try setting.cluster.mock
         try mock.inject([.messageTooLarge], into: .produce)
@@ -170,12 +170,12 @@ struct TransformLetterTests {
         let summary = try await setting.run(maximumCount: 12, maximumWait: .seconds(1)) { _ in
             try await setting.outputs(are: Set((0..<12).map(String.init)))
         } _: { delivery in
-            try mock.setRoundTripTime(.milliseconds(480))
+            try mock.setRoundTripTime(.milliseconds(960))
             calls.change { $0[delivery.offset, default: 0] += 1 }
             return [KafkaMessage(topic: output, value: "\(delivery.offset)")]
         }
         #expect(summary.unsettled == 0)
-        // Once together; then 480 ms each, of which a transaction that may take twelve seconds has no room for twelve: a third of it is for
+        // Once together; then 960 ms each, of which a transaction that may take 24 seconds has no room for twelve: a third of it is for
         // sending, the rest for the commit.
         #expect((calls.value.values.max() ?? 0) > 2)
         #expect(try await Kcat(setting.cluster).count(output, partition: 0) == 12, "none was sent again")

@@ -105,9 +105,11 @@ final class LibpqCore: Sendable {
         }
     }
 
-    /// The tasks that wait for the connection do so no longer, and it is ended.
+    /// The tasks that wait for the connection do so no longer, and it is ended; unless it is there, though a task that was told so has not
+    /// had its turn since.
     private func giveUp(_ error: OutboxError) {
-        let waiters = state.withLock { state in
+        let waiters: [CheckedContinuation<Result<Void, OutboxError>, Never>] = state.withLock { state in
+            guard case .connecting = state.phase else { return [] }
             state.orders.isClosing = true
             ring(&state)
             defer { state.openWaiters = [] }
