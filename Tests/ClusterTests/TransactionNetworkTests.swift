@@ -145,6 +145,30 @@ struct TransactionNetworkTests {
         await fixture.close()
     }
 
+    @Test func aCommitForWhichThereIsNoTimeLeftIsNotSent() async throws {
+        let fixture = try await Fixture(operationTimeout: .seconds(20))
+        let core = try await fixture.producer.core.ready()
+        let client = try #require(core.client)
+        #expect(client.beginTransaction() == nil)
+        let end = TransactionEnd(
+            client: client,
+            claims: TransactionClaims(),
+            marks: [],
+            deadline: .now.advanced(by: .milliseconds(-1)),
+            leastTime: .milliseconds(100)
+        )
+        let outcome = await BlockingCall.run("commit", until: .now.advanced(by: .seconds(20))) { end.run() }
+        guard case .toBeAborted(let error, isCommitSent: false) = outcome else {
+            throw TestFailure("\(outcome as Any) is not certain")
+        }
+        #expect(error.persistence == .notPersisted && error.recovery == .retry)
+        let failure = await BlockingCall.run("abort", until: .now.advanced(by: .seconds(20))) {
+            client.abortTransaction(within: .seconds(15))?.error.reason ?? "none"
+        }
+        #expect(failure == "none")
+        await fixture.close()
+    }
+
     @Test func aTransactionThatMeetsABlackHoleBeforeItsCommitIsDoneAgain() async throws {
         let fixture = try await Fixture(operationTimeout: .seconds(10))
         let deliveries = try await fixture.consumer.take(10)

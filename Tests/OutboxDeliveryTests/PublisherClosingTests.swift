@@ -143,6 +143,22 @@ struct PublisherClosingTests {
         #expect(abandoned(state.advance(.timer, at: end)) == 2)
     }
 
+    /// The publisher's task got its turn when the second was over, in which the destination had told what arrived.
+    @Test func whatIsToldAtTheLastMomentIsDeletedForWhichThereIsASecondMore() throws {
+        var (state, ticket) = try closing()
+        _ = state.advance(.closeNow, at: start)
+        let late = start.advanced(by: .seconds(5))
+        var actions = state.advance(.published(ticket, [accepted, .unknown(reason: "cancelled")]), at: late)
+        #expect(settled(actions) == [1] && !finishes(actions))
+        var other = state
+        actions = state.advance(.settled(ticket), at: late)
+        #expect(abandoned(actions) == 1)
+
+        // And no longer.
+        #expect(other.deadline(after: late) == late.advanced(by: .seconds(1)))
+        #expect(finishes(other.advance(.timer, at: late.advanced(by: .seconds(1)))))
+    }
+
     @Test func aCancelledPublisherWaitsForNothing() throws {
         var (state, _) = try closing()
         #expect(abandoned(state.advance(.end, at: start)) == 2)

@@ -63,6 +63,27 @@ struct KafkaDestinationTests {
         await cluster.shutdown()
     }
 
+    @Test func aBatchThatIsGivenUpWhenAllOfItWasRefusedEndsNoOther() async throws {
+        let cluster = try MockCluster()
+        try cluster.createTopic("orders", partitions: 1)
+        let destination = try KafkaOutboxDestination(
+            .init(bootstrapServers: cluster.bootstrapServers),
+            logger: ExactlyOnceFixture.logger
+        )
+        let batch = events(["orders", "orders", "no topic!"].map { OutboxMessage(topic: $0, key: nil, payload: "") })
+        #expect(await destination.publish([batch[0]]).allSatisfy(\.isAccepted))
+        try cluster.setRoundTripTime(.seconds(3))
+        async let other = destination.publish([batch[1]])
+        let refused = Task {
+            withUnsafeCurrentTask { $0?.cancel() }
+            return await destination.publish([batch[2]])
+        }
+        #expect(await refused.value.contains { if case .rejected = $0 { true } else { false } })
+        #expect(await other.allSatisfy(\.isAccepted))
+        await destination.close()
+        await cluster.shutdown()
+    }
+
     @Test func aBatchThatIsGivenUpIsUnknownAtOnceAndSentAgainInOrderByAnotherProducer() async throws {
         let cluster = try MockCluster(brokers: 3)
         try cluster.createTopic("orders", partitions: 1, replicationFactor: 3)

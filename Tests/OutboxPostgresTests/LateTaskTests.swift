@@ -58,7 +58,7 @@ struct LateTaskTests {
         let executor = HeldExecutor()
         let database = try await TestDatabase.make()
         var settings = database.settings
-        settings.connectTimeout = .seconds(10)
+        settings.connectTimeout = .seconds(20)
         let given = settings
         let (begun, begins) = AsyncStream.makeStream(of: Void.self)
         let mayConnect = DispatchSemaphore(value: 0)
@@ -74,7 +74,7 @@ struct LateTaskTests {
         mayConnect.signal()
         try await executor.waitUntilOneWaits()
         // Time is what is waited for: connecting may not take longer, and did not.
-        try await Task.sleep(for: .seconds(11))
+        try await Task.sleep(for: .seconds(21))
         executor.letGo()
         let connection = try await task.value
         #expect(try await connection.query(OutboxStatement("SELECT 1")).integer(0, 0) == 1)

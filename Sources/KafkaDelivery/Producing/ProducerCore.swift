@@ -257,8 +257,10 @@ extension ProducerCore {
                 try? await Task.sleep(until: deadline, clock: .continuous)
                 return false
             }
-            defer { group.cancelAll() }
-            return await group.next() ?? false
+            let isFlushed = await group.next() ?? false
+            group.cancelAll()
+            // What was confirmed in time is the other's result, though its task got its turn later.
+            return isFlushed ? true : await group.next() ?? false
         }
     }
 

@@ -87,6 +87,8 @@ final class RedriveRun: Sendable {
         } catch {
             stop(error)
         }
+        // From here on there is nothing to stop: a task that is cancelled before it gets its turn has its summary all the same.
+        state.withLock { $0.isStopping = true }
         await consumer.close(within: configuration.closeTimeout)
         state.withLock { $0.patience }?.cancel()
     }

@@ -24,8 +24,8 @@ extension KafkaTransactionalProducer {
         /// holds them up for this long.
         public var transactionTimeout: Duration = .seconds(60)
 
-        /// How long initialising, committing or aborting may take, retries included, 1 ms to 24 days. It is also the bound
-        /// for what cancellation waits for: a commit that has begun is not cut short.
+        /// How long initialising, committing or aborting may take, retries included, and before a commit the confirmations of what was
+        /// sent, 1 ms to 24 days each. It is also the bound for what cancellation waits for: a commit that has begun is not cut short.
         public var operationTimeout: Duration = .seconds(30)
 
         /// How messages are sent. ``KafkaProducer/Configuration/idempotence`` and all replicas are required, and

@@ -25,19 +25,24 @@ final class TransactionEnd: Sendable {
     private let claims: TransactionClaims
     private let marks: [TransactionMark]
     private let deadline: ContinuousClock.Instant
+    private let leastTime: Duration
     // The thread that commits and the task that stops waiting for it: the first of them decides.
     private let phase = Atomic(Phase.undecided)
 
+    /// - Parameter leastTime: How much there has to be left of the time for a commit to be sent: with less it would become unknown
+    ///   what a moment before is certainly not committed.
     init(
         client: RdKafkaClient,
         claims: TransactionClaims,
         marks: [TransactionMark],
-        deadline: ContinuousClock.Instant
+        deadline: ContinuousClock.Instant,
+        leastTime: Duration = .zero
     ) {
         self.client = client
         self.claims = claims
         self.marks = marks
         self.deadline = deadline
+        self.leastTime = leastTime
     }
 
     /// Blocks.
@@ -109,6 +114,8 @@ final class TransactionEnd: Sendable {
     private func commit() -> Outcome {
         // What has failed for good before the commit was sent is not committed.
         if let fatal = client.fatalError { return .failed(fatal, isCommitSent: false) }
+        // This thread or the calls before took the time.
+        guard deadline.remaining >= leastTime else { return .toBeAborted(.noTimeLeft, isCommitSent: false) }
         let (isFirst, _) = phase.compareExchange(
             expected: .undecided,
             desired: .committing,
@@ -151,6 +158,13 @@ final class TransactionEnd: Sendable {
 }
 
 extension KafkaError {
+    fileprivate static let noTimeLeft = KafkaError(
+        .timedOut,
+        persistence: .notPersisted,
+        recovery: .retry,
+        reason: "there was too little of operationTimeout left for the commit"
+    )
+
     fileprivate static let notMember = KafkaError(
         .assignmentEnded,
         persistence: .notPersisted,

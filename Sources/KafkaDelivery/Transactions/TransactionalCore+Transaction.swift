@@ -75,10 +75,9 @@ extension TransactionalCore {
     }
 
     private func end(_ scope: TransactionScope) async throws(KafkaError) {
-        let deadline = operationDeadline
         var claims = scope.claims
         do throws(KafkaError) {
-            try await prepare(scope, &claims, by: deadline)
+            try await prepare(scope, &claims, by: operationDeadline)
         } catch {
             if let fatal = scope.core.fatalError {
                 let fatal = lasting(fatal, scope)
@@ -95,7 +94,14 @@ extension TransactionalCore {
             claims.reject()
             throw .closed()
         }
-        let end = TransactionEnd(client: client, claims: claims, marks: scope.marks, deadline: deadline)
+        let deadline = operationDeadline
+        let end = TransactionEnd(
+            client: client,
+            claims: claims,
+            marks: scope.marks,
+            deadline: deadline,
+            leastTime: min(.seconds(1), configuration.operationTimeout / 10)
+        )
         let answer = await call(until: deadline) { end.run() }
         try await conclude(scope, claims, answer ?? end.abandon())
     }

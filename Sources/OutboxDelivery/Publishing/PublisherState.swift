@@ -295,7 +295,7 @@ struct PublisherState {
 
     private mutating func plan(at now: Instant, _ actions: inout [Action]) {
         guard phase != .finished else { return }
-        if phase == .closing, traffic.isEmpty || ending.map({ $0.until <= now }) ?? false { return finish(&actions) }
+        if phase == .closing, traffic.isEmpty || isOver(at: now) { return finish(&actions) }
         actions += traffic.giveUp(at: now).map { .cancel($0) }
         guard phase == .running || phase == .closing, isOpen else { return }
         if phase == .running, beats.takeMaintenance(at: now) { actions.append(.maintain) }
@@ -312,6 +312,12 @@ struct PublisherState {
             isWaiting = true
             actions.append(.wait(atMost: poll))
         }
+    }
+
+    /// Whether the time for ending is over, also for what is being deleted.
+    private mutating func isOver(at now: Instant) -> Bool {
+        guard let ending, ending.until <= now else { return false }
+        return !(traffic.isSettling && self.ending?.extend(at: now) == true)
     }
 
     private mutating func planReads(_ name: String, at now: Instant, _ actions: inout [Action]) {

@@ -55,11 +55,20 @@ final class PublisherWorker {
         timer?.task.cancel()
         opening?.cancel()
         for task in publishing.values { task.cancel() }
+        await releaseWriters(inputs)
         // A session that was opened while the publisher ended.
         await opening?.value
         takeSession()
         await session?.close()
         return ending ?? .success(())
+    }
+
+    /// Writers of slots that were taken over while the publisher ended: closed here, and by their tasks from now on.
+    private func releaseWriters(_ inputs: AsyncStream<PublisherState.Input>) async {
+        input.finish()
+        for await next in inputs {
+            if case .tookOver(_, let writer, _) = next { Task.detached { await writer.close() } }
+        }
     }
 
     private func handle(_ next: PublisherState.Input) async {
@@ -192,7 +201,9 @@ final class PublisherWorker {
                     }
                 }
                 let start = PublisherBatchNumbers.start(after: max(last?.number ?? 0, writer.lastNumber))
-                input.yield(.tookOver(ticket, writer, last: start))
+                let result = input.yield(.tookOver(ticket, writer, last: start))
+                if case .enqueued = result { return }
+                await writer.close()
             } catch {
                 input.yield(.failed(error, session: number))
                 input.yield(.notTakenOver(ticket, error))

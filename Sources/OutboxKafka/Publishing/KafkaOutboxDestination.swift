@@ -87,7 +87,8 @@ public final class KafkaOutboxDestination: OutboxDestination {
         guard let producer = currentProducer() else { return batch.map { _ in Self.closed } }
         var (outcomes, trouble) = await KafkaOutboxBatch(batch).send(through: producer)
         // A batch that was given up: its records would wait in this producer for up to an hour, and be sent when others have sent them.
-        let isGivenUp = Task.isCancelled && outcomes.contains { !$0.isAccepted }
+        // What was refused is in it no more.
+        let isGivenUp = Task.isCancelled && outcomes.contains { if case .unknown = $0 { true } else { false } }
         if trouble.isProducerDone || isGivenUp { replace(producer) }
         guard !trouble.refusedTogether.isEmpty else { return outcomes }
         // What travelled together with one that is at fault: by themselves each has an answer of its own. In order, and no further

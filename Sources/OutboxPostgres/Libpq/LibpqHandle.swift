@@ -52,6 +52,9 @@ final class LibpqHandle {
         case write
         case ready
         case failed
+
+        /// Whether there is something to wait for.
+        var isOpen: Bool { self == .read || self == .write }
     }
 
     private let connection: OpaquePointer

@@ -99,11 +99,12 @@ struct LibpqThread: ~Copyable {
             let orders = core.takeOrders()
             waiting.append(contentsOf: orders.jobs)
             if orders.isClosing { return (Self.closed, false) }
-            if ContinuousClock.now >= deadline {
+            // First: the answer may have come in time, and this thread got its turn later.
+            if ready.canRead || ready.canWrite { interest = handle.connect() }
+            if interest.isOpen, ContinuousClock.now >= deadline {
                 let reason = "nobody answered within \(core.settings.connectTimeout)"
                 return (LibpqFailure.connection(reason, persistence: .notPersisted), true)
             }
-            if ready.canRead || ready.canWrite { interest = handle.connect() }
         }
     }
 

@@ -75,7 +75,9 @@ struct Experiment: Sendable {
             running.cancel()
         }
         try Task.checkCancellation()
-        if running.isCancelled { throw ToolFailure("it took longer than \(Self.patience.short)") }
+        if case .failure = result, running.isCancelled {
+            throw ToolFailure("it took longer than \(Self.patience.short)")
+        }
         return try result.get()
     }
 }
