@@ -25,7 +25,8 @@ extension KafkaTransactionalProducer {
         public var transactionTimeout: Duration = .seconds(60)
 
         /// How long initialising, committing or aborting may take, retries included, and before a commit the confirmations of what was
-        /// sent, 1 ms to 24 days each. It is also the bound for what cancellation waits for: a commit that has begun is not cut short.
+        /// sent, 1 ms to 24 days each. It also bounds what cancellation waits for: a commit that has begun is not cut short, nor is an
+        /// abort.
         public var operationTimeout: Duration = .seconds(30)
 
         /// How messages are sent. ``KafkaProducer/Configuration/idempotence`` and all replicas are required, and

@@ -61,7 +61,7 @@ public final class KafkaTransactionalProducer: Service, Sendable {
     /// The transaction is aborted when the code throws, when the task is cancelled before the commit begins, when a message
     /// of it fails, when a consumed partition went to another member of its group before the commit, and when the producer
     /// is closed. Then the deliveries that were put into it are handed out again, in order and before anything later of
-    /// their partitions. Errors that pass are retried inside, for at most ``Configuration/operationTimeout``.
+    /// their partitions. Errors that pass are retried inside, for at most ``Configuration/operationTimeout`` each.
     ///
     /// Inside of the code neither this nor another function of the same producer that needs a transaction of its own can be
     /// used. From other tasks it can; they wait for their turn, in order.

@@ -114,16 +114,7 @@ extension TransactionalCore {
     ) async throws(KafkaError) {
         await scope.drain()
         claims = scope.claims
-        if Task.isCancelled { throw .cancelled(persistence: .notPersisted) }
-        guard scope.age < configuration.transactionTimeout else {
-            throw KafkaError(
-                .timedOut,
-                persistence: .notPersisted,
-                recovery: .retry,
-                reason: "it took longer than transactionTimeout (\(configuration.transactionTimeout)), and the "
-                    + "coordinator aborts such transactions"
-            )
-        }
+        try checkInTime(scope)
         try await flush(scope, by: deadline)
         if scope.core.fatalError != nil { throw .transactionEnded }
         // Messages of a transaction that has failed are let go of; librdkafka says why when it is asked to commit.
@@ -140,6 +131,22 @@ extension TransactionalCore {
                     reason: "an earlier commit of the group is still under way"
                 )
             }
+        }
+        // All of that took its time.
+        try checkInTime(scope)
+    }
+
+    /// Whether the transaction may still be committed: its task is not cancelled, and the coordinator has not aborted it for its age.
+    private func checkInTime(_ scope: TransactionScope) throws(KafkaError) {
+        if Task.isCancelled { throw .cancelled(persistence: .notPersisted) }
+        guard scope.age < configuration.transactionTimeout else {
+            throw KafkaError(
+                .timedOut,
+                persistence: .notPersisted,
+                recovery: .retry,
+                reason: "it took longer than transactionTimeout (\(configuration.transactionTimeout)), and the "
+                    + "coordinator aborts such transactions"
+            )
         }
     }
 

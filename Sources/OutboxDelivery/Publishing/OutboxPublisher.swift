@@ -31,7 +31,7 @@ public final class OutboxPublisher: Service, Sendable {
         public var published = 0
         /// How many were parked.
         public var parked = 0
-        /// How many were at a destination when the time was over, and were not confirmed in the second after that: they are sent
+        /// How many were at a destination when the time was over, and were not confirmed in a second or two after that: they are sent
         /// again by the next publisher.
         public var abandoned = 0
 
@@ -132,7 +132,8 @@ public final class OutboxPublisher: Service, Sendable {
     ///
     /// Meanwhile the session with the database is kept, so that what is confirmed is deleted; where it is lost, another one is opened for
     /// that, once. When the time is over the tasks of
-    /// destinations are cancelled, and have a second to say what arrived; where one does not its events count as abandoned: they are
+    /// destinations are cancelled, and have a second to say what arrived, and another one for what is being deleted; where one does not
+    /// its events count as abandoned: they are
     /// still in the outbox, and are sent again by the next publisher. Closing again is allowed; the earliest deadline counts.
     ///
     /// - Parameter timeout: How long to wait; zero cancels at once.

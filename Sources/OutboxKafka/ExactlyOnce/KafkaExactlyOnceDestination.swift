@@ -62,7 +62,7 @@ public final class KafkaExactlyOnceDestination: ExactlyOnceDestination {
         /// Readers wait for an open transaction: also when a publisher has died, until its slots are taken over.
         public var transactionTimeout: Duration = .seconds(60)
 
-        /// How long initialising or committing may take, retries included, 1 ms to 24 days.
+        /// How long initialising or committing may take, retries included, and before a commit the confirmations, 1 ms to 24 days each.
         public var operationTimeout: Duration = .seconds(30)
 
         /// How records are sent. A record has at most ``transactionTimeout`` to be confirmed.

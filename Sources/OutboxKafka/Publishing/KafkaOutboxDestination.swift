@@ -86,10 +86,7 @@ public final class KafkaOutboxDestination: OutboxDestination {
     public func publish(_ batch: [OutboxEvent]) async -> [OutboxOutcome] {
         guard let producer = currentProducer() else { return batch.map { _ in Self.closed } }
         var (outcomes, trouble) = await KafkaOutboxBatch(batch).send(through: producer)
-        // A batch that was given up: its records would wait in this producer for up to an hour, and be sent when others have sent them.
-        // What was refused is in it no more.
-        let isGivenUp = Task.isCancelled && outcomes.contains { if case .unknown = $0 { true } else { false } }
-        if trouble.isProducerDone || isGivenUp { replace(producer) }
+        if trouble.isProducerDone || isGivenUp(outcomes) { replace(producer) }
         guard !trouble.refusedTogether.isEmpty else { return outcomes }
         // What travelled together with one that is at fault: by themselves each has an answer of its own. In order, and no further
         // than the first of a key that is not accepted.
@@ -101,12 +98,18 @@ public final class KafkaOutboxDestination: OutboxDestination {
                 let current = currentProducer()
             {
                 let (alone, more) = await KafkaOutboxBatch([batch[index]]).send(through: current)
-                if more.isProducerDone { replace(current) }
+                if more.isProducerDone || isGivenUp(alone) { replace(current) }
                 if let outcome = alone.first { outcomes[index] = outcome }
             }
             if let key, !outcomes[index].isAccepted { stopped.insert(key) }
         }
         return outcomes
+    }
+
+    /// Whether the publisher does not wait any longer, and records may still be in the producer: they would wait there for up to an hour,
+    /// and be sent when others have sent them. What was refused is in it no more.
+    private func isGivenUp(_ outcomes: [OutboxOutcome]) -> Bool {
+        Task.isCancelled && outcomes.contains { if case .unknown = $0 { true } else { false } }
     }
 
     /// The producer; one is made where the last one could not be replaced.

@@ -61,8 +61,8 @@ struct LibpqThread: ~Copyable {
         let deadline = ContinuousClock.Instant.after(core.settings.connectTimeout)
         var hosts = LibpqHosts(words)
         while true {
-            let (error, isOverdue) = connect(&hosts, until: deadline)
-            guard isOverdue, ContinuousClock.now < deadline, hosts.skip(handle?.host, port: handle?.port) else {
+            let (error, overdue) = connect(&hosts, until: deadline)
+            guard let overdue, ContinuousClock.now < deadline, hosts.skip(overdue.host, port: overdue.port) else {
                 return error
             }
         }
@@ -71,10 +71,10 @@ struct LibpqThread: ~Copyable {
     private mutating func connect(
         _ hosts: inout LibpqHosts,
         until end: Instant
-    ) -> (error: OutboxError?, isOverdue: Bool) {
+    ) -> (error: OutboxError?, overdue: (host: String?, port: String?)?) {
         handle = nil
         guard let handle = LibpqHandle(hosts.words) else {
-            return (LibpqFailure.connection("no memory for it", persistence: .notPersisted), false)
+            return (LibpqFailure.connection("no memory for it", persistence: .notPersisted), nil)
         }
         self.handle = handle
         hosts.learn(handle.places)
@@ -84,10 +84,10 @@ struct LibpqThread: ~Copyable {
             switch interest {
             case .failed:
                 let error = handle.lastWords ?? LibpqFailure.connection(handle.message, persistence: .notPersisted)
-                return (error, false)
+                return (error, nil)
             case .ready:
                 core.noteReady(backend: handle.backend)
-                return (nil, false)
+                return (nil, nil)
             case .read, .write: break
             }
             let ready = core.pipe.wait(
@@ -98,12 +98,13 @@ struct LibpqThread: ~Copyable {
             )
             let orders = core.takeOrders()
             waiting.append(contentsOf: orders.jobs)
-            if orders.isClosing { return (Self.closed, false) }
+            if orders.isClosing { return (Self.closed, nil) }
             // First: the answer may have come in time, and this thread got its turn later.
+            let waitedFor = (handle.host, handle.port)
             if ready.canRead || ready.canWrite { interest = handle.connect() }
             if interest.isOpen, ContinuousClock.now >= deadline {
                 let reason = "nobody answered within \(core.settings.connectTimeout)"
-                return (LibpqFailure.connection(reason, persistence: .notPersisted), true)
+                return (LibpqFailure.connection(reason, persistence: .notPersisted), waitedFor)
             }
         }
     }

@@ -75,9 +75,7 @@ struct Experiment: Sendable {
             running.cancel()
         }
         try Task.checkCancellation()
-        if case .failure = result, running.isCancelled {
-            throw ToolFailure("it took longer than \(Self.patience.short)")
-        }
+        if running.isCancelled { throw ToolFailure("it took longer than \(Self.patience.short)") }
         return try result.get()
     }
 }
