@@ -1,7 +1,7 @@
 import KafkaDelivery
 import Testing
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(5)))
 struct ConsumerAcknowledgementTests {
     @Test func onlyAcknowledgedMessagesAreCommitted() async throws {
         let cluster = try TestCluster()

@@ -1,7 +1,7 @@
 import KafkaDelivery
 import Testing
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(5)))
 struct ConsumerConfigurationTests {
     private static let valid = KafkaConsumer.Configuration(
         bootstrapServers: ["localhost:9092"],

@@ -3,7 +3,7 @@ import Testing
 
 @testable import class KafkaDelivery.ConsumerCore
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(5)))
 struct ConsumerLoopTests {
     @Test func aLoopThatIsLeftAndEnteredAgainGoesOnWhereItWas() async throws {
         let cluster = try TestCluster()

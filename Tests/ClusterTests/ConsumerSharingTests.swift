@@ -4,7 +4,7 @@ import KafkaDeliveryTesting
 import Testing
 
 /// No loop keeps a partition to itself: neither one that was left and never destroyed, nor one that is busy.
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(5)))
 struct ConsumerSharingTests {
     /// Runs `Tests/TopLevelLoops` and returns what it printed, and how it ended.
     private func runScript(

@@ -2,7 +2,7 @@ import KafkaDelivery
 import KafkaDeliveryTesting
 import Testing
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(5)))
 struct ConsumerStartTests {
     @Test func aNewGroupStartsAtTheBeginning() async throws {
         let cluster = try TestCluster()

@@ -3,7 +3,7 @@ import KafkaDeliveryTesting
 import Testing
 
 /// A message that was sent or delivered twice is handled once.
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(5)))
 struct DeduplicationTests {
     @Test func aMessageThatWasSentTwiceIsHandledOnce() async throws {
         let cluster = try TestCluster()

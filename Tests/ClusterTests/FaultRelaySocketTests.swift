@@ -3,7 +3,7 @@ import KafkaDeliveryTesting
 import Testing
 
 /// What the relay does to bytes, whatever they mean.
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(5)))
 struct FaultRelaySocketTests {
     private let server: PlainSocket.Server
     private let relay: FaultRelay

@@ -3,7 +3,7 @@ import KafkaDeliveryTesting
 import Testing
 
 /// A member that the coordinator will never let in, in the classic protocol.
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(5)))
 struct JoinRefusalTests {
     @Test func aMemberWithAStrategyThatTheGroupDoesNotHaveEndsAndNamesIt() async throws {
         let cluster = try TestCluster()

@@ -4,7 +4,7 @@ import MetricsTestKit
 import Testing
 
 /// What was acknowledged and could not be committed is told.
-@Suite(.enabled(if: TestCluster.isMock, "takes brokers down"), .timeLimit(.minutes(1)))
+@Suite(.enabled(if: TestCluster.isMock, "takes brokers down"), .timeLimit(.minutes(5)))
 struct LostAcknowledgementTests {
     @Test(arguments: [KafkaConsumer.Configuration.AssignmentStrategy.range, .cooperativeSticky])
     func whatWasAcknowledgedAndNotCommittedBeforeTheSessionRanOutIsTold(

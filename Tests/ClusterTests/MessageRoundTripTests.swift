@@ -2,7 +2,7 @@ import Foundation
 import KafkaDelivery
 import Testing
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(5)))
 struct MessageRoundTripTests {
     private static let large = [UInt8]((0..<900_000).map { UInt8(truncatingIfNeeded: $0 &* 31) })
 

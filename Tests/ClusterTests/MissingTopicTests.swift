@@ -3,7 +3,7 @@ import KafkaDeliveryTesting
 import Testing
 
 /// A topic that is missing where a copy of a message should go: nothing is skipped until somebody makes it.
-@Suite(.enabled(if: TestCluster.isMock, "a mock cluster makes topics appear"), .timeLimit(.minutes(1)))
+@Suite(.enabled(if: TestCluster.isMock, "a mock cluster makes topics appear"), .timeLimit(.minutes(5)))
 struct MissingTopicTests {
     private struct Failure: Error {}
 

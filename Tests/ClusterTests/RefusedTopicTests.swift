@@ -3,7 +3,7 @@ import KafkaDeliveryTesting
 import Testing
 
 /// Retry and dead-letter topics that no broker can have are refused before anything is read.
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(5)))
 struct RefusedTopicTests {
     @Test func aTopicWhoseDeadLettersHaveNoPossibleTopicIsRefusedAtTheBeginning() async throws {
         let cluster = try TestCluster()

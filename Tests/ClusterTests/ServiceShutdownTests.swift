@@ -3,7 +3,7 @@ import ServiceLifecycle
 import Testing
 
 /// Services end when their group is shut down, in whichever order they were given to it, and what was acknowledged is committed.
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(5)))
 struct ServiceShutdownTests {
     enum Loop: CaseIterable {
         case deliveries

@@ -3,7 +3,7 @@ import KafkaDelivery
 import Testing
 
 /// Handlers of values: what is decoded, how, and what becomes of messages that have no value or another one.
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(5)))
 struct TypedHandlerTests {
     @Test func aValueThatDoesNotDecodeGoesStraightToTheDeadLetters() async throws {
         struct Order: Codable { var id: Int }

@@ -3,7 +3,7 @@ import KafkaDeliveryTesting
 import Testing
 
 /// librdkafka asks for a topic's partitions every five minutes. What was added meanwhile can be sent to at once.
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(5)))
 struct UnknownPlaceTests {
     @Test(.enabled(if: !TestCluster.isMock, "a mock's topics do not grow"))
     func aPartitionThatWasJustAddedIsSentTo() async throws {

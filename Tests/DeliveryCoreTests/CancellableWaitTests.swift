@@ -63,7 +63,7 @@ struct CancellableWaitTests {
     }
 
     /// A continuation that were resumed twice would end the process; one that were not would hold the test up.
-    @Test(.timeLimit(.minutes(1))) func cancellingAndResumingAtTheSameTimeResumesOnce() async {
+    @Test(.timeLimit(.minutes(5))) func cancellingAndResumingAtTheSameTimeResumesOnce() async {
         var seen: Set<String> = []
         for round in 0..<2_000 {
             let waiters = Waiters()
@@ -134,7 +134,7 @@ struct CancellableWaitTests {
         case noThread
     }
 
-    @Test(.timeLimit(.minutes(1)))
+    @Test(.timeLimit(.minutes(5)))
     func aBlockingQueueMakesOneCallAtATimeAndACancelledTasksCallToo() async {
         let queue = BlockingQueue("test")
         let calls = Calls()

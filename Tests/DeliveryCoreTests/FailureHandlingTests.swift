@@ -4,7 +4,7 @@ import Testing
 @testable import DeliveryCore
 
 /// A handler's end turned into a verdict, over deliveries that are nobody's but the test's.
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(5)))
 struct FailureHandlingTests {
     struct Failure: Error, Equatable {}
     struct Unreadable: PermanentFailure {}

@@ -3,7 +3,7 @@ import Testing
 @testable import KafkaDelivery
 
 /// Where a message's outcome is put and awaited, in either order.
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(5)))
 struct DeliveryPromiseTests {
     private let metadata = RecordMetadata(offset: 7, millisecondsSince1970: -1, partition: 2)
     private let failure = KafkaError(.timedOut, persistence: .possiblyPersisted, recovery: .retry, reason: "too late")

@@ -4,7 +4,7 @@ import Testing
 @testable import KafkaDelivery
 
 /// Whose turn it is, without a broker: nothing listens on port 1.
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(5)))
 struct ReadyPartitionsTests {
     private static func makeConsumer() throws -> KafkaConsumer {
         try KafkaConsumer(

@@ -3,7 +3,7 @@ import Testing
 @testable import RabbitDelivery
 
 /// A wait may take as long as an application says, also longer than can be slept for.
-@Suite(.timeLimit(.minutes(1))) struct LongWaitTests {
+@Suite(.timeLimit(.minutes(5))) struct LongWaitTests {
     static let longest: [Duration] = [.seconds(Int64.max), Duration(attoseconds: .max)]
 
     @Test(arguments: longest) func aConnectionIsWaitedForHoweverLong(timeout: Duration) async throws {
