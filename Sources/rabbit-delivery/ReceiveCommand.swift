@@ -1,6 +1,7 @@
 import ArgumentParser
 import Foundation
 import RabbitDelivery
+import Synchronization
 import ToolSupport
 
 struct ReceiveCommand: AsyncParsableCommand {
@@ -20,8 +21,9 @@ struct ReceiveCommand: AsyncParsableCommand {
             SIGINT and SIGTERM end it in good order. A second signal ends the process at once.
 
             Exit status: 0 when it ended as asked, by a signal where no end was asked for, or because nobody reads its \
-            output any more; 1 when the output could not be written, or the broker refused; 64 when the command line is \
-            wrong; 130 or 143 when SIGINT or SIGTERM came before the end that --count asked for.
+            output any more; 1 when the output could not be written, the broker refused, or it may not have all \
+            acknowledgements; 64 when the command line is wrong; 130 or 143 when SIGINT or SIGTERM came before the end \
+            that --count asked for.
             """
     )
 
@@ -61,27 +63,38 @@ struct ReceiveCommand: AsyncParsableCommand {
             prefetch: min(prefetch, count ?? prefetch)
         )
         try await withInterruption { interruption in
+            let problems: [String]
             do throws(RabbitError) {
-                try await receive(try RabbitConsumer(configuration, logger: options.logger), interruption)
+                problems = try await receive(try RabbitConsumer(configuration, logger: options.logger), interruption)
             } catch {
                 throw ToolFailure(error)
             }
+            if !problems.isEmpty { throw ToolFailure(problems.joined(separator: "\n")) }
             if count != nil, let status = interruption.status { throw ToolFailure("interrupted", status: status) }
         }
     }
 
-    private func receive(_ consumer: RabbitConsumer, _ interruption: Interruption) async throws(RabbitError) {
+    /// - Returns: What went wrong, a sentence each.
+    private func receive(
+        _ consumer: RabbitConsumer,
+        _ interruption: Interruption
+    ) async throws(RabbitError) -> [String] {
         let output = Output(STDOUT_FILENO)
         interruption.onSignal { Task { await consumer.close(within: .seconds(5)) } }
         output.whenReaderGoes { Task { await consumer.close(within: .seconds(5)) } }
         // There may never be another message whose writing says so.
         output.whenFailed { Task { await consumer.close(within: .seconds(5)) } }
         var written = 0
+        // The output's thread counts.
+        let acknowledged = Mutex(0)
         var problem: SystemError?
         var iterator = consumer.deliveries.makeAsyncIterator()
         do {
             while written < count ?? .max, let delivery = try await iterator.next() {
-                try await output.write(line(delivery)) { delivery.acknowledge() }
+                try await output.write(line(delivery)) {
+                    delivery.acknowledge()
+                    acknowledged.withLock { $0 += 1 }
+                }
                 written += 1
             }
             try await output.flush()
@@ -91,9 +104,18 @@ struct ReceiveCommand: AsyncParsableCommand {
             await consumer.close(within: .seconds(5))
             throw error
         } catch {}
-        await consumer.close(within: .seconds(5))
-        if let problem, !problem.isBrokenPipe { StandardError.say("standard output: \(problem.text)") }
-        if let problem, !problem.isBrokenPipe { Foundation.exit(1) }
+        let summary = await consumer.close(within: .seconds(5))
+        var problems: [String] = []
+        // The reader has gone, and that is how `receive … | head` is meant to end.
+        if let problem, !problem.isBrokenPipe { problems.append("standard output: \(problem.text)") }
+        let doubt = AcknowledgementDoubt(
+            acknowledged: acknowledged.withLock { $0 },
+            // Where all is written, what was still in hand when the channel was closed is written too.
+            late: summary.lateVerdicts + (problem == nil ? summary.unsettled : 0),
+            reachedBroker: summary.acknowledgementsReachedBroker
+        )
+        if let sentence = doubt.sentence { problems.append(sentence) }
+        return problems
     }
 
     private func line(_ delivery: RabbitConsumer.Delivery) -> [UInt8] {

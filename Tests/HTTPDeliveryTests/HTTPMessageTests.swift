@@ -14,7 +14,11 @@ import Testing
         )
     }
 
-    @Test(arguments: ["", ".", "..", "../admin", "a/../../b", "x\\..\\y"])
+    @Test(arguments: [
+        "", ".", "..", "../admin", "a/../../b", "x\\..\\y",
+        // An accent makes one character of the slash before it.
+        "..\u{2F}\u{301}x", "..\u{5C}\u{301}x",
+    ])
     func aValueThatLeadsOutOfItsPathIsRefused(value: String) throws {
         let template = try HTTPURLTemplate("https://example.com/tasks/{id}/events")
         #expect(throws: HTTPDeliveryError.self) { try template.url(["id": value]) }
@@ -26,9 +30,12 @@ import Testing
         let template = try HTTPURLTemplate("https://example.com{/path*}?q={q}")
         #expect(template.names == ["path", "q"])
         #expect(try template.url(["path": "/a b//c?d/", "q": "1/2"]).text == "https://example.com/a%20b/c%3Fd?q=1%2F2")
-        for path in ["", "/", "a/../b", "..", "a/./b", "a\\..\\b"] {
+        for path in ["", "/", "a/../b", "..", "a/./b", "a\\..\\b", "..\u{2F}\u{301}x", "..\u{5C}\u{301}x"] {
             #expect(throws: HTTPDeliveryError.self) { try template.url(["path": path, "q": ""]) }
         }
+        // An accent makes one character of the slash before it, which ends a segment all the same.
+        let accent = try template.url(["path": "a\u{2F}\u{301}b", "q": ""])
+        #expect(accent.text == "https://example.com/a/%CC%81b?q=")
         #expect(throws: HTTPDeliveryError.self) { try HTTPURLTemplate("https://example.com/?q={/path*}") }
     }
 

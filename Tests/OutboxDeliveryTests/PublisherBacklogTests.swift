@@ -81,6 +81,35 @@ struct PublisherBacklogTests {
         }
     }
 
+    // With a backlog all slots are busy, and none could ever be given to a publisher that joins.
+    @Test func slotsThatAreDueToOthersAreNotReadUntilTheyWereGivenBack() throws {
+        var (state, pending) = opened(Set(0..<32))
+        for round in 0..<24 {
+            guard !pending.isEmpty else { break }
+            let (ticket, request) = pending.removeFirst()
+            let events = request.slots.flatMap { slot in
+                (0..<request.limitPerSlot).map { event(Int64(1_000 * round + $0), "\(slot)", slot: slot) }
+            }
+            _ = state.advance(.read(ticket, events), at: start)
+            let accepted = events.map { _ in OutboxOutcome.accepted(OutboxReceipt(place: "t")) }
+            _ = state.advance(.published(ticket, accepted), at: start)
+            pending += reads(state.advance(.settled(ticket), at: start))
+            guard round == 8 else { continue }
+            // Another one has joined, and all slots were busy.
+            let share = OutboxShare(slots: Set(0..<32), publishers: 2, surplus: 16)
+            pending += reads(state.advance(.balanced(share, session: 0), at: start))
+        }
+        let actions = state.advance(.timer, at: start.advanced(by: .seconds(1)))
+        let busy = try #require(
+            actions.lazy.compactMap { if case .balance(let busy) = $0 { busy } else { nil } }.first
+        )
+        #expect(busy.count == 16)
+        // What is left is read as before.
+        let rest = OutboxShare(slots: busy, publishers: 2)
+        _ = state.advance(.balanced(rest, session: 0), at: start.advanced(by: .seconds(1)))
+        #expect(pending.flatMap(\.1.slots).allSatisfy(busy.contains))
+    }
+
     @Test func ofRowsThatAreReadInAnyOrderEachSlotHasItsOwnInTheirOrder() {
         let events = [event(1, "a", slot: 3), event(2, "b", slot: 5), event(3, "a", slot: 3), event(4, "b", slot: 5)]
         let slots = events.slots

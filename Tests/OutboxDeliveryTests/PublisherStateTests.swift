@@ -55,6 +55,18 @@ struct PublisherStateTests {
         #expect(reads(actions, &state).count == 1)
     }
 
+    // Numbers may have begun anew since, after a failover for instance.
+    @Test func whatAnEarlierSessionReadIsDeletedAsThat() throws {
+        var (state, first) = opened()
+        let (ticket, _) = try #require(first.first)
+        _ = state.advance(.read(ticket, [event(1, "a")]), at: start)
+        let error = OutboxError(kind: .unavailable, persistence: nil, recovery: .retry, reason: "gone")
+        _ = state.advance(.failed(error, session: 0), at: start)
+        _ = state.advance(.opened(keepAlive: .seconds(3)), at: start)
+        let late = state.advance(.published(ticket, [.accepted(OutboxReceipt(place: "t"))]), at: start)
+        #expect(settlements(late).first?.1.isOfEarlierSession == true)
+    }
+
     @Test func theStoreIsLookedAfterFourTimesASecondWhileThereAreRowsAndElseOnce() throws {
         var (state, first) = opened()
         let maintains: ([PublisherState.Action]) -> Bool = { actions in

@@ -32,7 +32,7 @@ struct PatientInboxTests {
         // Its own statement waits for the row that another member holds, or the server is a standby.
         for error in [
             error(.timedOut), error(.timedOut, "57014"), error(.unavailable, "25P03", .abortTransaction),
-            error(.database, "25006", .abortTransaction),
+            error(.unavailable, "25P04", .abortTransaction), error(.database, "25006", .abortTransaction),
         ] {
             #expect(PatientInbox.meaning(of: error, .before) == .databaseIsAway, "\(error)")
         }
@@ -62,8 +62,8 @@ struct PatientInboxTests {
     @Test func whatMayBeTheDatabasesOrTheHandlersIsDoubtful() {
         // No answer to the handler's statement in time; the transaction stood still, as when the process was stopped.
         #expect(PatientInbox.meaning(of: error(.timedOut), .failed) == .doubtful)
-        for stage in [Stage.failed, .returned] {
-            #expect(PatientInbox.meaning(of: error(.unavailable, "25P03", .abortTransaction), stage) == .doubtful)
+        for (stage, code) in [(Stage.failed, "25P03"), (.returned, "25P03"), (.failed, "25P04"), (.returned, "25P04")] {
+            #expect(PatientInbox.meaning(of: error(.unavailable, code, .abortTransaction), stage) == .doubtful)
         }
     }
 

@@ -16,9 +16,11 @@ struct RightsTests {
             let role = test.database.schema
             for statement in [
                 "CREATE ROLE \(role)", "GRANT USAGE ON SCHEMA \(role) TO \(role)",
-                "GRANT SELECT ON outbox_schema, outbox_archive TO \(role)", "GRANT SELECT, DELETE ON outbox TO \(role)",
+                "GRANT SELECT ON outbox_schema TO \(role)", "GRANT SELECT ON SEQUENCE outbox_id_seq TO \(role)",
+                "GRANT SELECT, DELETE ON outbox TO \(role)",
                 "GRANT SELECT, INSERT, UPDATE, DELETE ON outbox_parked TO \(role)",
-                "GRANT INSERT ON outbox_archive TO \(role)",
+                "GRANT SELECT, INSERT, UPDATE ON outbox_inflight TO \(role)",
+                "GRANT SELECT, INSERT ON outbox_archive TO \(role)",
             ] { try await test.writer.query(OutboxStatement(statement)) }
             let settings = LibpqSettings(test.database.settings.connection + "%20-crole%3D" + role)
             return Limited(test: test, role: role, configuration: try PostgresOutbox.Configuration(settings))
@@ -45,6 +47,7 @@ struct RightsTests {
 
     @Test(arguments: [
         "DELETE ON outbox", "DELETE ON outbox_parked", "INSERT ON outbox_parked", "UPDATE ON outbox_parked",
+        "SELECT ON SEQUENCE outbox_id_seq",
     ])
     func aPublisherThatMayNotDeleteOrParkIsRefusedBeforeItSendsAnything(_ right: String) async throws {
         let limited = try await Limited.make()
@@ -54,6 +57,38 @@ struct RightsTests {
         #expect(error?.kind == .invalidConfiguration && error?.recovery == .fixRequest && error?.code == "42501")
         try await limited.test.writer.query(OutboxStatement("GRANT \(right) TO \(limited.role)"))
         try await limited.open()
+        try await limited.close()
+    }
+
+    // The rights that the documentation names are enough.
+    @Test func aPublisherWithTheRightsThatItNeedsDoesAllOfItsWork() async throws {
+        let limited = try await Limited.make()
+        try await limited.test.write(OutboxMessage(topic: "t", key: "k", payload: "1"))
+        let session = try await PostgresOutbox(limited.configuration).openSession()
+        #expect(try await session.balance(busy: []).slots.count == 32)
+        #expect(try await session.maintain().destinations == ["kafka"])
+        let request = OutboxReadRequest(
+            destination: "kafka",
+            slots: Array(0..<32),
+            limitPerSlot: 10,
+            maximumBytes: 1_000_000
+        )
+        let event = try #require(try await session.read(request).first)
+        let batch = OutboxInflight(
+            slot: event.id.slot,
+            destination: "kafka",
+            number: 1,
+            topic: "t",
+            rows: [event.id.number]
+        )
+        try await session.note(batch)
+        #expect(try await session.lastInflight(slot: event.id.slot, destination: "kafka")?.number == 1)
+        var settlement = OutboxSettlement()
+        settlement.accepted = [event]
+        try await session.settle(settlement)
+        try await session.conclude(batch)
+        #expect(try await limited.test.count() == 0)
+        await session.close()
         try await limited.close()
     }
 

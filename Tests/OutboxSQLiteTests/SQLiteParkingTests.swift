@@ -138,6 +138,67 @@
             #expect(try await session.all().texts == ["2", "3"])
         }
 
+        // MARK: Rows that cannot be read
+
+        @Test func aRowThatCannotBeReadIsParkedWithWhatFollowsItAndNothingThatIsBeforeIt() async throws {
+            let service = try await Service()
+            let session = try await service.publishing()
+            let ids = try await service.store(.of("a", "1"), .of("a", "bad"), .of("a", "2"), .of("b", "3"))
+            try await service.breakHeaders(ids[1])
+            let events = try await session.all()
+            #expect(events.texts == ["1", "bad", "2", "3"])
+            #expect(events.map { $0.defect != nil } == [false, true, false, false])
+            #expect(try await session.parkDefects(events) == 2)
+            // The one before it stays where it is, however often it is read: its destination may be away for long.
+            for _ in 0..<3 { #expect(try await session.all().texts == ["1", "3"]) }
+            try await service.store(.of("a", "4"))
+            #expect(try await session.all().texts == ["1", "3"])
+            let parked = try await service.outbox.parked(key: Array("a".utf8), limit: 10)
+            #expect(parked.map(\.event).texts == ["bad", "2", "4"])
+            #expect(parked.map(\.attempts) == [1, 0, 0])
+
+            try await session.accept(session.all())
+            try await service.mendHeaders()
+            _ = try await service.outbox.decide(.resume, .all)
+            let resumed = try await session.all()
+            #expect(resumed.texts == ["bad", "2", "4"])
+            #expect(resumed.allSatisfy { $0.defect == nil && $0.origin == .parked })
+        }
+
+        @Test func aResumedRowThatStillCannotBeReadHoldsItsKeyBackAgain() async throws {
+            let service = try await Service()
+            let session = try await service.publishing()
+            let ids = try await service.store(.of("a", "bad"), .of("a", "2"), .of("a", "worse"), .of("a", "4"))
+            for id in [ids[0], ids[2]] { try await service.breakHeaders(id) }
+            #expect(try await session.parkDefects(session.all()) == 4)
+            _ = try await service.outbox.decide(.resume, .all)
+            try await service.store(.of("a", "5"))
+            let resumed = try await session.all()
+            // Nothing was decided by reading: those behind it are to be sent still.
+            #expect(resumed.texts.starts(with: ["bad", "2", "worse", "4"]))
+            #expect(resumed.map { $0.defect != nil }.starts(with: [true, false, true, false]))
+            try await session.parkDefects(resumed)
+            #expect(try await session.all().isEmpty)
+            let parked = try await service.outbox.parked(key: nil, limit: 10)
+            #expect(parked.map(\.event).texts == ["bad", "2", "worse", "4", "5"])
+            #expect(parked.allSatisfy { $0.action == nil })
+        }
+
+        @Test func aRowThatCannotBeReadAndIsSkippedLetsItsFollowersGoOn() async throws {
+            let service = try await Service()
+            let session = try await service.publishing()
+            let ids = try await service.store(.of("a", "bad"), .of("a", "2"))
+            try await service.breakHeaders(ids[0])
+            for origin in [OutboxEvent.Origin.outbox, .parked] {
+                let events = try await session.all()
+                #expect(events.texts == ["bad", "2"])
+                #expect(events.first?.origin == origin)
+                #expect(try await session.parkDefects(events, withFollowers: false) == 1)
+                #expect(try await session.all().texts == ["2"])
+                _ = try await service.outbox.decide(.resume, .all)
+            }
+        }
+
         @Test func parkingWhatIsGoneParksNothing() async throws {
             let service = try await Service()
             let session = try await service.publishing()

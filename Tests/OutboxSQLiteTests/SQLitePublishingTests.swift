@@ -45,13 +45,17 @@
             }
         }
 
+        /// - Returns: What was told to be parked.
+        @discardableResult
         private func publishing(
             _ outbox: SQLiteOutbox,
             _ destinations: [String: any OutboxDestination],
+            givingUp: OutboxRetry.Giving = .parkKey,
             _ body: () async throws -> Void
-        ) async throws {
+        ) async throws -> [String] {
             var configuration = OutboxPublisher.Configuration()
             configuration.retry.delay = .milliseconds(5)
+            configuration.retry.givingUp = givingUp
             var logger = Logger(label: "test")
             logger.logLevel = .critical
             let publisher = OutboxPublisher(
@@ -67,8 +71,17 @@
                 await publisher.close(within: .zero)
                 throw error
             }
-            await publisher.close(within: .seconds(10))
+            let report = await publisher.close(within: .seconds(10))
             try await run
+            // They are kept until they are read.
+            var parked: [String] = []
+            for await event in publisher.events {
+                if case .parked(let event, let reason, let attempts) = event {
+                    parked.append("\([event].texts[0]), \(attempts): \(reason)")
+                }
+            }
+            #expect(report.parked == parked.count)
+            return parked
         }
 
         @Test func whatIsCommittedIsDeliveredInTheOrderOfEachKeyAndDeleted() async throws {
@@ -107,6 +120,65 @@
             }
             #expect(recorder.accepted.filter { ["bad", "2", "4"].contains($0) } == ["bad", "2", "4"])
             #expect(try await service.outbox.status().parkedCount == 0)
+        }
+
+        @Test func aRowThatCannotBeReadIsToldAndParkedWithItsKeyAndNothingBehindItIsSentBeforeIt() async throws {
+            let service = try await Service()
+            let recorder = Recorder()
+            let ids = try await service.store(.of("a", "bad"), .of("a", "2"), .of("b", "3"))
+            try await service.breakHeaders(ids[0])
+            let told = try await publishing(service.outbox, ["kafka": recorder]) {
+                try await waitUntil { try await service.outbox.status().parkedCount == 2 }
+                try await waitUntil { recorder.accepted.contains("3") }
+                #expect(recorder.given == ["3"])
+                try await service.mendHeaders()
+                _ = try await service.outbox.decide(.resume, .all)
+                try await waitUntil { recorder.accepted.count == 3 }
+            }
+            #expect(recorder.given == ["3", "bad", "2"])
+            #expect(told.count == 1)
+            #expect(told.allSatisfy { $0.hasPrefix("bad, 1: ") && $0.contains("headers") })
+            #expect(try await service.outbox.status().parkedCount == 0)
+        }
+
+        @Test func aRowThatCannotBeReadIsParkedAloneWhereEventsAreSkipped() async throws {
+            let service = try await Service()
+            let recorder = Recorder()
+            let ids = try await service.store(.of("a", "bad"), .of("a", "2"))
+            try await service.breakHeaders(ids[0])
+            let told = try await publishing(service.outbox, ["kafka": recorder], givingUp: .skip) {
+                try await waitUntil {
+                    let count = try await service.outbox.status().parkedCount
+                    return recorder.accepted == ["2"] || count == 2
+                }
+            }
+            #expect(recorder.given == ["2"])
+            #expect(told.count == 1)
+            #expect(try await service.outbox.parked(key: nil, limit: 10).map(\.event).texts == ["bad"])
+        }
+
+        @Test func whatIsBeforeARowThatCannotBeReadIsDeliveredOnceItsDestinationIsBack() async throws {
+            let service = try await Service()
+            let isBack = Mutex(false)
+            let recorder = Recorder { _, _ in
+                isBack.withLock { $0 } ? .accepted(OutboxReceipt(place: "")) : .unavailable(reason: "away")
+            }
+            let ids = try await service.store(.of("a", "1"), .of("a", "bad"))
+            try await service.breakHeaders(ids[1])
+            try await publishing(service.outbox, ["kafka": recorder]) {
+                // It is read more than once while its destination is away.
+                try await waitUntil {
+                    let count = try await service.outbox.status().parkedCount
+                    return recorder.given.count >= 3 || count == 2
+                }
+                isBack.withLock { $0 = true }
+                try await waitUntil {
+                    let count = try await service.outbox.status().parkedCount
+                    return recorder.accepted == ["1"] || count == 2
+                }
+            }
+            #expect(recorder.accepted == ["1"])
+            #expect(try await service.outbox.parked(key: nil, limit: 10).map(\.event).texts == ["bad"])
         }
 
         @Test func anUnknownOutcomeIsSentAgainAndNeverParked() async throws {
@@ -149,7 +221,7 @@
             try await closing.accept([events[0]])
             #expect(await #expect(throws: OutboxError.self) { try await closing.park(events[1]) }?.kind == .fenced)
             let next = try await SQLiteOutbox(service.file.open()).openSession()
-            #expect(try await next.balance(busy: []).slots.count == 32)
+            try await waitUntil { try await next.balance(busy: []).slots.count == 32 }
             #expect(await #expect(throws: OutboxError.self) { try await closing.accept(events) }?.kind == .fenced)
             #expect(try await next.all().texts == ["2", "3"])
         }

@@ -3,6 +3,7 @@
     import GRDB
     import OutboxDelivery
     import OutboxSQLite
+    import Synchronization
     import Testing
 
     @Suite(.timeLimit(.minutes(2))) struct SQLiteSessionTests {
@@ -60,19 +61,20 @@
         @Test func aReadLooksAtNoRowBehindItsBytes() async throws {
             let service = try await Service()
             let session = try await service.publishing()
+            let slot = OutboxSlot.of(.of("a", ""))
+            let names = (0..<10_000).map { "b\($0)" }
+            let other = try #require(names.first(where: { OutboxSlot.of(.of($0, "")) == slot }))
+            try await service.store(.of(other, "parked"))
+            try await session.park(session.all()[0])
             for _ in 0..<4 { try await service.store(.of("a", String(repeating: "x", count: 10_000))) }
-            let bad = try await service.store(.of("a", "cannot be read"))
-            try await service.database.write { db in
-                try db.execute(sql: "UPDATE outbox SET headers = '{' WHERE id = ?", arguments: [bad[0].number])
-            }
-            // A row that cannot be read is parked where it is seen.
-            let slot = bad[0].slot
+            // A row that follows a parked one is parked where it is seen.
+            try await service.store(.of(other, "follows"))
             let events = try await session.all { ($0.slots, $0.maximumBytes) = ([slot], 25_000) }
             #expect(events.count == 3)
-            #expect(try await service.outbox.status().parkedCount == 0)
+            #expect(try await service.outbox.status().parkedCount == 1)
             try await session.accept(events)
             #expect(try await session.all().count == 1)
-            #expect(try await service.outbox.status().parkedCount == 1)
+            #expect(try await service.outbox.status().parkedCount == 2)
         }
 
         @Test func idsAreNeverUsedAgain() async throws {
@@ -118,7 +120,8 @@
             #expect(status.publishers.first?.name == SQLiteOutbox.Configuration().publisherName)
 
             await session.close()
-            #expect(try await standby.balance(busy: []).slots == Set(0..<32))
+            // Closing waits for the database no longer than a second.
+            try await waitUntil { try await standby.balance(busy: []).slots == Set(0..<32) }
             await #expect(throws: OutboxError.self) { try await session.balance(busy: []) }
         }
 
@@ -190,7 +193,7 @@
                 #expect(try await long.balance(busy: []).slots.count == 32)
             }
             await long.close()
-            #expect(try await short.balance(busy: []).slots.count == 32)
+            try await waitUntil { try await short.balance(busy: []).slots.count == 32 }
         }
 
         // GRDB's default does not wait for another process's transaction.
@@ -213,6 +216,33 @@
             #expect(try await next.balance(busy: []).slots.count == 32)
             #expect(try await next.all().isEmpty)
             #expect(try await outbox.openSession().balance(busy: []).slots.isEmpty)
+        }
+
+        // A transaction of the service's own, for instance, that takes minutes.
+        @Test(arguments: [true, false])
+        func closingDoesNotWaitForABusyWriterAndItsLeaseIsTheNextOnes(isOfItsOutbox: Bool) async throws {
+            let service = try await Service { configuration in
+                configuration.pollInterval = nil
+                configuration.lease = .seconds(3_600)
+            }
+            let session = try await service.publishing()
+            let isOver = DispatchSemaphore(value: 0)
+            let isBusy = Mutex(true)
+            service.database.asyncWriteWithoutTransaction { _ in
+                _ = isOver.wait(timeout: .now() + .seconds(60))
+                isBusy.withLock { $0 = false }
+            }
+            await session.close()
+            let isStillBusy = isBusy.withLock { $0 }
+            #expect(isStillBusy)
+            isOver.signal()
+            if isOfItsOutbox {
+                #expect(try await service.publishing().all().isEmpty)
+            } else {
+                let other = try await SQLiteOutbox(service.file.open()).openSession()
+                try await waitUntil { try await other.balance(busy: []).slots.count == 32 }
+            }
+            await #expect(throws: OutboxError.self) { try await session.balance(busy: []) }
         }
 
         @Test func aCallThatIsOnItsWayWhenItsSessionIsClosedTakesNoLease() async throws {

@@ -228,14 +228,30 @@
                 }
             }
             try await service.store(.of("good", "2"))
+            // Reading says what is wrong with them, and parks nothing: that is the publisher's.
+            let events = try await session.all()
+            #expect(events.filter { $0.defect == nil }.texts == ["1", "2"])
+            let broken = events.filter { $0.defect?.contains("headers") == true }
+            #expect(broken.count == 4)
+            #expect(broken.allSatisfy { $0.message.key == [1] && $0.message.headers.isEmpty })
+            #expect(try await service.outbox.status().parkedCount == 0)
+
+            #expect(try await session.parkDefects(events) == 4)
             #expect(try await session.all().texts == ["1", "2"])
             let parked = try await service.outbox.parked(key: [1], limit: 10)
             #expect(parked.count == 4)
             #expect(parked.first?.reason.contains("headers") == true)
             // Sent again as they are, they are parked again, and nothing is lost.
             #expect(try await service.outbox.decide(.resume, .key([1])) == 4)
+            let resumed = try await session.all()
+            #expect(resumed.count(where: { $0.defect != nil && $0.origin == .parked }) == 4)
+            try await session.parkDefects(resumed)
             #expect(try await session.all().texts == ["1", "2"])
             #expect(try await service.outbox.parked(key: [1], limit: 10).allSatisfy { $0.action == nil })
+            let stored = try await service.database.read {
+                try String.fetchAll($0, sql: "SELECT headers FROM outbox_parked ORDER BY id")
+            }
+            #expect(stored == ["{", "7", #"[["a"]]"#, #"[[{"base64":"%"},null]]"#])
         }
 
         @Test func rowsOfOtherTypesAreRefusedByTheTable() async throws {

@@ -52,6 +52,20 @@
             try await database.write { db in try messages.map { try outbox.append($0, in: db) } }
         }
 
+        /// Breaks a row's headers, as somebody does who writes SQL by hand.
+        func breakHeaders(_ id: OutboxEvent.ID) async throws {
+            try await database.write { db in
+                try db.execute(sql: "UPDATE outbox SET headers = '{' WHERE id = ?", arguments: [id.number])
+            }
+        }
+
+        /// Mends the headers of what is parked.
+        func mendHeaders() async throws {
+            try await database.write { db in
+                try db.execute(sql: "UPDATE outbox_parked SET headers = '[]' WHERE headers = '{'")
+            }
+        }
+
         /// A session that has the lease.
         func publishing() async throws -> SQLiteSession {
             let session = try await outbox.openSession()
@@ -92,6 +106,19 @@
             settlement.parked = [
                 OutboxSettlement.Parking(event: event, attempts: 3, reason: reason, withFollowers: withFollowers)
             ]
+            return try await settle(settlement)
+        }
+
+        /// Parks those that have a defect, in one settlement, as a publisher does.
+        @discardableResult
+        func parkDefects(_ events: [OutboxEvent], withFollowers: Bool = true) async throws -> Int {
+            var settlement = OutboxSettlement()
+            for event in events {
+                guard let defect = event.defect else { continue }
+                settlement.parked.append(
+                    OutboxSettlement.Parking(event: event, attempts: 1, reason: defect, withFollowers: withFollowers)
+                )
+            }
             return try await settle(settlement)
         }
     }

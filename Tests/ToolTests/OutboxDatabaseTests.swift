@@ -32,6 +32,22 @@
             }
         }
 
+        @Test(
+            arguments: ["", "//", ":memory:", "//:memory:", "file::memory:", "file:", "//file:tool-tests?mode=memory"]
+        )
+        func aDatabaseThatIsGoneWithTheCommandIsRefused(_ path: String) async throws {
+            let migrate = try OutboxMigrateCommand.parse(["--database", "sqlite:\(path)"])
+            let error = await #expect(throws: ToolFailure.self) { try await migrate.run() }
+            #expect(error?.status == 64 && error?.sentence.contains("names no file") == true)
+        }
+
+        @Test func theGreatestLimitOfParkedEventsIsPossible() async throws {
+            try await withPath { path in
+                try await OutboxMigrateCommand.parse(["--database", "sqlite:\(path)"]).run()
+                try await OutboxParkedCommand.parse(["--database", "sqlite:\(path)", "--limit", "\(Int.max)"]).run()
+            }
+        }
+
         @Test func aServicesFileKeepsItsJournalMode() async throws {
             try await withPath { path in
                 try await DatabaseQueue(path: path).write { try $0.execute(sql: "CREATE TABLE task (id TEXT)") }

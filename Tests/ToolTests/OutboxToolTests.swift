@@ -70,6 +70,57 @@ struct OutboxToolTests {
         #expect(try OutboxSelection.bytes(shown) == key)
     }
 
+    @Test func parkedEventsOfSeveralDestinationsSayWhose() {
+        let events = ["kafka", "web"].map { destination in
+            var message = OutboxMessage(topic: "t", key: "k", payload: "")
+            message.destination = destination
+            let event = OutboxEvent(id: .init(slot: 2, number: 1), createdAt: now, message: message)
+            return OutboxParkedEvent(event: event, attempts: 3, reason: "no", parkedAt: now, action: nil)
+        }
+        let lines = OutboxReport.text(events, columns: nil).split(separator: "\n").map { $0.split(separator: " ") }
+        #expect(lines.map { $0[2] } == ["DESTINATION", "kafka", "web"])
+        #expect(!OutboxReport.text([events[0]], columns: nil).contains("DESTINATION"))
+    }
+
+    @Test func whereMoreAreParkedThanAreShownTheTableSaysSo() {
+        let events = ([1, 2, 3] as [Int64]).map { number in
+            let message = OutboxMessage(topic: "t", key: "k", payload: "")
+            let event = OutboxEvent(id: .init(slot: 2, number: number), createdAt: now, message: message)
+            return OutboxParkedEvent(event: event, attempts: 3, reason: "no", parkedAt: now, action: nil)
+        }
+        let cut = OutboxReport.parked(events, key: nil, limit: 2, columns: nil)
+        #expect(cut.contains("2/2 ") && !cut.contains("2/3"))
+        #expect(cut.hasSuffix("\nmore are parked than the 2 shown; --limit shows more"))
+        let all = OutboxReport.text(events, columns: nil)
+        #expect(OutboxReport.parked(events, key: nil, limit: 3, columns: nil) == all)
+        for wrong in ["0", "-1"] {
+            #expect(throws: (any Error).self) { try OutboxParkedCommand.parse(["--limit", wrong]) }
+        }
+    }
+
+    @Test func whereNothingIsParkedTheKeyThatWasAskedForIsNamed() {
+        #expect(OutboxReport.parked([], key: nil, limit: 2, columns: nil) == "nothing is parked")
+        let text = OutboxReport.parked([], key: [0x61, 0x0A], limit: 2, columns: nil)
+        #expect(text == #"nothing with the key "a\n" is parked"#)
+    }
+
+    @Test func aFaultOfTheDatabaseIsNoneOfTheCommandLine() async throws {
+        // Connects to nothing.
+        let options = try OutboxOptions.parse(["--database", "postgres://127.0.0.1:1/shop"])
+        let error = await #expect(throws: ToolFailure.self) {
+            try await options.withOutbox { (_: OutboxOptions.Opened) async throws -> Void in
+                throw OutboxError.invalidConfiguration("grant the right")
+            }
+        }
+        #expect(error == ToolFailure("grant the right", status: 1))
+        let long = String(repeating: "x", count: 41)
+        let wrong = try OutboxOptions.parse(["--database", "postgres://127.0.0.1:1/shop", "--prefix", long])
+        let refusal = await #expect(throws: OutboxError.self) {
+            try await wrong.withOutbox { (_: OutboxOptions.Opened) async throws -> Void in }
+        }
+        #expect(refusal?.toolFailure.status == 64)
+    }
+
     @Test func whereNothingIsTheStatusSaysSo() {
         let status = OutboxStatus(
             schemaVersion: 2,

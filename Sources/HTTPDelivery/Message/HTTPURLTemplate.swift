@@ -81,7 +81,9 @@ public struct HTTPURLTemplate: Sendable {
                 text += PercentCoding.encoded(try Self.value(name, of: value, inPath: inPath))
             case .segments(let name):
                 let value = try Self.value(name, of: value, inPath: true)
-                for segment in value.split(separator: "/") { text += "/" + PercentCoding.encoded(String(segment)) }
+                for segment in value.utf8.split(separator: UInt8(ascii: "/")) {
+                    text += "/" + PercentCoding.encoded(String(decoding: segment, as: UTF8.self))
+                }
             }
         }
         let url = try HTTPURL(text)
@@ -110,10 +112,12 @@ public struct HTTPURLTemplate: Sendable {
         return value
     }
 
-    /// Some servers decode before they look for `..`.
+    /// Some servers decode before they look for `..`, and look at bytes: an accent and the slash before it are one character
+    /// to Swift only.
     private static func isSafeInPath(_ value: String) -> Bool {
-        value.contains { $0 != "/" }
-            && !value.split(whereSeparator: { $0 == "/" || $0 == "\\" }).contains { $0 == "." || $0 == ".." }
+        let segments = value.utf8.split { $0 == UInt8(ascii: "/") || $0 == UInt8(ascii: "\\") }
+        return value.utf8.contains { $0 != UInt8(ascii: "/") }
+            && !segments.contains { $0.elementsEqual(".".utf8) || $0.elementsEqual("..".utf8) }
     }
 }
 

@@ -248,7 +248,7 @@ extension ProducerCore {
 
     /// Waits until every message accepted so far has its outcome, but no longer than until some time.
     ///
-    /// - Returns: Whether they have; not where the task was cancelled either.
+    /// - Returns: Whether they have. A cancelled task waits no longer: true where they had before that was seen.
     func flush(until deadline: ContinuousClock.Instant) async -> Bool {
         await withTaskGroup(of: Bool.self) { group in
             group.addTask { (try? await self.flush()) != nil }

@@ -209,8 +209,9 @@ extension OutboxPublisher {
         /// How many bytes a batch has, about, 1,000 or more; an event that is larger travels by itself.
         public var maximumBatchBytes: Int = 4_000_000
 
-        /// How long a batch may be at its destination until the publisher gives it up, 1 ms or more: its task is cancelled, and what has no
-        /// outcome by then counts as unknown and is sent again. Where nothing of it arrived and there are other publishers, this one
+        /// How long a batch may be at its destination until the publisher gives it up, 1 ms or more: its task is cancelled, and what its
+        /// destination then has no outcome for counts as unknown and is sent again, once the destination has returned: before, it could be
+        /// sent beside itself. A destination that does not answer cancellation keeps its slots' rows. Where nothing of it arrived and there are other publishers, this one
         /// gives all its slots up to them, and stays away for as long, unless the destination has many places
         /// (``OutboxDestination/hasManyPlaces``), of which others may be there. Long, for what is on its way may arrive all the same, and
         /// then it is there twice; a destination's own time-outs should come first, but for those that cannot be short (Kafka's

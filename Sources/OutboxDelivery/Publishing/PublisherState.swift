@@ -132,6 +132,7 @@ struct PublisherState {
     private mutating func take(_ share: OutboxShare, at now: Instant, _ actions: inout [Action]) {
         beats.noteBalance(at: now)
         publisherCount = share.publishers
+        lanes.surplus = share.surplus
         guard share.slots != lanes.owned else { return }
         release(lanes.take(share.slots, for: destinations.names), &actions)
         actions.append(.tell(.slots(share.slots, publishers: share.publishers)))
@@ -210,6 +211,7 @@ struct PublisherState {
         var settlement = lanes.note(all, of: events, batch, isAway: isAway, configuration.retry, at: now)
         // What was confirmed in an earlier session is true all the same, and may be deleted; to park is the slot's owner's.
         if batch.session != session || !isOpen { settlement.parked = [] }
+        settlement.isOfEarlierSession = batch.session != session
         for parking in settlement.parked {
             actions.append(.tell(.parked(parking.event, reason: parking.reason, attempts: parking.attempts)))
         }
@@ -306,6 +308,7 @@ struct PublisherState {
         guard phase == .running else { return }
         // Slots may be given back meanwhile: nothing of them is read.
         if !beats.isBalancing {
+            lanes.chooseYielding()
             for name in destinations.names { planReads(name, at: now, &actions) }
         }
         if !isWaiting {

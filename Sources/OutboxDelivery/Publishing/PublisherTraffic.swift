@@ -120,6 +120,7 @@ struct PublisherTraffic {
             guard case .settling(let events) = batch.step else { return nil }
             var settlement = OutboxSettlement()
             settlement.accepted = events
+            settlement.isOfEarlierSession = true
             return (ticket, settlement)
         }
     }

@@ -53,14 +53,26 @@ final class PublisherWorker {
         // The stream of a task that was cancelled ends at once.
         if ending == nil { await handle(.end) }
         timer?.task.cancel()
-        opening?.cancel()
         for task in publishing.values { task.cancel() }
         await releaseWriters(inputs)
-        // A session that was opened while the publisher ended.
-        await opening?.value
-        takeSession()
+        await endOpening()
         await session?.close()
         return ending ?? .success(())
+    }
+
+    /// A session that is opened while the publisher ends: it is closed here, or by the task that opens it, where that takes longer than a
+    /// second, for a server that says nothing may be asked for minutes.
+    private func endOpening() async {
+        guard let opening else { return takeSession() }
+        opening.cancel()
+        let end = TimedWait<Void>()
+        Task.detached {
+            await opening.value
+            end.resume(())
+        }
+        // Time is what is waited for: a server that stands still gives no sign.
+        if await end.value(until: .now.advanced(by: .seconds(1))) == nil { opened.abandon() }
+        takeSession()
     }
 
     /// Writers of slots that were taken over while the publisher ended: closed here, and by their tasks from now on.
@@ -163,7 +175,7 @@ final class PublisherWorker {
     }
 
     private func takeSession() {
-        if let new = opened.value.withLock({ $0.take() }) { session = new }
+        if let new = opened.take() { session = new }
     }
 
     private func publish(_ ticket: Int, _ name: String, _ batch: [OutboxEvent]) {
@@ -272,7 +284,21 @@ final class PublisherWorker {
 
 /// Between the task that opens a session and the loop.
 private final class OpenedSession: Sendable {
-    let value = Mutex<(any OutboxSession)?>(nil)
+    private struct State {
+        var session: (any OutboxSession)?
+        var isAbandoned = false
+    }
+
+    private let state = Mutex(State())
+
+    func take() -> (any OutboxSession)? {
+        state.withLock { $0.session.take() }
+    }
+
+    /// Nothing takes a session any more that is opened from now on.
+    func abandon() {
+        state.withLock { $0.isAbandoned = true }
+    }
 
     func open(
         _ store: any OutboxStore,
@@ -285,7 +311,11 @@ private final class OpenedSession: Sendable {
         guard !Task.isCancelled else { return }
         do throws(OutboxError) {
             let session: any OutboxSession = try await store.openSession()
-            value.withLock { $0 = session }
+            let isAbandoned = state.withLock { state in
+                if !state.isAbandoned { state.session = session }
+                return state.isAbandoned
+            }
+            if isAbandoned { return await session.close() }
             input.yield(.opened(keepAlive: session.keepAlive))
         } catch {
             input.yield(.failed(error, session: number))

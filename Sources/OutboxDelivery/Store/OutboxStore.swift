@@ -112,11 +112,14 @@ public struct OutboxShare: Sendable, Hashable {
     public var slots: Set<Int>
     /// How many publishers share them, this one included.
     public var publishers: Int
+    /// How many of the slots are due to others, and were busy: the publisher leaves so many unread until it has given them back.
+    public var surplus: Int
 
     /// A share.
-    public init(slots: Set<Int>, publishers: Int) {
+    public init(slots: Set<Int>, publishers: Int, surplus: Int = 0) {
         self.slots = slots
         self.publishers = publishers
+        self.surplus = surplus
     }
 }
 
@@ -182,6 +185,9 @@ public struct OutboxSettlement: Sendable, Hashable {
     public var accepted: [OutboxEvent] = []
     /// Rows that are given up.
     public var parked: [Parking] = []
+    /// Whether they were read in an earlier session. Since then numbers may have begun anew, after a failover for instance: a row is
+    /// the one that was read where its idempotency key is the same, too.
+    public var isOfEarlierSession = false
 
     /// Nothing.
     public init() {}

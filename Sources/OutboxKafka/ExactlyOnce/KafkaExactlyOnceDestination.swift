@@ -15,6 +15,8 @@ public import OutboxDelivery
 /// publisher has noted that number and the batch's rows in the database before. So whoever takes a slot over, after a crash at
 /// whatever moment, first fences the earlier producer, and then knows from the two numbers whether the rows are stored: they are
 /// deleted, or sent. No two batches ever have the same number, so tables that were made anew, or restored, delete nothing for it.
+/// Where the numbers of `outbox` begin anew by themselves (`TRUNCATE … RESTART IDENTITY`), empty `outbox_inflight` too: its last notes
+/// name rows by their numbers.
 ///
 /// What it costs: two commits of the database and one of Kafka for each batch of a slot, where the ordinary destination has one and none;
 /// so few events at a time are slower by the length of a Kafka commit, and a backlog nearly as fast. Up to 32 producers

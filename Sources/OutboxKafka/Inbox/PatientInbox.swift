@@ -222,9 +222,10 @@ extension PatientInbox {
         switch (state, stage) {
         // in_failed_sql_transaction: the handler has swallowed the error of a statement, and the commit was a rollback.
         case ("25P02", _): return .messageFails
-        // idle_in_transaction_session_timeout: the handler stands still between two statements, or the process was stopped.
-        case ("25P03", .failed), ("25P03", .returned): return .doubtful
-        case ("25P03", .before): return .databaseIsAway
+        // idle_in_transaction_session_timeout: the handler stands still between two statements, or the process was stopped. And
+        // transaction_timeout, of PostgreSQL 17: either that, or it takes too long.
+        case ("25P03", .failed), ("25P03", .returned), ("25P04", .failed), ("25P04", .returned): return .doubtful
+        case ("25P03", .before), ("25P04", .before): return .databaseIsAway
         // query_canceled: statement_timeout. Of a statement of the inbox's own it says that another member holds the partition's row.
         case ("57014", .failed), ("57014", .returned): return .messageFails
         // read_only_sql_transaction: the server is a standby, or was made one.

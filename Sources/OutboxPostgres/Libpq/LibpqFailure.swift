@@ -61,7 +61,7 @@ enum LibpqFailure {
     private static func kind(_ code: String) -> OutboxError.Kind {
         switch code {
         case "57014": .timedOut
-        case "57P01", "57P02", "57P03", "57P05", "25P03", "53300": .unavailable
+        case "57P01", "57P02", "57P03", "57P05", "25P03", "25P04", "53300": .unavailable
         default: code.hasPrefix("08") ? .unavailable : .database
         }
     }

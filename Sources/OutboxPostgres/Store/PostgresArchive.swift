@@ -12,6 +12,9 @@ struct PostgresArchive {
     /// When the partitions were looked after, by any session of an outbox. On a connection of its own: what it waits for, a report that
     /// reads the archive, is nothing that publishing should wait for.
     final class Upkeep: Sendable {
+        /// For how long a session that begins tries to make a partition whose locks others have.
+        private static let patience = Duration.seconds(5)
+
         // Sessions of the outbox meet here.
         private let next = Mutex<ContinuousClock.Instant?>(nil)
 
@@ -38,9 +41,14 @@ struct PostgresArchive {
         ) async throws(OutboxError) {
             let now = ContinuousClock.now
             if try await archive.hasPlace(connection) { return await maintain(archive, settings, at: now) }
-            guard let error = await attempt(archive, settings, at: now) else { return }
-            // Another process may have made it meanwhile.
-            if try await archive.hasPlace(connection) { return }
+            guard var error = await attempt(archive, settings, at: now) else { return }
+            // Another process may have made it meanwhile. A lock that another has is waited for a second each time.
+            while true {
+                if try await archive.hasPlace(connection) { return }
+                guard error.code == "55P03", now.duration(to: .now) < Self.patience else { break }
+                guard let next = await attempt(archive, settings, at: now) else { return }
+                error = next
+            }
             if error.recovery == .fixRequest {
                 throw PostgresRights.refused(
                     "let the publisher's role own the archive and create tables in its schema, or make its partitions yourself",
@@ -122,7 +130,7 @@ struct PostgresArchive {
     func maintain(_ connection: LibpqConnection) async throws(OutboxError) {
         try await connection.query(
             OutboxStatement(
-                "SELECT set_config('lock_timeout', '100ms', false), set_config('statement_timeout', '30s', false)"
+                "SELECT set_config('lock_timeout', '1s', false), set_config('statement_timeout', '30s', false)"
             )
         )
         let archive = table.name("_archive")
@@ -168,6 +176,8 @@ struct PostgresArchive {
                 [.text(archive), .integer(Int64(days))]
             )
         )
+        guard old.count > 0 else { return }
+        try await connection.query(OutboxStatement("SET lock_timeout = '100ms'"))
         for row in 0..<old.count {
             if let name = old.text(row, 0) {
                 try await connection.query(OutboxStatement("DROP TABLE IF EXISTS \(name)"))

@@ -3,6 +3,16 @@ internal import Synchronization
 
 /// What has to be right before a publisher begins, and the settings of its session.
 struct PostgresCheck {
+    /// What a session works with.
+    struct Prepared {
+        /// The outbox's number in `pg_class`.
+        var relation: Int64
+        /// The quoted name of the sequence of its ids.
+        var sequence: String
+        /// Whether the database stores any text.
+        var isUTF8: Bool
+    }
+
     private let configuration: PostgresOutbox.Configuration
     private let connection: LibpqConnection
 
@@ -12,11 +22,13 @@ struct PostgresCheck {
     }
 
     /// Checks, and makes the session a publisher's.
-    ///
-    /// - Returns: The outbox's number in `pg_class`, and the quoted name of the sequence of its ids.
-    func prepare() async throws(OutboxError) -> (relation: Int64, sequence: String) {
+    func prepare() async throws(OutboxError) -> Prepared {
         let table = configuration.table
-        let server = try await connection.run(OutboxStatement("SELECT current_setting('server_version_num')::bigint"))
+        let server = try await connection.run(
+            OutboxStatement(
+                "SELECT current_setting('server_version_num')::bigint, current_setting('server_encoding') = 'UTF8'"
+            )
+        )
         guard let number = server.integer(0, 0), number >= 140_001 else {
             throw .invalidConfiguration(
                 "use PostgreSQL 14.1 or newer: an older one has no idle_session_timeout to end a publisher, or gives a transaction "
@@ -39,7 +51,8 @@ struct PostgresCheck {
             )
         }
         let sequence = try await checkSequence(table)
-        try await prepareSession()
+        try await prepareSession(version: number)
+        try await rights.checkReading(sequence: sequence)
         try await rights.checkSettling()
         let relation = try await connection.run(
             OutboxStatement("SELECT $1::regclass::oid::bigint", [.text(table.name())])
@@ -52,7 +65,7 @@ struct PostgresCheck {
             )
         )
         try await connection.run(OutboxStatement("LISTEN \(table.quoted(table.channel))"))
-        return (oid, sequence)
+        return Prepared(relation: oid, sequence: sequence, isUTF8: server.boolean(0, 1) == true)
     }
 
     /// The version of the tables that are there; 0 for none.
@@ -103,9 +116,9 @@ struct PostgresCheck {
         return sequence
     }
 
-    private func prepareSession() async throws(OutboxError) {
+    private func prepareSession(version: Int64) async throws(OutboxError) {
         let timeout = String(max(1, configuration.sessionTimeout.components.seconds) * 1_000)
-        let settings = [
+        var settings = [
             ("idle_session_timeout", timeout), ("idle_in_transaction_session_timeout", timeout),
             ("statement_timeout", timeout),
             ("tcp_user_timeout", timeout), ("lock_timeout", timeout),
@@ -114,6 +127,8 @@ struct PostgresCheck {
             // Also where statements are prepared: a deletion looks numbers up in a hash of those that it has, not of any.
             ("plan_cache_mode", "force_custom_plan"),
         ]
+        // From 17 on. It would end the session in a long read, which `statement_timeout` only ends for a shorter one to follow.
+        if version >= 170_000 { settings.append(("transaction_timeout", "0")) }
         let calls = settings.map { "set_config('\($0.0)', '\($0.1)', false)" }.joined(separator: ", ")
         try await connection.run(OutboxStatement("SELECT \(calls)"))
     }

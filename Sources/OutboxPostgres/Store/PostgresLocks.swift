@@ -7,6 +7,8 @@ struct PostgresLocks {
     private(set) var taken: Set<Int> = []
     /// Publishers that do not close.
     private var members = 0
+    /// Whether the locks are those of the table that has the outbox's name now.
+    private(set) var isOfTable = true
 
     /// The locks of an outbox, whose number is the first value.
     static let held = """
@@ -14,8 +16,11 @@ struct PostgresLocks {
             AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
         """
 
-    static func statement(relation: Int64) -> OutboxStatement {
-        OutboxStatement("SELECT objid::bigint, pid = pg_backend_pid() \(held)", [.integer(relation)])
+    static func statement(relation: Int64, _ table: OutboxTable) -> OutboxStatement {
+        OutboxStatement(
+            "SELECT objid::bigint, pid = pg_backend_pid(), coalesce(to_regclass($2)::oid = $1::oid, false) \(held)",
+            [.integer(relation), .text(table.name())]
+        )
     }
 
     init(_ rows: LibpqRows) {
@@ -24,6 +29,7 @@ struct PostgresLocks {
             if object == PostgresSlots.memberLock { members += 1 }
             if rows.boolean(row, 1) == true { mine.insert(object) }
             taken.insert(object)
+            if rows.boolean(row, 2) == false { isOfTable = false }
         }
     }
 
@@ -35,6 +41,13 @@ struct PostgresLocks {
 
     /// How many slots each of those that do not close has at most.
     var fairShare: Int { (OutboxEvent.slotCount + members - 1) / max(members, 1) }
+
+    static let replaced = OutboxError(
+        kind: .fenced,
+        persistence: nil,
+        recovery: .retry,
+        reason: "another table has the outbox's name now: what this session knows is not about it"
+    )
 
     static let fenced = OutboxError(
         kind: .fenced,

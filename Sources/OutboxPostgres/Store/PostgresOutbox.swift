@@ -11,10 +11,10 @@ internal import Synchronization
 /// let publisher = OutboxPublisher(store: outbox, destinations: ["kafka": kafka])
 /// ```
 ///
-/// A publisher's role needs `SELECT` on `outbox_schema`, `SELECT` and `DELETE` on `outbox`, `SELECT`, `INSERT`, `UPDATE` and `DELETE` on
-/// `outbox_parked`, for an exactly-once destination `SELECT`, `INSERT` and `UPDATE` on `outbox_inflight`, and for an archive what
-/// ``Configuration/archiveDays`` says. Without the right to delete and park, or where the session only reads, ``openSession()`` fails before
-/// anything is sent.
+/// A publisher's role needs `SELECT` on `outbox_schema` and on the sequence `outbox_id_seq`, `SELECT` and `DELETE` on `outbox`, `SELECT`,
+/// `INSERT`, `UPDATE` and `DELETE` on `outbox_parked`, for an exactly-once destination `SELECT`, `INSERT` and `UPDATE` on
+/// `outbox_inflight`, and for an archive what ``Configuration/archiveDays`` says. Without the right to delete and park, or to read the
+/// sequence, or where the session only reads, ``openSession()`` fails before anything is sent.
 ///
 /// A publisher's session is one connection. What a person does, and ``wake()``, share another, which is opened when it is
 /// needed and opened again when it is gone.
@@ -138,7 +138,7 @@ public final class PostgresOutbox: OutboxStore, OutboxAdministration {
         settings.answerTimeout = min(settings.answerTimeout, configuration.sessionTimeout * 2)
         let connection = try await LibpqConnection.open(settings)
         do {
-            let (relation, sequence) = try await PostgresCheck(configuration, connection).prepare()
+            let prepared = try await PostgresCheck(configuration, connection).prepare()
             if let days = configuration.archiveDays {
                 let archive = PostgresArchive(table: table, days: days)
                 try await upkeep.prepare(archive, configuration.connection, for: connection)
@@ -146,8 +146,8 @@ public final class PostgresOutbox: OutboxStore, OutboxAdministration {
             return PostgresSession(
                 configuration,
                 connection,
-                PostgresUpkeep(configuration, connection, relation: relation, sequence: sequence),
-                relation: relation,
+                PostgresUpkeep(configuration, connection, relation: prepared.relation, sequence: prepared.sequence),
+                prepared,
                 archive: upkeep
             )
         } catch {

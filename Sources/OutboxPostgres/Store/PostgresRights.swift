@@ -50,6 +50,18 @@ struct PostgresRights {
         }
     }
 
+    /// Reads how far the numbers are, which a publisher does all the time.
+    ///
+    /// - Throws: ``OutboxError`` of kind `invalidConfiguration` where the role may not: rights on a table are none on its sequence.
+    func checkReading(sequence: String) async throws(OutboxError) {
+        do throws(OutboxError) {
+            try await connection.run(OutboxStatement("SELECT last_value FROM \(sequence)"))
+        } catch {
+            guard error.code == "42501" else { throw error }
+            throw Self.refused("run GRANT SELECT ON SEQUENCE \(sequence) for the publisher's role", error)
+        }
+    }
+
     private func carryOut(_ statements: [OutboxStatement]) async throws(OutboxError) {
         do {
             try await connection.withTransaction { transaction in

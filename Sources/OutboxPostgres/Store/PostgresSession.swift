@@ -25,6 +25,7 @@ public final class PostgresSession: OutboxSession {
     private let upkeep: PostgresUpkeep
     private let archive: PostgresArchive.Upkeep
     private let slots: PostgresSlots
+    private let settling: PostgresSettling
     // Calls of the publisher, which may overlap, meet here. Not held while anything waits.
     private let state: Mutex<State>
 
@@ -35,12 +36,17 @@ public final class PostgresSession: OutboxSession {
         _ outbox: PostgresOutbox.Configuration,
         _ connection: LibpqConnection,
         _ upkeep: PostgresUpkeep,
-        relation: Int64,
+        _ prepared: PostgresCheck.Prepared,
         archive: PostgresArchive.Upkeep
     ) {
         self.outbox = outbox
         self.connection = connection
-        self.slots = PostgresSlots(connection: connection, relation: relation)
+        self.slots = PostgresSlots(connection: connection, relation: prepared.relation, table: outbox.table)
+        self.settling = PostgresSettling(
+            table: outbox.table,
+            archives: outbox.archiveDays != nil,
+            isUTF8: prepared.isUTF8
+        )
         self.reading = PostgresReading(table: outbox.table)
         self.upkeep = upkeep
         self.archive = archive
@@ -66,6 +72,7 @@ public final class PostgresSession: OutboxSession {
 
     private func lookAtLocks() async throws(OutboxError) -> PostgresLocks {
         let locks = try await slots.look()
+        guard locks.isOfTable else { throw PostgresLocks.replaced }
         if locks.publishers > 1 { await slots.endThoseThatStandStill(for: outbox.sessionTimeout) }
         return locks
     }
@@ -93,7 +100,7 @@ public final class PostgresSession: OutboxSession {
             for slot in new { state.floor.forget(slot: slot) }
         }
         if !new.isEmpty { try await lookAtParked() }
-        return OutboxShare(slots: now, publishers: locks.publishers)
+        return OutboxShare(slots: now, publishers: locks.publishers, surplus: max(0, now.count - count))
     }
 
     // MARK: Rows
@@ -117,7 +124,7 @@ public final class PostgresSession: OutboxSession {
         while true {
             let held = try await append(request, floors, looksForHeld: looksForHeld, to: &events)
             if held.isEmpty { break }
-            try await connection.query(PostgresSettling(table: outbox.table).follow(held))
+            try await connection.query(settling.follow(held))
             // All of it again: an answer with fewer rows than were asked for says that there are no more.
             events.removeAll { $0.origin == .outbox }
         }
@@ -212,9 +219,7 @@ public final class PostgresSession: OutboxSession {
     /// Deletes and parks rows.
     @discardableResult
     public func settle(_ settlement: OutboxSettlement) async throws(OutboxError) -> Int {
-        let statements = PostgresSettling(table: outbox.table, archives: outbox.archiveDays != nil).statements(
-            settlement
-        )
+        let statements = settling.statements(settlement)
         if statements.count == 1 {
             try await connection.query(statements[0])
         } else if !statements.isEmpty {
@@ -252,7 +257,6 @@ public final class PostgresSession: OutboxSession {
     /// Deletes a batch's rows, wherever they are.
     public func conclude(_ inflight: OutboxInflight) async throws(OutboxError) {
         let ids = inflight.rows.map { OutboxEvent.ID(slot: inflight.slot, number: $0) }
-        let settling = PostgresSettling(table: outbox.table, archives: outbox.archiveDays != nil)
         for statement in settling.deletions(ids) { try await connection.query(statement) }
     }
 

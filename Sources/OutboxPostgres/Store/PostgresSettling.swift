@@ -6,9 +6,12 @@ struct PostgresSettling {
 
     let table: OutboxTable
     var archives = false
+    /// Whether the database stores any text.
+    var isUTF8 = true
 
     /// What a settlement comes to: one statement where it only deletes, which is what nearly all do.
     func statements(_ settlement: OutboxSettlement) -> [OutboxStatement] {
+        if settlement.isOfEarlierSession { return deletionsByKey(settlement.accepted) }
         var statements: [OutboxStatement] = []
         var rows: [OutboxEvent.ID] = []
         var resumed: [OutboxEvent.ID] = []
@@ -28,6 +31,21 @@ struct PostgresSettling {
     /// Rows that are done, in either table.
     func deletions(_ rows: [OutboxEvent.ID]) -> [OutboxStatement] {
         ["", "_parked"].map { delete(rows, from: table.name($0)) }
+    }
+
+    /// What an earlier session read: another row may have its number now. Nothing else of that may be changed.
+    private func deletionsByKey(_ events: [OutboxEvent]) -> [OutboxStatement] {
+        let parts: [(OutboxEvent.Origin, String)] = [(.outbox, table.name()), (.parked, table.name("_parked"))]
+        return parts.compactMap { origin, name in
+            let own = events.filter { $0.origin == origin }
+            if own.isEmpty { return nil }
+            let delete = """
+                DELETE FROM \(name) o USING unnest($1::smallint[], $2::bigint[], $3::text[]) AS done (slot, id, key)
+                WHERE o.slot = done.slot AND o.id = done.id AND o.idempotency_key = done.key
+                """
+            let keys = PostgresArray.texts(own.map(\.message.idempotencyKey))
+            return archived([delete], ids(own.map(\.id)) + [.text(keys)])
+        }
     }
 
     private func ids(_ rows: [OutboxEvent.ID]) -> [OutboxValue] {
@@ -117,12 +135,18 @@ struct PostgresSettling {
         )
     }
 
+    /// The reason may have anything that a destination answered.
+    private func storable(_ reason: String) -> String {
+        let text = reason.replacing("\0", with: "")
+        if isUTF8 { return text }
+        return text.unicodeScalars.map { $0.isASCII ? String($0) : $0.escaped(asASCII: true) }.joined()
+    }
+
     private func park(_ parking: OutboxSettlement.Parking) -> [OutboxStatement] {
         let event = parking.event
         let about: [OutboxValue] = [
             .integer(Int64(event.id.slot)), .integer(event.id.number), .integer(Int64(parking.attempts)),
-            // The reason may have anything that a destination answered.
-            .text(String(parking.reason.prefix(1_000)).replacing("\0", with: "")),
+            .text(storable(String(parking.reason.prefix(1_000)))),
         ]
         if event.origin == .outbox {
             let columns = Self.columns.split(separator: ", ").map { "o.\($0)" }.joined(separator: ", ")

@@ -5,13 +5,14 @@ struct PostgresSlots {
     let connection: LibpqConnection
     /// The table's number in `pg_class`, which is the first half of the locks' names.
     let relation: Int64
+    let table: OutboxTable
 
     /// Held by every publisher that does not close, to be counted.
     static let memberLock = 32
 
     /// Which are held, and by whom.
     func look() async throws(OutboxError) -> PostgresLocks {
-        PostgresLocks(try await connection.query(PostgresLocks.statement(relation: relation)))
+        PostgresLocks(try await connection.query(PostgresLocks.statement(relation: relation, table)))
     }
 
     /// Takes those that are free.

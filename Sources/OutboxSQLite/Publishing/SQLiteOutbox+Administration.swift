@@ -78,9 +78,8 @@
                         """,
                     arguments: [key.map { OutboxValue.bytes($0).databaseValue }, max(limit, 0)]
                 ).map { row in
-                    let (event, _) = SQLiteRows.event(row, origin: .parked)
-                    return OutboxParkedEvent(
-                        event: event,
+                    OutboxParkedEvent(
+                        event: SQLiteRows.event(row, origin: .parked),
                         attempts: Int(SQLiteRows.integer(row, 9)),
                         reason: SQLiteRows.text(row, 10),
                         parkedAt: SQLiteRows.date(row, 11),

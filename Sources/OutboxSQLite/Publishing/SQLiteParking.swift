@@ -20,7 +20,6 @@
         /// Parks an event that was given up, and the rows of its key that follow.
         ///
         /// - Returns: How many rows were parked.
-        @discardableResult
         func park(_ parking: OutboxSettlement.Parking) throws -> Int {
             let event = parking.event
             let reason = parking.reason.replacing("\0", with: "")
@@ -65,7 +64,7 @@
             return count
         }
 
-        /// Parks a row whose key has parked rows that hold it back. It is sent again with them, where they are to be.
+        /// Parks a row whose key has parked rows before it that hold it back. It is sent again with them, where they are to be.
         ///
         /// - Returns: Whether its key has such.
         func follow(_ event: OutboxEvent) throws -> Bool {
@@ -74,10 +73,12 @@
                 db.cachedStatement(
                     sql: """
                         SELECT action FROM \(table.name("_parked"))
-                        WHERE slot = ?1 AND destination = ?2 AND key = ?3 AND holds ORDER BY id DESC LIMIT 1
+                        WHERE slot = ?1 AND destination = ?2 AND key = ?3 AND id < ?4 AND holds ORDER BY id DESC LIMIT 1
                         """
                 ),
-                arguments: [event.id.slot, event.message.destination, OutboxValue.bytes(key).databaseValue]
+                arguments: [
+                    event.id.slot, event.message.destination, OutboxValue.bytes(key).databaseValue, event.id.number,
+                ]
             )
             guard let last else { return false }
             let action = String.fromDatabaseValue(last[0] as DatabaseValue)

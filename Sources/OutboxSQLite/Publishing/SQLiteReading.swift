@@ -66,33 +66,22 @@
                         AND q.action IS NULL
                 )
                 """
-            return try select("_parked", slot, after: 0, room, decided, origin: .parked).compactMap { event, fault in
-                guard let fault else {
-                    room.take(event)
-                    return event
-                }
-                try parking.park(
-                    OutboxSettlement.Parking(event: event, attempts: 0, reason: fault, withFollowers: true)
-                )
-                return nil
-            }
+            let events = try select("_parked", slot, after: 0, room, decided, origin: .parked)
+            for event in events { room.take(event) }
+            return events
         }
 
-        /// The first rows of a slot whose key is not parked. Those whose key is are parked, too, and come no more.
+        /// The first rows of a slot whose key is not parked. Those behind a parked one of their key are parked, too, and come no more. What
+        /// cannot be read comes with its defect: the publisher decides about it, and about what was read behind it.
         private func waiting(_ slot: Int, _ room: inout Room, hasParked: Bool) throws -> [OutboxEvent] {
             var events: [OutboxEvent] = []
             var last: Int64 = 0
             // A window of rows at a time; a row that is moved away makes room for another one.
             while true {
                 var moved = 0
-                for (event, fault) in try select("", slot, after: last, room, origin: .outbox) {
+                for event in try select("", slot, after: last, room, origin: .outbox) {
                     last = event.id.number
-                    if hasParked || moved > 0, try parking.follow(event) {
-                        moved += 1
-                    } else if let fault {
-                        try parking.park(
-                            OutboxSettlement.Parking(event: event, attempts: 0, reason: fault, withFollowers: true)
-                        )
+                    if hasParked, try parking.follow(event) {
                         moved += 1
                     } else {
                         room.take(event)
@@ -111,7 +100,7 @@
             _ room: Room,
             _ and: String = "",
             origin: OutboxEvent.Origin
-        ) throws -> [(OutboxEvent, fault: String?)] {
+        ) throws -> [OutboxEvent] {
             var conditions = ""
             var arguments: [any DatabaseValueConvertible] = [slot, request.destination, id]
             if let keys = request.withheldKeys[slot], !keys.isEmpty {
@@ -132,11 +121,11 @@
                 arguments: StatementArguments(arguments)
             )
             var room = room
-            var found: [(OutboxEvent, fault: String?)] = []
+            var found: [OutboxEvent] = []
             while !room.isFull, let row = try rows.next() {
-                let (event, fault) = SQLiteRows.event(row, origin: origin)
+                let event = SQLiteRows.event(row, origin: origin)
                 room.take(event)
-                found.append((event, fault))
+                found.append(event)
             }
             return found
         }

@@ -16,10 +16,8 @@
             OutboxEvent.ID(slot: Int(integer(row, 1)), number: integer(row, 0))
         }
 
-        /// The event; its headers are left out where they cannot be read.
-        ///
-        /// - Returns: And why they cannot.
-        static func event(_ row: Row, origin: OutboxEvent.Origin) -> (OutboxEvent, fault: String?) {
+        /// The event. Where its headers cannot be read they are left out, and its defect says why.
+        static func event(_ row: Row, origin: OutboxEvent.Origin) -> OutboxEvent {
             var message = OutboxMessage(
                 destination: text(row, 3),
                 topic: text(row, 4),
@@ -27,14 +25,14 @@
                 payload: bytes(row, 6),
                 idempotencyKey: text(row, 2)
             )
-            var fault: String?
+            var defect: String?
             do throws(OutboxError) {
                 (message.headers, message.attributes) = try OutboxHeaderCoding.decode(Array(text(row, 7).utf8))
             } catch {
-                fault = error.reason
+                defect = error.reason
             }
             let createdAt = Date(timeIntervalSince1970: Double(integer(row, 8)) / 1_000)
-            return (OutboxEvent(id: id(row), createdAt: createdAt, message: message, origin: origin), fault)
+            return OutboxEvent(id: id(row), createdAt: createdAt, message: message, origin: origin, defect: defect)
         }
 
         static func integer(_ row: Row, _ index: Int) -> Int64 {

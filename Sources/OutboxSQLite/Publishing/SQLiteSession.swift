@@ -151,7 +151,7 @@
         // MARK: Rows
 
         /// Reads the first rows of slots, parked ones that are to be sent again before the others. Rows that follow a parked one of
-        /// their key are parked on the way, and so are rows whose headers cannot be read.
+        /// their key are parked on the way. Rows whose headers cannot be read come with a ``OutboxDelivery/OutboxEvent/defect``.
         public func read(_ request: OutboxReadRequest) async throws(OutboxError) -> [OutboxEvent] {
             let (table, owner) = (table, owner)
             return try await transaction { db in
@@ -298,22 +298,39 @@
             }
         }
 
-        /// Gives the lease back, so that the next publisher need not wait for its end. Where the database does not let it, the next
-        /// session of this outbox takes it over.
+        /// Gives the lease back, so that the next publisher need not wait for its end. It waits a second for that at most: while the
+        /// connection that writes is busy, the lease is given back once it is free. Where the database does not let it, the next session of
+        /// this outbox takes the lease over.
         public func close() async {
-            let isFirst = state.withLock { state in
+            let (isFirst, holdsLease) = state.withLock { state in
                 defer { state.isClosed = true }
-                return !state.isClosed
+                return (!state.isClosed, state.holdsLease)
             }
             guard isFirst else { return }
             watch.wake()
-            let owner = owner
-            let giveBack = """
+            if holdsLease { outbox.orphans.insert(owner) }
+            let isOver = TimedWait<Void>()
+            // It has its place on the connection at once: what is called after this comes behind it there, too.
+            outbox.database.asyncWriteWithoutTransaction { [self] db in
+                giveBack(db)
+                isOver.resume(())
+            }
+            // Time is what is waited for: a connection that is busy, for minutes perhaps, does not say for how long.
+            _ = await isOver.value(until: .after(.seconds(1)))
+        }
+
+        private func giveBack(_ db: Database) {
+            let statement = """
                 UPDATE \(table.name("_lease")) SET owner = NULL, name = NULL, since = NULL, until = NULL WHERE owner = ?
                 """
             do {
-                try await outbox.database.transaction { db in try db.execute(sql: giveBack, arguments: [owner]) }
+                try db.inTransaction(.immediate) {
+                    try db.execute(sql: statement, arguments: [owner])
+                    return .commit
+                }
+                outbox.orphans.remove(owner)
             } catch {
+                // A call that was on its way when it was closed may have taken it.
                 if state.withLock({ $0.holdsLease }) { outbox.orphans.insert(owner) }
             }
         }

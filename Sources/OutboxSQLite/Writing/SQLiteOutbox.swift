@@ -57,7 +57,7 @@
         let database: any DatabaseWriter
         let configuration: Configuration
 
-        /// Closed sessions of this outbox that still hold the lease.
+        /// Closed sessions of this outbox that may still hold the lease.
         let orphans = OrphanedLeases()
 
         /// The names of its tables.

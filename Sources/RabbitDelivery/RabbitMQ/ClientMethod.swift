@@ -15,8 +15,6 @@ enum ClientMethod: Sendable, Equatable {
     case exchangeBind(RabbitTopology.Binding)
     case queueDeclare(RabbitTopology.Queue, passive: Bool)
     case queueBind(RabbitTopology.Binding)
-    case queuePurge(String)
-    case queueDelete(String)
     case qos(prefetch: UInt16)
     case consume(queue: String, tag: String, isExclusive: Bool, arguments: RabbitTable)
     case cancel(tag: String)
@@ -66,7 +64,7 @@ enum ClientMethod: Sendable, Equatable {
         case .cancel(let tag):
             write(.basicCancel, amqp_basic_cancel_t(consumer_tag: pool.bytes(tag), nowait: 0), target)
         case .confirmSelect: write(.confirmSelect, amqp_confirm_select_t(nowait: 0), target)
-        case .exchangeDeclare, .exchangeBind, .queueDeclare, .queueBind, .queuePurge, .queueDelete:
+        case .exchangeDeclare, .exchangeBind, .queueDeclare, .queueBind:
             encodeTopology(into: target, pool: pool)
         default: encodeConnection(into: target, pool: pool)
         }
@@ -129,14 +127,6 @@ enum ClientMethod: Sendable, Equatable {
                     nowait: 0,
                     arguments: pool.table(binding.arguments)
                 ),
-                target
-            )
-        case .queuePurge(let queue):
-            write(.queuePurge, amqp_queue_purge_t(ticket: 0, queue: pool.bytes(queue), nowait: 0), target)
-        case .queueDelete(let queue):
-            write(
-                .queueDelete,
-                amqp_queue_delete_t(ticket: 0, queue: pool.bytes(queue), if_unused: 0, if_empty: 0, nowait: 0),
                 target
             )
         default: nil

@@ -25,10 +25,6 @@ enum MethodID: UInt32 {
     case queueDeclareOk = 0x0032_000B
     case queueBind = 0x0032_0014
     case queueBindOk = 0x0032_0015
-    case queuePurge = 0x0032_001E
-    case queuePurgeOk = 0x0032_001F
-    case queueDelete = 0x0032_0028
-    case queueDeleteOk = 0x0032_0029
     case basicQos = 0x003C_000A
     case basicQosOk = 0x003C_000B
     case basicConsume = 0x003C_0014
@@ -47,8 +43,7 @@ enum MethodID: UInt32 {
     var isClientsOnly: Bool {
         switch self {
         case .connectionStartOk, .connectionTuneOk, .connectionOpen, .channelOpen, .exchangeDeclare, .exchangeBind,
-            .queueDeclare, .queueBind, .queuePurge, .queueDelete, .basicQos, .basicConsume, .basicPublish,
-            .confirmSelect:
+            .queueDeclare, .queueBind, .basicQos, .basicConsume, .basicPublish, .confirmSelect:
             true
         default: false
         }

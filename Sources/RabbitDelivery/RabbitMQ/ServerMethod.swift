@@ -125,9 +125,7 @@ enum ServerMethod: Sendable, Equatable {
                 messages: Int(method.message_count),
                 consumers: Int(method.consumer_count)
             )
-        case .exchangeDeclareOk, .exchangeBindOk, .queueBindOk, .queuePurgeOk, .queueDeleteOk, .basicQosOk,
-            .confirmSelectOk:
-            return .done(id)
+        case .exchangeDeclareOk, .exchangeBindOk, .queueBindOk, .basicQosOk, .confirmSelectOk: return .done(id)
         default: return try connectionMethod(id, decoded)
         }
     }

@@ -82,6 +82,8 @@ struct OutboxOptions: ParsableArguments {
             return value
         } catch {
             await outbox.close()
+            // What the command line names could be opened: what is wrong now is the database's.
+            if let error = error as? OutboxError { throw ToolFailure(error.toolFailure.sentence) }
             throw error
         }
     }
@@ -93,7 +95,7 @@ struct OutboxOptions: ParsableArguments {
             return Opened(administration: outbox, store: outbox) { await outbox.close() }
         }
         #if SQLite
-            if let path = Self.path(address) {
+            if let path = try Self.path(address) {
                 var configuration = SQLiteOutbox.Configuration()
                 configuration.prefix = prefix
                 guard isNew || FileManager.default.fileExists(atPath: path) else {
@@ -115,10 +117,21 @@ struct OutboxOptions: ParsableArguments {
             return settings
         }
 
-        private static func path(_ address: String) -> String? {
+        /// The file that an address names; nil where it is none of SQLite's.
+        ///
+        /// - Throws: ``ToolFailure`` where SQLite may take it for a database that is gone with the command: nothing,
+        ///   `:memory:`, and a URI (`file:x?mode=memory`), where it is built to read those.
+        private static func path(_ address: String) throws(ToolFailure) -> String? {
             guard address.hasPrefix("sqlite:") else { return nil }
             let rest = address.dropFirst("sqlite:".count)
-            return String(rest.hasPrefix("//") ? rest.dropFirst(2) : rest)
+            let path = String(rest.hasPrefix("//") ? rest.dropFirst(2) : rest)
+            guard !path.isEmpty, path != ":memory:", !path.utf8.starts(with: "file:".utf8) else {
+                throw ToolFailure(
+                    "the database's address names no file that stays: give a path, as in sqlite:/var/lib/shop/shop.db",
+                    status: ToolFailure.usageStatus
+                )
+            }
+            return path
         }
     #endif
 

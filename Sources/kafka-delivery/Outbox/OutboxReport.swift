@@ -107,24 +107,41 @@ enum OutboxReport {
     }
 
     /// As `--key` takes it, where it is not very long.
-    private static func key(_ event: OutboxEvent) -> String {
-        guard let key = event.message.key else { return "–" }
-        return Escapes.argument(for: Array(key.prefix(200))) + (key.count > 200 ? "…" : "")
+    private static func argument(_ key: [UInt8]) -> String {
+        Escapes.argument(for: Array(key.prefix(200))) + (key.count > 200 ? "…" : "")
+    }
+
+    private static func key(_ event: OutboxEvent) -> String { event.message.key.map(argument) ?? "–" }
+
+    /// What a person is shown who asks for parked events.
+    ///
+    /// - Parameters:
+    ///   - events: One more than `limit` where there are more.
+    ///   - key: The key that was asked for; nil for all.
+    ///   - limit: How many are shown.
+    static func parked(_ events: [OutboxParkedEvent], key: [UInt8]?, limit: Int, columns: Int?) -> String {
+        if events.isEmpty, let key { return "nothing with the key \"\(argument(key))\" is parked" }
+        let shown = text(Array(events.prefix(limit)), columns: columns)
+        if events.count <= limit { return shown }
+        return "\(shown)\nmore are parked than the \(limit.grouped) shown; --limit shows more"
     }
 
     static func text(_ events: [OutboxParkedEvent], columns: Int?) -> String {
         guard !events.isEmpty else { return "nothing is parked" }
+        // Most outboxes have one destination, which then says nothing.
+        let hasSeveral = Set(events.map(\.event.message.destination)).count > 1
         let rows = events.map { parked in
-            [
-                "\(parked.event.id.slot)/\(parked.event.id.number)", key(parked.event),
-                parked.event.message.topic.withoutControls, "\(parked.attempts)", time(parked.parkedAt),
-                parked.action?.rawValue ?? "–", parked.reason.withoutControls,
-            ]
+            ["\(parked.event.id.slot)/\(parked.event.id.number)", key(parked.event)]
+                + (hasSeveral ? [parked.event.message.destination.withoutControls] : []) + [
+                    parked.event.message.topic.withoutControls, "\(parked.attempts)", time(parked.parkedAt),
+                    parked.action?.rawValue ?? "–", parked.reason.withoutControls,
+                ]
         }
-        let titles: [TextTable.Column] = [
-            .init("EVENT"), .init("KEY"), .init("TOPIC", expendability: 1), .init("ATTEMPTS", isRightAligned: true),
-            .init("PARKED", expendability: 0), .init("DECIDED"), .init("REASON"),
-        ]
+        let titles: [TextTable.Column] =
+            [.init("EVENT"), .init("KEY")] + (hasSeveral ? [.init("DESTINATION", expendability: 1)] : []) + [
+                .init("TOPIC", expendability: 1), .init("ATTEMPTS", isRightAligned: true),
+                .init("PARKED", expendability: 0), .init("DECIDED"), .init("REASON"),
+            ]
         return table(titles, rows, columns).joined(separator: "\n")
     }
 

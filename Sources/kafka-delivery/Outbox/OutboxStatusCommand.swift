@@ -34,21 +34,28 @@ struct OutboxParkedCommand: AsyncParsableCommand {
     @Option(help: ArgumentHelp("Only those with this key; \\n, \\t, \\xNN and \\\\ are escapes.", valueName: "key"))
     var key: String?
 
-    @Option(help: ArgumentHelp("How many at most.", valueName: "number"))
+    @Option(parsing: .unconditional, help: ArgumentHelp("How many at most.", valueName: "number"))
     var limit: Int = 100
 
     @Flag(help: "A line of JSON for each, for programs.")
     var json = false
 
+    func validate() throws {
+        guard limit >= 1 else { throw ValidationError("--limit \(limit): 1 or more are possible.") }
+    }
+
     func run() async throws {
         let bytes = try key.map(OutboxSelection.bytes)
+        // One more says whether there are more.
+        let number = limit < Int.max ? limit + 1 : limit
         let events = try await options.withOutbox { outbox in
-            try await outbox.administration.parked(key: bytes, limit: limit)
+            try await outbox.administration.parked(key: bytes, limit: number)
         }
         if json {
-            for event in events { StandardOutput.print(OutboxReport.json(event)) }
+            for event in events.prefix(limit) { StandardOutput.print(OutboxReport.json(event)) }
         } else {
-            StandardOutput.print(OutboxReport.text(events, columns: Platform.outputColumns))
+            let text = OutboxReport.parked(events, key: bytes, limit: limit, columns: Platform.outputColumns)
+            StandardOutput.print(text)
         }
     }
 }

@@ -35,10 +35,22 @@ enum DeadLetters {
         ]
     )
 
-    static func main() async throws {
+    static func main() async {
+        do {
+            try await run()
+        } catch {
+            FileHandle.standardError.write(Data("DeadLetters: \(error)\n".utf8))
+            exit(EXIT_FAILURE)
+        }
+    }
+
+    static func run() async throws {
         let broker = try RabbitBroker(uri: ProcessInfo.processInfo.environment["RABBITMQ_URL"] ?? "amqp://localhost")
         let bank = Bank()
-        try await withRabbitPublisher(.init(broker, topology: topology)) { publisher in
+        var configuration = RabbitPublisher.Configuration(broker, topology: topology)
+        // A service waits longer for its broker; a person who has none running wants to know.
+        configuration.confirmTimeout = .seconds(10)
+        try await withRabbitPublisher(configuration) { publisher in
             for order in [
                 Order(number: 1, card: "good"), Order(number: 2, card: "expired"), Order(number: 3, card: "good"),
             ] {
