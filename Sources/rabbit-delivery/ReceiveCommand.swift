@@ -110,8 +110,9 @@ struct ReceiveCommand: AsyncParsableCommand {
         if let problem, !problem.isBrokenPipe { problems.append("standard output: \(problem.text)") }
         let doubt = AcknowledgementDoubt(
             acknowledged: acknowledged.withLock { $0 },
-            // Where all is written, what was still in hand when the channel was closed is written too.
-            late: summary.lateVerdicts + (problem == nil ? summary.unsettled : 0),
+            // Without --count what was late in the middle came again, and was written again. Where all is written, what was still in
+            // hand when the channel was closed is written too.
+            late: (count == nil ? 0 : summary.lateVerdicts) + (problem == nil ? summary.unsettled : 0),
             reachedBroker: summary.acknowledgementsReachedBroker
         )
         if let sentence = doubt.sentence { problems.append(sentence) }

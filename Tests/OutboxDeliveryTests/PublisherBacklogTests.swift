@@ -104,10 +104,60 @@ struct PublisherBacklogTests {
             actions.lazy.compactMap { if case .balance(let busy) = $0 { busy } else { nil } }.first
         )
         #expect(busy.count == 16)
-        // What is left is read as before.
-        let rest = OutboxShare(slots: busy, publishers: 2)
-        _ = state.advance(.balanced(rest, session: 0), at: start.advanced(by: .seconds(1)))
-        #expect(pending.flatMap(\.1.slots).allSatisfy(busy.contains))
+        // What is left is read as before, and so would be all where the other one has gone again.
+        for slots in [busy, Set(0..<32)] {
+            var state = state
+            let rest = OutboxShare(slots: slots, publishers: 2)
+            var next = reads(state.advance(.balanced(rest, session: 0), at: start.advanced(by: .seconds(1))))
+            for (ticket, _) in pending {
+                next += reads(state.advance(.read(ticket, []), at: start))
+                next += reads(state.advance(.waited(true, session: 0), at: start))
+            }
+            #expect(Set(next.flatMap(\.1.slots)) == slots)
+        }
+    }
+
+    // A destination that does not answer holds half of the slots, which cannot be given back; their rows for another one go on.
+    @Test func slotsThatCannotBeGivenBackAreReadAgainAndOthersAreGiven() throws {
+        var state = PublisherState(OutboxPublisher.Configuration(), destinations: ["stuck": 100, "works": 100])
+        _ = state.advance(.begin, at: start)
+        _ = state.advance(.opened(keepAlive: .seconds(3)), at: start)
+        var actions = state.advance(.balanced(.init(slots: Set(0..<16), publishers: 2), session: 0), at: start)
+        for (ticket, request) in reads(actions) where request.destination == "stuck" {
+            actions += state.advance(.read(ticket, request.slots.map { event(1, "a", slot: $0) }), at: start)
+        }
+        actions.removeAll { if case .read(_, let request) = $0 { request.destination == "stuck" } else { false } }
+        var slots = Set(0..<32)
+        actions += state.advance(.balanced(.init(slots: slots, publishers: 1), session: 0), at: start)
+        var readAfterwards: Set<Int> = []
+        for beat in 1...12 {
+            let now = start.advanced(by: .seconds(beat))
+            actions += state.advance(.timer, at: now)
+            // Much is done within a beat.
+            for round in 0..<100 where !actions.isEmpty {
+                switch actions.removeFirst() {
+                case .read(let ticket, let request) where request.destination == "stuck":
+                    actions += state.advance(.read(ticket, []), at: now)
+                case .read(let ticket, let request):
+                    if slots.count == 16 { readAfterwards.formUnion(request.slots) }
+                    let events = request.slots.flatMap { slot in
+                        (0..<request.limitPerSlot).map { event(Int64(100 * round + $0), "\(slot)", slot: slot) }
+                    }
+                    actions += state.advance(.read(ticket, events), at: now)
+                case .publish(let ticket, "works", let events):
+                    let accepted = events.map { _ in OutboxOutcome.accepted(OutboxReceipt(place: "t")) }
+                    actions += state.advance(.published(ticket, accepted), at: now)
+                case .settle(let ticket, _): actions += state.advance(.settled(ticket), at: now)
+                case .balance(let busy):
+                    slots.subtract(slots.subtracting(busy).sorted().prefix(slots.count - 16))
+                    let share = OutboxShare(slots: slots, publishers: 2, surplus: slots.count - 16)
+                    actions += state.advance(.balanced(share, session: 0), at: now)
+                default: break
+                }
+            }
+        }
+        #expect(slots == Set(0..<16))
+        #expect(readAfterwards == slots)
     }
 
     @Test func ofRowsThatAreReadInAnyOrderEachSlotHasItsOwnInTheirOrder() {

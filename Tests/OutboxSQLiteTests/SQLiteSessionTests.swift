@@ -199,7 +199,8 @@
         // GRDB's default does not wait for another process's transaction.
         @Test func aSessionThatEndedWhileTheDatabaseWasBusyLeavesItsLeaseToTheNextOneOfItsOutbox() async throws {
             let service = try await Service()
-            let outbox = try SQLiteOutbox(service.file.open { $0.busyMode = .immediateError })
+            let database = try service.file.open { $0.busyMode = .immediateError }
+            let outbox = try SQLiteOutbox(database)
             let session = try await outbox.openSession()
             #expect(try await session.balance(busy: []).slots.count == 32)
             let standby = try await service.outbox.openSession()
@@ -208,6 +209,8 @@
             let error = await #expect(throws: OutboxError.self) { try await session.balance(busy: []) }
             #expect(error?.kind == .unavailable)
             await session.close()
+            // What it began has come to its end, and to nothing.
+            try await database.writeWithoutTransaction { _ in }
             try await writer.writeWithoutTransaction { try $0.rollback() }
             // Of another process it is not known whether it is over.
             #expect(try await standby.balance(busy: []).slots.isEmpty)

@@ -4,10 +4,7 @@ struct PublisherLanes {
     typealias LaneID = PublisherTraffic.LaneID
 
     private(set) var owned: Set<Int> = []
-    /// How many slots are due to other publishers.
-    var surplus = 0
-    /// Which those are. Nothing of them is read, so that they can be given back once what is under way of them is done.
-    private(set) var yielding: Set<Int> = []
+    private var giving = SlotsToGive()
     private var lanes: [LaneID: PublisherLane] = [:]
     /// How often lanes were read.
     private var turns: UInt64 = 0
@@ -31,7 +28,8 @@ struct PublisherLanes {
     /// Those of a destination whose slots are owned.
     func own(of destination: String) -> [LaneID: PublisherLane] {
         lanes.filter {
-            $0.key.destination == destination && owned.contains($0.key.slot) && !yielding.contains($0.key.slot)
+            $0.key.destination == destination && owned.contains($0.key.slot)
+                && !giving.slots.contains($0.key.slot)
         }
     }
 
@@ -49,17 +47,16 @@ struct PublisherLanes {
         for id in lanes.keys { lanes[id]?.isDue = true }
     }
 
-    /// Chooses which slots to yield where some are due to others: any but those that a retry keeps, which go on until that is decided.
-    mutating func chooseYielding() {
-        guard surplus > 0 else {
-            yielding = []
-            return
-        }
+    /// The session was balanced, and so many of its slots are due to others.
+    mutating func note(surplus: Int) {
+        giving.note(surplus: surplus)
+    }
+
+    /// Chooses which slots are not read, for they are due to others.
+    mutating func chooseSlotsToGive() {
+        guard giving.surplus > 0 else { return }
         let kept = Set(lanes.filter(\.value.keepsSlot).map(\.key.slot))
-        let slots = owned.subtracting(kept)
-        // Those that were chosen before are nearest to their end.
-        let chosen = yielding.intersection(slots).sorted() + slots.subtracting(yielding).sorted()
-        yielding = Set(chosen.prefix(surplus))
+        giving.choose(among: owned.subtracting(kept), busy: slotsUnderWay)
     }
 
     /// These are read together.
@@ -109,7 +106,7 @@ struct PublisherLanes {
     /// - Returns: The writers that have nothing to finish.
     mutating func endSession() -> [any ExactlyOnceWriter] {
         owned = []
-        (surplus, yielding) = (0, [])
+        giving = SlotsToGive()
         let writers = lanes.values.filter { !$0.isBusy }.compactMap(\.writer)
         lanes = lanes.filter(\.value.isBusy).mapValues { lane in
             var lane = lane

@@ -132,7 +132,7 @@ struct PublisherState {
     private mutating func take(_ share: OutboxShare, at now: Instant, _ actions: inout [Action]) {
         beats.noteBalance(at: now)
         publisherCount = share.publishers
-        lanes.surplus = share.surplus
+        lanes.note(surplus: share.surplus)
         guard share.slots != lanes.owned else { return }
         release(lanes.take(share.slots, for: destinations.names), &actions)
         actions.append(.tell(.slots(share.slots, publishers: share.publishers)))
@@ -308,7 +308,7 @@ struct PublisherState {
         guard phase == .running else { return }
         // Slots may be given back meanwhile: nothing of them is read.
         if !beats.isBalancing {
-            lanes.chooseYielding()
+            lanes.chooseSlotsToGive()
             for name in destinations.names { planReads(name, at: now, &actions) }
         }
         if !isWaiting {

@@ -15,6 +15,9 @@ struct PostgresArchive {
         /// For how long a session that begins tries to make a partition whose locks others have.
         private static let patience = Duration.seconds(5)
 
+        /// What such an attempt may meet: a lock, or another process that makes the same partition.
+        private static let passing: Set = ["55P03", "23505", "42P07", "42809"]
+
         // Sessions of the outbox meet here.
         private let next = Mutex<ContinuousClock.Instant?>(nil)
 
@@ -41,12 +44,14 @@ struct PostgresArchive {
         ) async throws(OutboxError) {
             let now = ContinuousClock.now
             if try await archive.hasPlace(connection) { return await maintain(archive, settings, at: now) }
-            guard var error = await attempt(archive, settings, at: now) else { return }
-            // Another process may have made it meanwhile. A lock that another has is waited for a second each time.
+            guard var error = await attempt(archive, settings, at: now, locksWithin: .seconds(1)) else { return }
+            // Another process may have made it meanwhile, or is about to.
             while true {
                 if try await archive.hasPlace(connection) { return }
-                guard error.code == "55P03", now.duration(to: .now) < Self.patience else { break }
-                guard let next = await attempt(archive, settings, at: now) else { return }
+                guard Self.passing.contains(error.code ?? ""), now.duration(to: .now) < Self.patience else { break }
+                // Time is what is waited for: another process's transaction does not say when it ends.
+                try? await Task.sleep(for: .milliseconds(50))
+                guard let next = await attempt(archive, settings, at: now, locksWithin: .seconds(1)) else { return }
                 error = next
             }
             if error.recovery == .fixRequest {
@@ -68,12 +73,13 @@ struct PostgresArchive {
         private func attempt(
             _ archive: PostgresArchive,
             _ settings: LibpqSettings,
-            at now: ContinuousClock.Instant
+            at now: ContinuousClock.Instant,
+            locksWithin patience: Duration = .milliseconds(100)
         ) async -> OutboxError? {
             do throws(OutboxError) {
                 let connection = try await LibpqConnection.open(settings)
                 do throws(OutboxError) {
-                    try await archive.maintain(connection)
+                    try await archive.maintain(connection, locksWithin: patience)
                 } catch {
                     await connection.close()
                     throw error
@@ -125,12 +131,16 @@ struct PostgresArchive {
 
     /// Makes the partitions of today and the next two days, and drops those that are too old. Days are UTC's.
     ///
-    /// A partition is made by itself and attached, for which nothing has to wait that reads or writes the archive; a drop waits for no more
-    /// than a moment for those that read it, for everything else would wait behind it.
-    func maintain(_ connection: LibpqConnection) async throws(OutboxError) {
+    /// A partition is made by itself and attached, for which nothing has to wait that reads or writes the archive but its default
+    /// partition, where it has one; a drop waits for no more than a moment for those that read it, for everything else would wait behind it.
+    ///
+    /// - Parameter patience: For how long a partition that is made may wait for a lock.
+    func maintain(_ connection: LibpqConnection, locksWithin patience: Duration) async throws(OutboxError) {
+        let timeout = String(Int(patience / .milliseconds(1)))
         try await connection.query(
             OutboxStatement(
-                "SELECT set_config('lock_timeout', '1s', false), set_config('statement_timeout', '30s', false)"
+                "SELECT set_config('lock_timeout', $1, false), set_config('statement_timeout', '30s', false)",
+                [.text(timeout)]
             )
         )
         let archive = table.name("_archive")

@@ -16,6 +16,17 @@
             self.archives = archives
         }
 
+        /// Which of these rows are the ones that were read: another one may have a number now, in a file that was restored for instance.
+        func same(_ events: [OutboxEvent], in suffix: String) throws -> [Int64] {
+            let key = try db.cachedStatement(
+                sql: "SELECT idempotency_key FROM \(table.name(suffix)) WHERE id = ?"
+            )
+            return try events.compactMap { event in
+                let row = try Row.fetchOne(key, arguments: [event.id.number])
+                return row.map { SQLiteRows.text($0, 0) } == event.message.idempotencyKey ? event.id.number : nil
+            }
+        }
+
         /// - Parameter suffix: Of the table that the rows are in.
         func delete(_ numbers: [Int64], from suffix: String) throws {
             guard !numbers.isEmpty else { return }

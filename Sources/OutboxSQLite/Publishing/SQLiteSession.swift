@@ -175,8 +175,9 @@
                 }
                 let done = SQLiteDeletion(db, table, archives: archives)
                 for (origin, suffix) in [(OutboxEvent.Origin.outbox, ""), (.parked, "_parked")] {
+                    let events = settlement.accepted.filter { $0.origin == origin }
                     try done.delete(
-                        settlement.accepted.filter { $0.origin == origin }.map(\.id.number),
+                        settlement.isOfEarlierSession ? try done.same(events, in: suffix) : events.map(\.id.number),
                         from: suffix
                     )
                 }
