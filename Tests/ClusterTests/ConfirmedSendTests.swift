@@ -142,9 +142,9 @@ struct ConfirmedSendTests {
             }
             try await group.waitForAll()
         }
-        // A client that looks for reports at intervals takes an interval for each round: minutes, not seconds. Three
-        // seconds are the rate in the name; other tests run on the same cores.
-        #expect(start.duration(to: .now) < .seconds(30))
+        // A client that looks for reports at intervals of 100 ms or more takes three minutes and more. Three seconds are the rate in
+        // the name; other tests run on the same cores, and a sanitizer makes all of it slow.
+        #expect(start.duration(to: .now) < .seconds(150))
         await producer.close()
     }
 

