@@ -54,7 +54,7 @@ struct ExactlyOnceRefusalTests {
         )
         try fixture.mock?.inject([.messageTooLarge], into: .produce)
         // However slow the machine is, the request that is refused has more than one record.
-        try await publish(fixture, with: try fixture.destination { $0.producer.linger = .milliseconds(500) })
+        try await publish(fixture, with: try fixture.destination { $0.producer.linger = .milliseconds(20) })
         #expect(try await fixture.outbox.parked(key: nil, limit: 10).isEmpty)
         if ExactlyOnceFixture.realServers != nil { #expect(try await numbers(fixture) == Array(0..<200)) }
         await fixture.close()
