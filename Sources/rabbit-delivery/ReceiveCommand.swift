@@ -84,7 +84,7 @@ struct ReceiveCommand: AsyncParsableCommand {
         output.whenReaderGoes { Task { await consumer.close(within: .seconds(5)) } }
         // There may never be another message whose writing says so.
         output.whenFailed { Task { await consumer.close(within: .seconds(5)) } }
-        var written = 0
+        var (written, repeated) = (0, 0)
         // The output's thread counts.
         let acknowledged = Mutex(0)
         var problem: SystemError?
@@ -96,6 +96,7 @@ struct ReceiveCommand: AsyncParsableCommand {
                     acknowledged.withLock { $0 += 1 }
                 }
                 written += 1
+                if delivery.isRedelivered { repeated += 1 }
             }
             try await output.flush()
         } catch let error as SystemError {
@@ -110,9 +111,9 @@ struct ReceiveCommand: AsyncParsableCommand {
         if let problem, !problem.isBrokenPipe { problems.append("standard output: \(problem.text)") }
         let doubt = AcknowledgementDoubt(
             acknowledged: acknowledged.withLock { $0 },
-            // Without --count what was late in the middle came again, and was written again. Where all is written, what was still in
-            // hand when the channel was closed is written too.
-            late: (count == nil ? 0 : summary.lateVerdicts) + (problem == nil ? summary.unsettled : 0),
+            // What was late when a channel was lost in the middle came again, and was written again. Where all is written, what was still
+            // in hand when the channel was closed is written too.
+            late: max(summary.lateVerdicts - repeated, 0) + (problem == nil ? summary.unsettled : 0),
             reachedBroker: summary.acknowledgementsReachedBroker
         )
         if let sentence = doubt.sentence { problems.append(sentence) }

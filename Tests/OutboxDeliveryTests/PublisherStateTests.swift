@@ -55,6 +55,36 @@ struct PublisherStateTests {
         #expect(reads(actions, &state).count == 1)
     }
 
+    // Parked before it, a row of its key would come behind it when a person resumes it.
+    @Test func whatStandsBeforeARowThatCannotBeReadGoesFirst() throws {
+        var (state, first) = opened()
+        let (ticket, _) = try #require(first.first)
+        let unread = event(2, "a")
+        let broken = OutboxEvent(
+            id: unread.id,
+            createdAt: unread.createdAt,
+            message: unread.message,
+            defect: "its headers cannot be read"
+        )
+        var actions = state.advance(.read(ticket, [event(1, "a"), broken, event(3, "b")]), at: start)
+        let published = actions.compactMap { if case .publish(_, _, let events) = $0 { events } else { nil } }
+        #expect(published.map { $0.map(\.id.number) } == [[1]])
+        #expect(settlements(actions).isEmpty)
+        // Away: it is sent again, and nothing is parked before.
+        actions = state.advance(.published(ticket, [.unavailable(reason: "away")]), at: start)
+        #expect(settlements(actions).isEmpty)
+        let later = start.advanced(by: .seconds(120))
+        actions = state.advance(.timer, at: later)
+        actions += state.advance(.balanced(OutboxShare(slots: [0], publishers: 1), session: 0), at: later)
+        let (again, _) = try #require(reads(actions, &state).first)
+        _ = state.advance(.read(again, [event(1, "a"), broken, event(3, "b")]), at: later)
+        _ = state.advance(.published(again, [.accepted(OutboxReceipt(place: "t"))]), at: later)
+        actions = state.advance(.settled(again), at: later)
+        let (last, _) = try #require(reads(actions, &state).first)
+        let parked = settlements(state.advance(.read(last, [broken, event(3, "b")]), at: later)).first?.1.parked
+        #expect(parked?.map(\.event.id.number) == [2])
+    }
+
     // Numbers may have begun anew since, after a failover for instance.
     @Test func whatAnEarlierSessionReadIsDeletedAsThat() throws {
         var (state, first) = opened()

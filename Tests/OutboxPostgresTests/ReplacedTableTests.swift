@@ -15,7 +15,7 @@ struct ReplacedTableTests {
 
     // As after a failover to a server that had not heard of the first row: its number comes again.
     @Test func whatAnEarlierSessionReadIsDeletedOnlyWhereItIsThatRow() async throws {
-        let test = try await TestOutbox.make()
+        let test = try await TestOutbox.make { $0.archiveDays = 2 }
         try await test.write(OutboxMessage(topic: "lost", key: "k", payload: "1"))
         let session = try await test.outbox.openSession()
         _ = try await session.balance(busy: [])
@@ -28,9 +28,24 @@ struct ReplacedTableTests {
         #expect(new.map(\.id) == settlement.accepted.map(\.id))
         try await session.settle(settlement)
         #expect(try await session.read(Self.request).map(\.message.topic) == ["new"])
-        settlement.accepted = new
-        try await session.settle(settlement)
-        #expect(try await test.count() == 0)
+        // A row that was parked and resumed, and the archive, the same.
+        var parking = OutboxSettlement()
+        parking.parked = [.init(event: new[0], attempts: 1, reason: "no", withFollowers: false)]
+        try await session.settle(parking)
+        #expect(try await test.outbox.decide(.resume, .all) == 1)
+        _ = try await session.maintain()
+        let resumed = try await session.read(Self.request)
+        #expect(resumed.map(\.origin) == [.parked])
+        for key in ["another", resumed[0].message.idempotencyKey] {
+            #expect(try await test.count("outbox_parked") == 1)
+            var message = resumed[0].message
+            message.idempotencyKey = key
+            let (id, createdAt) = (resumed[0].id, resumed[0].createdAt)
+            settlement.accepted = [OutboxEvent(id: id, createdAt: createdAt, message: message, origin: .parked)]
+            try await session.settle(settlement)
+        }
+        #expect(try await test.count("outbox_parked") == 0)
+        #expect(try await test.count("outbox_archive") == 1)
         await session.close()
         await test.close()
     }

@@ -166,16 +166,14 @@
             let ids = try await service.store(.of("a", "1"), .of("a", "bad"))
             try await service.breakHeaders(ids[1])
             try await publishing(service.outbox, ["kafka": recorder]) {
-                // It is read more than once while its destination is away.
+                // It is read more than once while its destination is away, and what is behind it is not parked before it went.
                 try await waitUntil {
                     let count = try await service.outbox.status().parkedCount
-                    return recorder.given.count >= 3 || count == 2
+                    return recorder.given.count >= 3 || count > 0
                 }
+                #expect(try await service.outbox.status().parkedCount == 0)
                 isBack.withLock { $0 = true }
-                try await waitUntil {
-                    let count = try await service.outbox.status().parkedCount
-                    return recorder.accepted == ["1"] || count == 2
-                }
+                try await waitUntil { try await service.outbox.status().parkedCount > 0 }
             }
             #expect(recorder.accepted == ["1"])
             #expect(try await service.outbox.parked(key: nil, limit: 10).map(\.event).texts == ["bad"])

@@ -86,6 +86,23 @@
             #expect(first[0].number < second[0].number)
         }
 
+        // In a file that was restored for instance, another row has its number.
+        @Test func whatAnEarlierSessionReadIsDeletedOnlyWhereItIsThatRow() async throws {
+            let service = try await Service { $0.archiveDays = 2 }
+            try await service.store(.of("a", "1"), .of("a", "2"))
+            let session = try await service.publishing()
+            let events = try await session.all()
+            #expect(events.texts == ["1", "2"])
+            var settlement = OutboxSettlement()
+            var message = events[0].message
+            message.idempotencyKey = "another"
+            let other = OutboxEvent(id: events[0].id, createdAt: events[0].createdAt, message: message)
+            settlement.accepted = [other, events[1]]
+            settlement.isOfEarlierSession = true
+            try await session.settle(settlement)
+            #expect(try await session.all().texts == ["1"])
+        }
+
         @Test func maintainingSaysHowMuchWaits() async throws {
             let service = try await Service()
             let session = try await service.publishing()

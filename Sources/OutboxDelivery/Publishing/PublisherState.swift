@@ -160,7 +160,7 @@ struct PublisherState {
             poll = configuration.minimumPollInterval
             beats.noteRows()
         }
-        let (events, bySlot) = lanes.noteRead(
+        var (events, bySlot) = lanes.noteRead(
             events,
             of: batch.lanes,
             begun: begun,
@@ -169,24 +169,42 @@ struct PublisherState {
             maximumWithheld: configuration.maximumWithheldKeys
         )
         guard !events.isEmpty, phase == .running else { return free(traffic.end(ticket), &actions) }
-        let areSound = events.allSatisfy { $0.defect == nil }
-        if areSound, destinations.storesOnce(batch.destination) {
+        if events.contains(where: { $0.defect != nil }) {
+            // Rows that no destination takes are parked once they are the first of their slot, and what is left is read again then:
+            // what stands before them goes first, or it would come behind them where a person resumes them.
+            let first = batch.lanes.flatMap { (bySlot[$0.slot] ?? []).prefix { $0.defect != nil } }
+            guard first.isEmpty else { return park(first, of: batch, ticket, &actions) }
+            for id in batch.lanes {
+                guard let own = bySlot[id.slot], own.contains(where: { $0.defect != nil }) else { continue }
+                bySlot[id.slot] = own.prefix { $0.defect == nil }
+                lanes[id]?.isDue = true
+            }
+            events = batch.lanes.flatMap { bySlot[$0.slot] ?? [] }
+        }
+        if destinations.storesOnce(batch.destination) {
             _ = traffic.end(ticket)
             for id in batch.lanes { beginOnce(id, Array(bySlot[id.slot] ?? []), of: batch, ticket, &actions) }
-        } else if areSound {
+        } else {
             traffic.publish(events, ticket, until: now.advanced(by: configuration.batchTimeout))
             actions.append(.publish(ticket, destination: batch.destination, events))
-        } else {
-            // Rows that no destination takes are parked first; what is left is read again then.
-            var settlement = OutboxSettlement()
-            for event in events where event.defect != nil {
-                settlement.parked.append(configuration.retry.parking(event, attempts: 1, reason: event.defect ?? ""))
-                actions.append(.tell(.parked(event, reason: event.defect ?? "", attempts: 1)))
-            }
-            for id in batch.lanes { lanes[id]?.isDue = true }
-            traffic.set(.settling([]), ticket)
-            actions.append(.settle(ticket, settlement))
         }
+    }
+
+    /// Parks rows that no destination takes.
+    private mutating func park(
+        _ events: [OutboxEvent],
+        of batch: PublisherTraffic.Batch,
+        _ ticket: Int,
+        _ actions: inout [Action]
+    ) {
+        var settlement = OutboxSettlement()
+        for event in events {
+            settlement.parked.append(configuration.retry.parking(event, attempts: 1, reason: event.defect ?? ""))
+            actions.append(.tell(.parked(event, reason: event.defect ?? "", attempts: 1)))
+        }
+        for id in batch.lanes { lanes[id]?.isDue = true }
+        traffic.set(.settling([]), ticket)
+        actions.append(.settle(ticket, settlement))
     }
 
     private mutating func notePublished(

@@ -23,7 +23,8 @@ struct SlotsToGive {
         beats += 1
         guard beats > Self.patience else { return }
         beats = 1
-        stuck.formUnion(slots)
+        // Where nothing was chosen all were read for as long, and may be chosen again.
+        stuck = slots.isEmpty ? [] : stuck.union(slots)
         slots = []
     }
 
@@ -31,11 +32,10 @@ struct SlotsToGive {
     ///   - owned: Those that may be given back: not those that a retry keeps, which go on until that is decided.
     ///   - busy: Those with rows under way.
     mutating func choose(among owned: Set<Int>, busy: Set<Int>) {
-        if owned.isSubset(of: stuck) { stuck = [] }
         // Those that were chosen before are nearest to their end, and those that are idle are there.
-        let order = owned.map { slot in
-            (slots.contains(slot) ? 0 : 1, stuck.contains(slot) ? 1 : 0, busy.contains(slot) ? 1 : 0, slot)
+        let order = owned.subtracting(stuck).map { slot in
+            (slots.contains(slot) ? 0 : 1, busy.contains(slot) ? 1 : 0, slot)
         }
-        slots = Set(order.sorted(by: <).prefix(surplus).map(\.3))
+        slots = Set(order.sorted(by: <).prefix(surplus).map(\.2))
     }
 }
