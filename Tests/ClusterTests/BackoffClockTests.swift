@@ -3,7 +3,7 @@ import Testing
 @testable import KafkaDelivery
 
 /// When a message that failed comes again, on a clock that the test moves.
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct BackoffClockTests {
     private struct Failure: Error {}
 

@@ -2,7 +2,7 @@ import KafkaDelivery
 import Testing
 
 /// Batches that wait for more while their partition is sought elsewhere.
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct BatchSeekTests {
     @Test(arguments: [1, 3])
     func aBatchHasNothingFromBeforeASeekOfItsPartition(offset: Int64) async throws {

@@ -4,7 +4,7 @@ import Synchronization
 import Testing
 
 /// `send(contentsOf:)`: one result for each message, in order, whatever becomes of it and of the others.
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct BatchSendTests {
     /// A batch of at most a thousand messages that has been handed over, and waits: a task on the producer's thread does not
     /// give way before that.

@@ -4,7 +4,7 @@ import Testing
 
 /// When closing returns librdkafka's threads have ended, although the application still has what it closed: `exit` would take
 /// OpenSSL apart under them.
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct ClientEndTests {
     // Far from a deadline that is waited out, and enough for a busy machine.
     private static let slack = Duration.seconds(10)

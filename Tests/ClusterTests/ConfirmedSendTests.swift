@@ -4,7 +4,7 @@ import KafkaDeliveryTesting
 import MetricsTestKit
 import Testing
 
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct ConfirmedSendTests {
     @Test func aConfirmedSendIsAtTheReportedPartitionAndOffset() async throws {
         let cluster = try TestCluster()

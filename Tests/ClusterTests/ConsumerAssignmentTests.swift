@@ -3,7 +3,7 @@ import KafkaDeliveryTesting
 import Testing
 
 /// Partitions that are named instead of given out by a group.
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct ConsumerAssignmentTests {
     private func configuration(
         _ cluster: TestCluster,

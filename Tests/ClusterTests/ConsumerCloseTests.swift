@@ -4,7 +4,7 @@ import ServiceLifecycle
 import Testing
 
 /// Closing ends within its deadline in every state. What it may take longer is the machine's scheduling.
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct ConsumerCloseTests {
     // Far from the 30 s and more of a time-out that is waited out, and enough for a busy machine.
     private static let slack = Duration.seconds(10)

@@ -3,7 +3,7 @@ import KafkaDeliveryTesting
 import Testing
 
 /// What one period of owning a partition may not do to the next.
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct ConsumerGenerationTests {
     /// The listener on a partition's queue belongs to librdkafka's queue, which both generations share.
     @Test func aDeliveryOfAnOldGenerationThatIsLetGoOfDoesNotSilenceTheNewOne() async throws {

@@ -3,7 +3,7 @@ import KafkaDeliveryTesting
 import Testing
 
 /// Standing still.
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct ConsumerPauseTests {
     @Test func aPausedPartitionHandsOutNothingAndGoesOnWhereItStood() async throws {
         let cluster = try TestCluster()

@@ -3,7 +3,7 @@ import KafkaDeliveryTesting
 import Testing
 
 /// Knowing where one is.
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct ConsumerPositionTests {
     @Test func watermarksCommittedOffsetsAndLagAreWhatTheBrokersSay() async throws {
         let cluster = try TestCluster()

@@ -3,7 +3,7 @@ import KafkaDeliveryTesting
 import Testing
 
 /// Going elsewhere.
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct ConsumerSeekTests {
     @Test func whatWasFetchedBeforeASeekIsNeverHandedOut() async throws {
         let cluster = try TestCluster()

@@ -2,7 +2,7 @@ import KafkaDelivery
 import Testing
 
 /// What a dead letter says of its original, and of its own time.
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct DeadLetterTests {
     struct Failure: Error {}
 

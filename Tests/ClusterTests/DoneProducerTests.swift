@@ -5,7 +5,7 @@ import MetricsTestKit
 import Testing
 
 /// A producer that is done says nothing of the messages whose copies it does not send: they wait for another producer.
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct DoneProducerTests {
     struct Failure: Error {}
 

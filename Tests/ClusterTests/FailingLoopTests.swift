@@ -3,7 +3,7 @@ import KafkaDeliveryTesting
 import Testing
 
 /// A handler's error ends the loop where there is nowhere to put its message, whatever the loop's other tasks wait for.
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct FailingLoopTests {
     struct Failure: Error {}
 

@@ -5,7 +5,7 @@ import Testing
 
 /// What happens when handling a message fails: it is handed over again, in its place, until it is handled or stored as a
 /// dead letter. Nothing is skipped.
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct FailureHandlingTests {
     struct Failure: Error {}
 

@@ -4,7 +4,7 @@ import KafkaDeliveryTesting
 import Testing
 
 /// What clients make of a bad network. The faults are the relay's, so all of it holds for a real cluster too.
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct FaultRelayTests {
     private func routed(_ cluster: TestCluster, _ relay: FaultRelay) -> KafkaProducer.Configuration {
         var configuration = cluster.producerConfiguration()

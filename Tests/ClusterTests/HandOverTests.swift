@@ -3,7 +3,7 @@ import KafkaDeliveryTesting
 import Testing
 
 /// Dead letters that can never be stored, in the application's hands.
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct HandOverTests {
     struct Failure: Error, CustomStringConvertible { var description: String { "the store is away" } }
 

@@ -3,7 +3,7 @@ import KafkaDeliveryTesting
 import Testing
 
 /// What a consumer does for each of its partitions it must not do for each of all the others.
-@Suite(.enabled(if: TestCluster.isMock, "makes ten thousand partitions"), .timeLimit(.minutes(2)))
+@Suite(.enabled(if: TestCluster.isMock, "makes ten thousand partitions"), .timeLimit(.minutes(5)))
 struct ManyPartitionsTests {
     @Test func aConsumerOfTenThousandPartitionsClosesByItsDeadline() async throws {
         let cluster = try TestCluster()

@@ -4,7 +4,7 @@ import MetricsTestKit
 import Testing
 
 /// What the metrics backend is told, by the names that the documentation has.
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct MetricsTests {
     @Test func aProducerTellsWhatItSentConfirmedAndFailed() async throws {
         let cluster = try TestCluster()

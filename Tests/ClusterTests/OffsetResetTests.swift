@@ -4,7 +4,7 @@ import KafkaDeliveryTesting
 import Testing
 
 /// An offset tells a message within one life of a log.
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct OffsetResetTests {
     private static func partition(_ topic: String) -> KafkaTopicPartition { .init(topic: topic, partition: 0) }
 

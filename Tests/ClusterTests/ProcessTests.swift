@@ -4,7 +4,7 @@ import KafkaDeliveryTesting
 import Testing
 
 /// What holds for a process of its own: the tool, seen from outside.
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct ProcessTests {
     /// The tool, where `swift build --build-tests` puts it.
     private static let program = URL(fileURLWithPath: CommandLine.arguments[0]).deletingLastPathComponent()

@@ -4,7 +4,7 @@ import ServiceLifecycle
 import Testing
 
 /// However a producer ends, every send has exactly one outcome, and the end comes by its deadline.
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct ProducerCloseTests {
     @Test func closingWithAThousandSendsInFlightGivesEachItsReport() async throws {
         let cluster = try TestCluster()

@@ -3,7 +3,7 @@ import KafkaDeliveryTesting
 import Testing
 
 /// Tasks that prefer the producer's thread: they run there, together with its reports, and outlive it.
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct ProducerExecutorTests {
     @Test func whatPrefersTheExecutorRunsOnOneThreadAndComesBackThere() async throws {
         let cluster = try TestCluster()

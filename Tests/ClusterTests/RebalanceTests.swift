@@ -44,7 +44,7 @@ private struct Record: Sendable {
     }
 }
 
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct RebalanceTests {
     typealias Strategy = KafkaConsumer.Configuration.AssignmentStrategy
 

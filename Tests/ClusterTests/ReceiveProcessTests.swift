@@ -4,7 +4,7 @@ import KafkaDeliveryTesting
 import Testing
 
 /// `kafka-delivery receive`, seen from outside.
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 final class ReceiveProcessTests {
     private let folder = FileManager.default.temporaryDirectory
         .appendingPathComponent("kafka-delivery-\(UInt64.random(in: 0 ... .max))")

@@ -4,7 +4,7 @@ import ServiceLifecycle
 import Testing
 
 /// What was redriven is remembered, for each dead letter by itself, and what was left stays.
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct RedriveMemoryTests {
     @Test func aFilteredRunLeavesTheOthersForALaterOneAndNothingIsRedrivenTwice() async throws {
         let fixture = try await RedriveFixture()

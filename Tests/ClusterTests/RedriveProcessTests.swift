@@ -4,7 +4,7 @@ import KafkaDeliveryTesting
 import Testing
 
 /// `kafka-delivery redrive` and `demo`, seen from outside.
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct RedriveProcessTests {
     private static func tool(_ arguments: [String]) throws -> ChildProcess {
         let folder = URL(fileURLWithPath: CommandLine.arguments[0]).deletingLastPathComponent()

@@ -3,7 +3,7 @@ import KafkaDeliveryTesting
 import Testing
 
 /// Dead letters are sent again to where they came from: none is lost, and none is sent twice by surprise.
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct RedriveTests {
     @Test func aDeadLetterReturnsToWhereItCameFromAsItWas() async throws {
         let fixture = try await RedriveFixture(partitions: 3)

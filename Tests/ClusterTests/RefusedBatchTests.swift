@@ -5,7 +5,7 @@ import Testing
 @testable import KafkaDelivery
 
 /// A broker refuses a batch as a whole, also where one of its messages is at fault. No good message is called impossible.
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct RefusedBatchTests {
     /// Sends messages to a topic that the producer knows, in one batch.
     private static func sendTogether(

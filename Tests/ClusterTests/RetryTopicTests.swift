@@ -3,7 +3,7 @@ import KafkaDelivery
 import Testing
 
 /// The non-blocking form of trying again: a message that fails waits in a topic of its own, and what comes after it goes on.
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct RetryTopicClusterTests {
     struct Failure: Error, CustomStringConvertible {
         let description = "not today"

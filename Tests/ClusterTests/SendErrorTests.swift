@@ -3,7 +3,7 @@ import KafkaDeliveryTesting
 import Testing
 
 /// Each failure gives one error, and the error says rightly whether the message may be stored.
-@Suite(.enabled(if: TestCluster.isMock, "injects faults"), .timeLimit(.minutes(2)))
+@Suite(.enabled(if: TestCluster.isMock, "injects faults"), .timeLimit(.minutes(5)))
 struct SendErrorTests {
     private func failure(
         _ producer: KafkaProducer,

@@ -3,7 +3,7 @@ import KafkaDeliveryTesting
 import Testing
 
 /// Where partitions begin for applications that keep offsets themselves.
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct StartingOffsetTests {
     private struct Failure: Error {}
 

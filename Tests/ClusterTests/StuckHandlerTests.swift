@@ -3,7 +3,7 @@ import KafkaDeliveryTesting
 import Testing
 
 /// Handlers that hang.
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct StuckHandlerTests {
     @Test func aDeliveryThatIsInHandForTooLongIsToldOnceForEachAttempt() async throws {
         let cluster = try TestCluster()

@@ -88,7 +88,7 @@ struct TransactionFault: CustomStringConvertible {
 /// Errors at every step of a transaction's protocol: those that pass are not seen, those that require it abort, and a
 /// producer that cannot go on says so until it is made anew. Whatever happened, the deliveries are handed out again, and
 /// everything is done once in the end.
-@Suite(.enabled(if: TestCluster.isMock, "injects faults"), .timeLimit(.minutes(2)))
+@Suite(.enabled(if: TestCluster.isMock, "injects faults"), .timeLimit(.minutes(5)))
 struct TransactionFaultTests {
     /// A consumer with a delivery for each fault, and a producer.
     private struct Fixture {

@@ -6,7 +6,7 @@ import Testing
 
 /// A transactional producer that the coordinator does not let initialise now, or at all: nothing has begun, so the next use tries
 /// again.
-@Suite(.enabled(if: TestCluster.isMock, "injects faults"), .timeLimit(.minutes(2)))
+@Suite(.enabled(if: TestCluster.isMock, "injects faults"), .timeLimit(.minutes(5)))
 struct TransactionInitialisationTests {
     @Test func aProducerWhoseEarlierTransactionIsStillBeingEndedIsToldToTryAgain() async throws {
         let cluster = try TestCluster()

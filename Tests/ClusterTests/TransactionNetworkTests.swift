@@ -5,7 +5,7 @@ import Testing
 
 /// A network that fails in the middle of a transaction: in the end each is committed once or not at all, and whoever asked
 /// for it is told which, or that nobody knows.
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct TransactionNetworkTests {
     /// Topics, and a producer and a consumer of which the producer's connections go through a relay.
     private struct Fixture {

@@ -3,7 +3,7 @@ import KafkaDeliveryTesting
 import Testing
 
 /// Coordinators that do not answer, move or are away, in the middle of a transaction.
-@Suite(.enabled(if: TestCluster.isMock, "injects faults"), .timeLimit(.minutes(2)))
+@Suite(.enabled(if: TestCluster.isMock, "injects faults"), .timeLimit(.minutes(5)))
 struct TransactionOutageTests {
     @Test func aCommitThatIsNotAnsweredIsUnknownAndTheNextTransactionWorks() async throws {
         let cluster = try TestCluster()

@@ -3,7 +3,7 @@ import KafkaDeliveryTesting
 import Testing
 
 /// Who may use a producer, and until when.
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct TransactionOwnerTests {
     @Test func closingInsideOfATransactionAbortsIt() async throws {
         let cluster = try TestCluster()

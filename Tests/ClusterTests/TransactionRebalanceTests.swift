@@ -3,7 +3,7 @@ import KafkaDeliveryTesting
 import Testing
 
 /// A group that rebalances inside of a transaction.
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct TransactionRebalanceTests {
     private static func prepare(
         _ cluster: TestCluster,

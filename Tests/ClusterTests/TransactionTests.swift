@@ -3,7 +3,7 @@ import KafkaDeliveryTesting
 import Testing
 
 /// A transaction is stored as a whole or not at all, and whoever asked for it is told which.
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct TransactionTests {
     @Test func whatIsSentInATransactionIsStoredWhenItReturns() async throws {
         let cluster = try TestCluster()

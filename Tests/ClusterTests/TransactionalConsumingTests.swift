@@ -3,7 +3,7 @@ import KafkaDeliveryTesting
 import Testing
 
 /// What was consumed and what was sent because of it are one: both count, or neither.
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct TransactionalConsumingTests {
     /// A topic with messages "0", "1" and so on, one to write to, and the settings of a consumer.
     private static func prepare(

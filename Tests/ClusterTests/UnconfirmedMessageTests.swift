@@ -4,7 +4,7 @@ import Testing
 
 /// A broker refuses a producer's first request to a partition and takes those that were under way behind it, as one does that has
 /// just become the partition's leader: it knows nothing of the producer, and any sequence number may be the first.
-@Suite(.enabled(if: TestCluster.isMock, "injects faults"), .timeLimit(.minutes(2)))
+@Suite(.enabled(if: TestCluster.isMock, "injects faults"), .timeLimit(.minutes(5)))
 struct UnconfirmedMessageTests {
     private static let values = ["0", "1", "2", "3", "4"]
 

@@ -3,7 +3,7 @@ import KafkaDeliveryTesting
 import Testing
 
 /// Verdicts from everywhere at once, and a partition that goes away while deliveries are in every state.
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct VerdictRaceTests {
     private struct Failure: Error, CustomStringConvertible {
         let description: String

@@ -5,7 +5,7 @@
     import Testing
 
     /// What a server of any kind makes of a send.
-    @Suite(.timeLimit(.minutes(2))) struct HTTPDestinationTests {
+    @Suite(.timeLimit(.minutes(5))) struct HTTPDestinationTests {
         // MARK: What arrives
 
         @Test func aRequestArrivesAsItWasGiven() async throws {

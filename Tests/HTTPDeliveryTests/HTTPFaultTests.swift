@@ -5,7 +5,7 @@
     import Testing
 
     /// What becomes of a send whose answer does not come, does not end, or is not waited for.
-    @Suite(.timeLimit(.minutes(2))) struct HTTPFaultTests {
+    @Suite(.timeLimit(.minutes(5))) struct HTTPFaultTests {
         // MARK: No answer
 
         @Test func aServerThatSaysNothingLeavesTheOutcomeUnknown() async throws {

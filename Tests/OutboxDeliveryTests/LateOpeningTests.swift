@@ -4,7 +4,7 @@ import Testing
 @testable import OutboxDelivery
 
 /// A store that opens a session when the publisher has ended.
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct LateOpeningTests {
     /// Opens when it is told to, also where its task is cancelled.
     private struct Store: OutboxStore {

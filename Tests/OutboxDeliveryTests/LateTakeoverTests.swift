@@ -10,7 +10,7 @@ import Testing
 #endif
 
 /// A destination that takes a slot over when the publisher has ended: what it has made by then is closed.
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct LateTakeoverTests {
     private struct Store: OutboxStore {
         let notesBatches = true

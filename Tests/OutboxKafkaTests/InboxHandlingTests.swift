@@ -4,7 +4,7 @@ import OutboxKafka
 import Testing
 
 /// Consuming through an inbox whose database fails, or whose messages are given up.
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct InboxHandlingTests {
     private struct Failure: Error {}
 

@@ -4,7 +4,7 @@ import OutboxKafka
 import Testing
 
 /// Loops over an inbox that end, and those that come after them on the same consumer.
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct InboxLoopTests {
     private struct Failure: Error {}
 

@@ -5,7 +5,7 @@ import OutboxDelivery
 import OutboxKafka
 import Testing
 
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct KafkaDestinationTests {
     private func events(_ messages: [OutboxMessage]) -> [OutboxEvent] {
         messages.enumerated().map { index, message in

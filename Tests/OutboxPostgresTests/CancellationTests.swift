@@ -4,7 +4,7 @@ import Testing
 @testable import OutboxPostgres
 
 /// What becomes of a statement whose task does not wait for it any more, at the server too.
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct CancellationTests {
     private func pid(_ connection: LibpqConnection) async throws -> Int64 {
         try #require(try await connection.query(OutboxStatement("SELECT pg_backend_pid()")).integer(0, 0))

@@ -4,7 +4,7 @@ import Testing
 
 @testable import OutboxPostgres
 
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct CheckTests {
     // A pooler makes a process number up when it is connected to, and leaves what is set in a session to the next client.
     @Test func aPublisherBehindAPoolerIsRefusedBeforeItSetsOrLocksAnything() async throws {

@@ -3,7 +3,7 @@ import Testing
 
 @testable import OutboxPostgres
 
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct DeletionTests {
     private static let request = OutboxReadRequest(
         destination: "kafka",

@@ -5,7 +5,7 @@ import Testing
 
 /// PostgreSQL reads each statement that the documentation shows, so that none of them rots. Other clients than this package's are not
 /// compiled here, but what they would send is.
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct DocumentationTests {
     private static let pages = [
         "README.md", "Sources/OutboxDelivery/Documentation.docc/OutboxDelivery.md",

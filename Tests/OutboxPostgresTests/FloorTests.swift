@@ -3,7 +3,7 @@ import Testing
 
 @testable import OutboxPostgres
 
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct FloorTests {
     private let lane = PostgresFloor.Lane(slot: 3, destination: "kafka")
 

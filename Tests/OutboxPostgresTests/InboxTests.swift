@@ -4,7 +4,7 @@ import Testing
 
 @testable import OutboxPostgres
 
-@Suite(.timeLimit(.minutes(2))) struct PostgresInboxTests {
+@Suite(.timeLimit(.minutes(5))) struct PostgresInboxTests {
     private struct Failure: Error {}
 
     private let place = InboxPlace(topic: "t", partition: 3)

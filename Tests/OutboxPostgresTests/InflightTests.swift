@@ -3,7 +3,7 @@ import Testing
 
 @testable import OutboxPostgres
 
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct InflightTests {
     private func inflight(_ slot: Int, _ number: Int64, _ rows: [Int64]) -> OutboxInflight {
         OutboxInflight(slot: slot, destination: "kafka\"'", number: number, topic: "orders", rows: rows)

@@ -6,7 +6,7 @@ import Testing
 @testable import OutboxPostgres
 
 /// A task that gets no turn for longer than connecting may take, as on a machine that is busy with something else.
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct LateTaskTests {
     /// Runs a task's parts at once, and while it is held none.
     private final class HeldExecutor: TaskExecutor {

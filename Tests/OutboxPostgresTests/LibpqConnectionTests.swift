@@ -3,7 +3,7 @@ import OutboxDelivery
 import OutboxPostgres
 import Testing
 
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct LibpqConnectionTests {
     private func number(_ rows: LibpqRows) -> Int64? { rows.integer(0, 0) }
 

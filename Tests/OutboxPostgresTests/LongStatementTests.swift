@@ -5,7 +5,7 @@ import Testing
 
 @testable import OutboxPostgres
 
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct LongStatementTests {
     /// An outbox whose session lets each row that is read take a while.
     private func slow() async throws -> (TestOutbox, PostgresSession) {

@@ -5,7 +5,7 @@ import Testing
 @testable import OutboxPostgres
 
 /// While libpq looks a name up the connection's thread cannot be reached.
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct NameServerTests {
     /// A name server that does not answer until it is let go.
     private final class NameServer: Sendable {

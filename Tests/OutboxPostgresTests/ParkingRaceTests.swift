@@ -3,7 +3,7 @@ import Testing
 
 @testable import OutboxPostgres
 
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct ParkingRaceTests {
     private func request(_ limit: Int = 100, slots: [Int] = Array(0..<32)) -> OutboxReadRequest {
         OutboxReadRequest(destination: "kafka", slots: slots, limitPerSlot: limit, maximumBytes: 1_000_000)

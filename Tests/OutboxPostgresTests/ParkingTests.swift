@@ -2,7 +2,7 @@ import OutboxDelivery
 import OutboxPostgres
 import Testing
 
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct ParkingTests {
     private func rejecting(_ topic: String, until mended: Flag, isRetriable: Bool = true) -> Recorder {
         Recorder { event in

@@ -2,7 +2,7 @@ import OutboxDelivery
 import OutboxPostgres
 import Testing
 
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct PreparedStatementTests {
     private func connect(_ maximum: Int, to database: TestDatabase) async throws -> LibpqConnection {
         var settings = database.settings

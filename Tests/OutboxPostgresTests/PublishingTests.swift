@@ -4,7 +4,7 @@ import OutboxPostgres
 import Synchronization
 import Testing
 
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct PublishingTests {
     @Test func whatIsCommittedIsPublishedInOrderAndDeleted() async throws {
         let test = try await TestOutbox.make()

@@ -4,7 +4,7 @@ import OutboxTesting
 import Testing
 
 /// Tables that are not what a session began with, and databases that do not store any text.
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct ReplacedTableTests {
     private static let request = OutboxReadRequest(
         destination: "kafka",

@@ -4,7 +4,7 @@ import OutboxPostgres
 import OutboxTesting
 import Testing
 
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct RestoreTests {
     // Nothing stored depends on transaction ids, which begin anew in another cluster.
     @Test func whatWaitsInADumpIsPublishedFromANewClusterAndNewRowsAfterIt() async throws {

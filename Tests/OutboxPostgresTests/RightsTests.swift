@@ -3,7 +3,7 @@ import OutboxPostgres
 import Testing
 
 /// What a publisher could not delete or park it would send again and again: it is refused before it sends anything.
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct RightsTests {
     /// An outbox, and its database as a role sees it that may do what a publisher does.
     private struct Limited {

@@ -2,7 +2,7 @@ import OutboxDelivery
 import OutboxPostgres
 import Testing
 
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct SchemaTests {
     @Test func migratingTwiceOrAtTheSameTimeDoesItOnce() async throws {
         let database = try await TestDatabase.make()

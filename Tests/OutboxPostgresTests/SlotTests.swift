@@ -3,7 +3,7 @@ import Testing
 
 @testable import OutboxPostgres
 
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct SlotTests {
     private func slots(_ session: PostgresSession, busy: Set<Int> = []) async throws -> OutboxShare {
         try await session.balance(busy: busy)

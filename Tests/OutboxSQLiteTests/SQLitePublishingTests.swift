@@ -7,7 +7,7 @@
     import Testing
 
     /// The publisher over SQLite, from the commit to the destination.
-    @Suite(.timeLimit(.minutes(2))) struct SQLitePublishingTests {
+    @Suite(.timeLimit(.minutes(5))) struct SQLitePublishingTests {
         /// A destination that a test tells what to answer, and that notes what it was given.
         final class Recorder: OutboxDestination {
             private let state = Mutex<(given: [String], accepted: [String])>(([], []))

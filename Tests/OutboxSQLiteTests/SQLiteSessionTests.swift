@@ -6,7 +6,7 @@
     import Synchronization
     import Testing
 
-    @Suite(.timeLimit(.minutes(2))) struct SQLiteSessionTests {
+    @Suite(.timeLimit(.minutes(5))) struct SQLiteSessionTests {
         // MARK: Reading
 
         @Test func rowsOfASlotComeInOrderUpToTheLimit() async throws {

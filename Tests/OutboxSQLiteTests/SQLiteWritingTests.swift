@@ -4,7 +4,7 @@
     import OutboxSQLite
     import Testing
 
-    @Suite(.timeLimit(.minutes(2))) struct SQLiteWritingTests {
+    @Suite(.timeLimit(.minutes(5))) struct SQLiteWritingTests {
         struct Rollback: Error {}
 
         @Test func aMessageIsReadOnceItsTransactionIsCommitted() async throws {
