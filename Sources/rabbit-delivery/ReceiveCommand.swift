@@ -84,19 +84,22 @@ struct ReceiveCommand: AsyncParsableCommand {
         output.whenReaderGoes { Task { await consumer.close(within: .seconds(5)) } }
         // There may never be another message whose writing says so.
         output.whenFailed { Task { await consumer.close(within: .seconds(5)) } }
-        var (written, repeated) = (0, 0)
-        // The output's thread counts.
-        let acknowledged = Mutex(0)
+        var written = 0
+        // The output's thread counts, and how many were late and have not come again.
+        let acknowledged = Mutex((count: 0, late: 0))
         var problem: SystemError?
         var iterator = consumer.deliveries.makeAsyncIterator()
         do {
             while written < count ?? .max, let delivery = try await iterator.next() {
                 try await output.write(line(delivery)) {
+                    acknowledged.withLock { acknowledged in
+                        acknowledged.count += 1
+                        if delivery.isRedelivered { acknowledged.late = max(acknowledged.late - 1, 0) }
+                        if !delivery.isCurrent { acknowledged.late += 1 }
+                    }
                     delivery.acknowledge()
-                    acknowledged.withLock { $0 += 1 }
                 }
                 written += 1
-                if delivery.isRedelivered { repeated += 1 }
             }
             try await output.flush()
         } catch let error as SystemError {
@@ -109,11 +112,11 @@ struct ReceiveCommand: AsyncParsableCommand {
         var problems: [String] = []
         // The reader has gone, and that is how `receive … | head` is meant to end.
         if let problem, !problem.isBrokenPipe { problems.append("standard output: \(problem.text)") }
+        let counts = acknowledged.withLock { $0 }
         let doubt = AcknowledgementDoubt(
-            acknowledged: acknowledged.withLock { $0 },
-            // What was late when a channel was lost in the middle came again, and was written again. Where all is written, what was still
-            // in hand when the channel was closed is written too.
-            late: max(summary.lateVerdicts - repeated, 0) + (problem == nil ? summary.unsettled : 0),
+            acknowledged: counts.count,
+            // Where all is written, what was still in hand when the channel was closed is written too.
+            late: counts.late + (problem == nil ? summary.unsettled : 0),
             reachedBroker: summary.acknowledgementsReachedBroker
         )
         if let sentence = doubt.sentence { problems.append(sentence) }

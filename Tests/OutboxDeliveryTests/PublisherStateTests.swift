@@ -85,6 +85,16 @@ struct PublisherStateTests {
         #expect(parked?.map(\.event.id.number) == [2])
     }
 
+    @Test func aRowThatCannotBeReadIsParkedAtOnceWhereNoneOfItsKeyStandsBeforeIt() throws {
+        var (state, first) = opened()
+        let (ticket, _) = try #require(first.first)
+        let unread = event(2, "b")
+        let broken = OutboxEvent(id: unread.id, createdAt: unread.createdAt, message: unread.message, defect: "headers")
+        let actions = state.advance(.read(ticket, [event(1, "a"), broken, event(3, "b")]), at: start)
+        #expect(settlements(actions).first?.1.parked.map(\.event.id.number) == [2])
+        #expect(reads(state.advance(.settled(ticket), at: start), &state).count == 1)
+    }
+
     // Numbers may have begun anew since, after a failover for instance.
     @Test func whatAnEarlierSessionReadIsDeletedAsThat() throws {
         var (state, first) = opened()

@@ -170,9 +170,9 @@ struct PublisherState {
         )
         guard !events.isEmpty, phase == .running else { return free(traffic.end(ticket), &actions) }
         if events.contains(where: { $0.defect != nil }) {
-            // Rows that no destination takes are parked once they are the first of their slot, and what is left is read again then:
+            // Rows that no destination takes are parked once they are the first of their key, and what is left is read again then:
             // what stands before them goes first, or it would come behind them where a person resumes them.
-            let first = batch.lanes.flatMap { (bySlot[$0.slot] ?? []).prefix { $0.defect != nil } }
+            let first = batch.lanes.flatMap { Self.defectsAtTheirHeads(bySlot[$0.slot] ?? []) }
             guard first.isEmpty else { return park(first, of: batch, ticket, &actions) }
             for id in batch.lanes {
                 guard let own = bySlot[id.slot], own.contains(where: { $0.defect != nil }) else { continue }
@@ -187,6 +187,16 @@ struct PublisherState {
         } else {
             traffic.publish(events, ticket, until: now.advanced(by: configuration.batchTimeout))
             actions.append(.publish(ticket, destination: batch.destination, events))
+        }
+    }
+
+    /// A slot's rows that no destination takes, and before which none of their key stands that one may take.
+    private static func defectsAtTheirHeads(_ events: ArraySlice<OutboxEvent>) -> [OutboxEvent] {
+        var sound: Set<PublisherLane.Subject> = []
+        return events.filter { event in
+            let subject = PublisherLane.Subject(event)
+            if event.defect == nil { sound.insert(subject) }
+            return event.defect != nil && !sound.contains(subject)
         }
     }
 
