@@ -112,7 +112,8 @@ public struct OutboxShare: Sendable, Hashable {
     public var slots: Set<Int>
     /// How many publishers share them, this one included.
     public var publishers: Int
-    /// How many of the slots are due to others, and were busy: the publisher leaves so many unread until it has given them back.
+    /// How many of the slots are due to others, and were busy. The publisher reads nothing of so many, so that the next calls find them
+    /// idle; of one that stays busy for three calls it reads again, and chooses another one.
     public var surplus: Int
 
     /// A share.
