@@ -17,6 +17,10 @@ extension MockCluster {
     /// message stored, even where its meaning is that it may be. For that, delay the answer of a request that
     /// succeeds (``InjectedError/none``) and take the broker down meanwhile.
     ///
+    /// Answer no commit with ``InjectedError/notCoordinator`` or ``InjectedError/coordinatorNotAvailable`` while the member
+    /// may be joining: it leaves the connection on which its join waits, of which the mock then hears nothing, and its next
+    /// join ends the process (`SIGABRT`).
+    ///
     /// - Parameters:
     ///   - errors: the errors, at most ``maximumErrors``. ``InjectedError/none`` lets a request through.
     ///   - kind: the kind of request.
