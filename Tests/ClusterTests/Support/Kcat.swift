@@ -38,7 +38,8 @@ struct Kcat {
     }
 
     func run(_ arguments: [String], input: Data = Data()) async throws -> Data {
-        let arguments = ["-b", bootstrapServers.joined(separator: ",")] + arguments
+        // kcat gives a topic's metadata five seconds, which are over where brokers are slow and the machine is busy.
+        let arguments = ["-b", bootstrapServers.joined(separator: ","), "-m", "60"] + arguments
         let process = try ChildProcess("kcat", arguments)
         return try await withCheckedThrowingContinuation { continuation in
             Thread.detachNewThread {
