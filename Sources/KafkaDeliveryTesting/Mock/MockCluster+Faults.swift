@@ -17,9 +17,9 @@ extension MockCluster {
     /// message stored, even where its meaning is that it may be. For that, delay the answer of a request that
     /// succeeds (``InjectedError/none``) and take the broker down meanwhile.
     ///
-    /// Answer no commit with ``InjectedError/notCoordinator`` or ``InjectedError/coordinatorNotAvailable`` while the member
-    /// may be joining: it leaves the connection on which its join waits, of which the mock then hears nothing, and its next
-    /// join ends the process (`SIGABRT`).
+    /// While a member may be joining or syncing, answer no commit with ``InjectedError/notCoordinator`` or
+    /// ``InjectedError/coordinatorNotAvailable``, and no question for the coordinator with the latter: the member leaves the
+    /// connection on which it waits, of which the mock then hears nothing, and its next join ends the process (`SIGABRT`).
     ///
     /// - Parameters:
     ///   - errors: the errors, at most ``maximumErrors``. ``InjectedError/none`` lets a request through.

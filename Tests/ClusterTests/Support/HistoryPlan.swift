@@ -174,8 +174,8 @@ struct HistoryPlan {
             }
         }
 
-        /// What brokers do answer to each request. No commit is answered with an error that sends a member to another
-        /// coordinator: where the answer comes while it joins, librdkafka's mock ends the process (`MockCluster.inject`).
+        /// What brokers do answer to each request, but for what ends the process of librdkafka's mock while a member joins: a commit's
+        /// answer that sends it to another coordinator, and that there is no coordinator (`MockCluster.inject`).
         private static let errors: [(MockCluster.RequestKind, [MockCluster.InjectedError])] = [
             (.produce, [.notEnoughReplicas, .notLeaderForPartition, .requestTimedOut, .disconnect]),
             (.fetch, [.notLeaderForPartition, .unknown, .disconnect]),
@@ -184,7 +184,7 @@ struct HistoryPlan {
             (.heartbeat, [.rebalanceInProgress, .unknownMember, .notCoordinator, .disconnect]),
             (.joinGroup, [.coordinatorNotAvailable, .notCoordinator, .disconnect]),
             (.syncGroup, [.rebalanceInProgress, .notCoordinator, .disconnect]),
-            (.findCoordinator, [.coordinatorNotAvailable, .disconnect]),
+            (.findCoordinator, [.disconnect]),
             (.listOffsets, [.notLeaderForPartition, .disconnect]),
         ]
     }
